@@ -1,0 +1,111 @@
+"""Canonical JSON: RFC 8785 restricted, so that one value has exactly one encoding.
+
+Values are objects with ASCII keys, arrays, strings, booleans, null and integers 0 .. 2^53-1; depth is at most 16.
+There are no floats, no negative numbers, no white space and no Unicode normalisation. `parse` encodes what it read
+and compares bytes, so duplicate keys, other escapes, unsorted keys and big integers all fail the same way.
+
+Source: RFC 8785 (JSON Canonicalization Scheme), restricted as docs/FORMAT.md says.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import orjson
+
+from keys.errors import FormatError
+
+Json: TypeAlias = None | bool | int | str | list["Json"] | dict[str, "Json"]
+
+MAX_INTEGER: Final = 2**53 - 1
+MAX_DEPTH: Final = 16
+MAX_BYTES: Final = 65_535
+
+
+def format_json(value: Json) -> bytes:
+    """Encode a value in its one canonical form.
+
+    Raises: FormatError when the value has no canonical form (a float, a negative or large integer, a key that is not
+    ASCII, a lone surrogate, more than 16 levels).
+    """
+    _check(value, 1)
+    return _encode(value)
+
+
+def parse_json(data: bytes, *, limit: int = MAX_BYTES) -> Json:
+    """Decode canonical bytes, at most `limit` of them.
+
+    Raises: FormatError when the bytes are not exactly what `format_json` would write for the value they hold.
+    """
+    if len(data) > limit:
+        raise FormatError(f"JSON of {len(data)} bytes is over the limit of {limit}", code="too_large", limit=limit)
+    _check_depth(data)
+    try:
+        value: Json = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise FormatError(f"not JSON: {error.msg} at byte {error.pos}") from None
+    _check(value, 1)
+    if _encode(value) != data:
+        raise FormatError(
+            "JSON is not canonical (key order, a duplicate key, white space or an escape)", code="not_canonical"
+        )
+    return value
+
+
+def _encode(value: Json) -> bytes:
+    # orjson sorts keys by code point; keys are ASCII, where that equals RFC 8785's order by UTF-16 units. Its string
+    # escapes are those of RFC 8785: \b \t \n \f \r \" \\ and \u00xx for the other control characters.
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise FormatError(f"a value has no canonical JSON: {error}") from None
+
+
+def _check(value: Json, depth: int) -> None:
+    # `type() is` on purpose: a bool is an int, and a subclass could encode as something else.
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is int:
+        if not 0 <= value <= MAX_INTEGER:  # type: ignore[operator]  # kind is int
+            raise FormatError("an integer is outside 0 .. 2^53-1")
+        return
+    if depth > MAX_DEPTH:
+        raise FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
+    if kind is list:
+        for item in value:  # type: ignore[union-attr]  # kind is list
+            _check(item, depth + 1)
+        return
+    if kind is dict:
+        for key, item in value.items():  # type: ignore[union-attr]  # kind is dict
+            if type(key) is not str or not key.isascii():
+                raise FormatError("an object key is not ASCII text")
+            _check(item, depth + 1)
+        return
+    raise FormatError(f"a value of type {kind.__name__} has no canonical JSON")
+
+
+def _check_depth(data: bytes) -> None:
+    # Counted before parsing, so that hostile nesting never reaches a recursive parser. Brackets inside strings do not
+    # count; a quote after an odd run of backslashes does not close a string.
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    in_string = False
+    escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in (0x5B, 0x7B):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
+        elif byte in (0x5D, 0x7D):
+            depth -= 1

@@ -1,0 +1,179 @@
+"""The small values that signed bytes are made of, each with one spelling, and the model base they live in.
+
+`Model` is frozen, strict and closed: no coercion, no unknown field, no default. Annotated types here check the spelling
+when a model is validated; `parse_*`/`format_*` convert to and from Python values.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from keys.canonical import Json, format_json
+from keys.errors import FormatError
+
+ZERO_HASH: Final = "0" * 64
+
+_DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_HEX64: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_HEX32: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def parse_decimal(text: str) -> Decimal:
+    """Parse a decimal: up to 15 digits before the point and 1 to 9 after it, no exponent, no `-0`.
+
+    Raises: FormatError.
+    """
+    # The pattern bounds the length before Decimal sees the text.
+    if not _DECIMAL.fullmatch(text):
+        raise FormatError("not a decimal of at most 15 digits and 9 after the point")
+    value = Decimal(text)
+    if text.startswith("-") and not value:
+        raise FormatError("a decimal must not be minus zero")
+    return value
+
+
+def format_decimal(value: Decimal) -> str:
+    """Format a decimal without an exponent. Inverse of `parse_decimal` on its own output.
+
+    Raises: FormatError when the value needs more digits than the format has.
+    """
+    text = f"{value:f}" if value else f"{abs(value):f}"
+    parse_decimal(text)
+    return text
+
+
+def parse_time(text: str) -> int:
+    """Parse `YYYY-MM-DDTHH:MM:SSZ` into whole seconds since 1970-01-01 UTC.
+
+    Raises: FormatError for another spelling, a date that does not exist, or a leap second.
+    """
+    if not _TIME.fullmatch(text):
+        raise FormatError("not a time of the form YYYY-MM-DDTHH:MM:SSZ")
+    try:
+        seconds = int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        raise FormatError(f"{text} is not a date that exists") from None
+    if format_time(seconds) != text:
+        raise FormatError(f"{text} is not the canonical form of its time")
+    return seconds
+
+
+def format_time(seconds: int) -> str:
+    """Format whole seconds since 1970-01-01 UTC as `YYYY-MM-DDTHH:MM:SSZ`.
+
+    Raises: FormatError outside the years 1 to 9999.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+    except (ValueError, OverflowError, OSError):
+        raise FormatError("a time is outside the years 1 to 9999") from None
+
+
+def parse_base64(text: str) -> bytes:
+    """Parse standard padded base64; the text must be exactly what `format_base64` writes.
+
+    Raises: FormatError.
+    """
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise FormatError("not standard padded base64") from None
+    if format_base64(data) != text:
+        raise FormatError("base64 is not canonical")
+    return data
+
+
+def format_base64(data: bytes) -> str:
+    """Format bytes as standard padded base64 (RFC 4648 section 4)."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"not {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _spelled_decimal(text: str) -> str:
+    try:
+        parse_decimal(text)
+    except FormatError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+def _spelled_time(text: str) -> str:
+    try:
+        parse_time(text)
+    except FormatError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+Hash: TypeAlias = Annotated[str, _matching(_HEX64, "64 lower-case hex digits")]
+"""SHA-256 as 64 lower-case hex digits."""
+Nonce: TypeAlias = Annotated[str, _matching(_HEX32, "32 lower-case hex digits")]
+Ident: TypeAlias = Annotated[
+    str, _matching(_ID, "an id: a letter or digit, then up to 63 letters, digits, dots, dashes or underscores")
+]
+"""An id; two ids are the same when they are equal ignoring case (`fold_id`)."""
+Time: TypeAlias = Annotated[str, AfterValidator(_spelled_time)]
+"""UTC, whole seconds, as text; `parse_time` gives seconds."""
+DecimalText: TypeAlias = Annotated[str, AfterValidator(_spelled_decimal)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Text: TypeAlias = Annotated[str, Field(max_length=4096)]
+"""Free text of a person or program: at most 4,096 characters, any of them; escape it before it reaches a terminal."""
+
+T = TypeVar("T")
+Seq: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
+"""A JSON array as a tuple. Only the container is lenient (JSON has no tuples); its items stay strict."""
+
+
+def fold_id(identifier: str) -> str:
+    """The form under which ids are compared. Ids are ASCII, so this is exact."""
+    return identifier.lower()
+
+
+class Model(BaseModel):
+    """A closed, frozen, strict value that is part of signed bytes or of a file that people edit."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    def to_json(self) -> Json:
+        """The value as canonical-JSON material, every field present."""
+        dumped: Json = self.model_dump(mode="json", by_alias=True)
+        return dumped
+
+    def canonical(self) -> bytes:
+        """Canonical bytes of the value."""
+        return format_json(self.to_json())
+
+    @classmethod
+    def from_json(cls, value: Any, *, what: str = "") -> Self:
+        """Validate parsed JSON.
+
+        Raises: FormatError that names the first wrong field.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise FormatError(explain(error, what or cls.__name__)) from None
+
+
+def explain(error: ValidationError, what: str) -> str:
+    """One line for the first wrong field; never repeats the input, which may be hostile or secret."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{what}: {where or 'value'}: {first['msg']}"
