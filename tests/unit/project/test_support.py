@@ -1,0 +1,42 @@
+"""The helpers other tests rest on: nothing is skipped in silence, and nothing of the person's is reachable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+from hypothesis import settings
+from programs import require_program
+
+ABSENT = "calyx-no-such-program"
+
+
+def test_missing_program_skips_and_names_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CALYX_REQUIRE_ALL", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=ABSENT):
+        require_program(ABSENT)
+
+
+def test_missing_program_fails_where_everything_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALYX_REQUIRE_ALL", "1")
+    with pytest.raises(pytest.fail.Exception, match=ABSENT):
+        require_program(ABSENT)
+
+
+def test_present_program_is_found_by_its_path() -> None:
+    assert Path(require_program("git")).is_absolute()
+
+
+def test_state_and_agent_of_the_person_are_out_of_reach(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    assert Path.home().is_relative_to(base)
+    assert platformdirs.user_state_path("calyx").is_relative_to(base)
+    assert "SSH_AUTH_SOCK" not in os.environ
+    assert "CALYX_HOME" not in os.environ
+
+
+def test_property_tests_keep_no_database_and_no_deadline() -> None:
+    assert settings().database is None
+    assert settings().deadline is None
