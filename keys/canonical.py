@@ -15,7 +15,7 @@ import orjson
 
 from keys.errors import FormatError
 
-Json: TypeAlias = None | bool | int | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | str | list["Json"] | dict[str, "Json"] | None
 
 MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 16

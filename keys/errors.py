@@ -1,7 +1,7 @@
 """The error root: every refusal has a stable code, one line for a person, and a hint.
 
-A program reads `code`; a person reads `message` and `hint`. Codes are part of the interface and never change their meaning.
-An exception that is not a `CalyxError` is a bug.
+A program reads `code`; a person reads `message` and `hint`. Codes are part of the interface and never change their
+meaning. An exception that is not a `CalyxError` is a bug.
 """
 
 from __future__ import annotations

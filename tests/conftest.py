@@ -9,12 +9,19 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 from programs import missing
 
 # No deadline: a shared machine's pauses are not a defect. No database: a test run leaves nothing in the checkout.
 hypothesis.settings.register_profile("dev", deadline=None, database=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_hypothesis_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Even without a database it caches what it learnt of the code, by default in the current directory.
+    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
 @pytest.fixture(scope="session")
