@@ -1,0 +1,146 @@
+"""The DSSE envelope: a statement's bytes with exactly one signature over their pre-authentication encoding.
+
+    {"payload": base64(body), "payloadType": TYPE, "signatures": [{"keyid": KEYID, "sig": base64}]}
+
+    TYPE = application/vnd.in-toto+json
+
+    PAE = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body        LEN: decimal, in bytes
+
+An `Envelope` is only read, not verified; `ledger.verified.open_envelope` verifies.
+
+Source: DSSE protocol v1 (secure-systems-lab/dsse).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from keys.canonical import Json, parse_json
+from keys.errors import FormatError
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+MAX_ENVELOPE: Final = 65_535
+MAX_SIGNATURE: Final = 4_096
+
+_PAE_HEAD: Final = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode("ascii")
+
+# An OpenSSH fingerprint: SHA-256 in unpadded base64. 43 digits hold 258 bits, so the last one has two that must be
+# zero.
+KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+ENVELOPE_PATTERN: Final = (
+    rb'\{"payload":"(?P<payload>[A-Za-z0-9+/]+={0,2})","payloadType":"'
+    + re.escape(PAYLOAD_TYPE).encode("ascii")
+    + rb'"'
+    rb',"signatures":\[\{"keyid":"(?P<keyid>' + KEYID_PATTERN + rb')","sig":"(?P<sig>[A-Za-z0-9+/]+={0,2})"\}\]\}'
+)
+_KEYID: Final = re.compile(KEYID_PATTERN)
+_ENVELOPE: Final = re.compile(ENVELOPE_PATTERN)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Statement bytes, and the key id and signature that came with them. Nothing here is verified."""
+
+    body: bytes = field(repr=False)
+    keyid: str
+    sig: bytes = field(repr=False)
+
+
+def pae(body: bytes) -> bytes:
+    """The bytes that are signed for a statement's `body`. Source: DSSE protocol v1, signature definition."""
+    return _PAE_HEAD + b"%d " % len(body) + body
+
+
+def parse_envelope(value: Json) -> Envelope:
+    """Read an envelope from parsed JSON.
+
+    Raises: FormatError unless it has exactly the fields of the format and exactly one signature.
+    """
+    if not isinstance(value, dict) or set(value) != {"payload", "payloadType", "signatures"}:
+        raise FormatError("an envelope has exactly the fields payload, payloadType and signatures")
+    if value["payloadType"] != PAYLOAD_TYPE:
+        raise FormatError(f"the payload type of an envelope is not {PAYLOAD_TYPE}")
+    signatures = value["signatures"]
+    if not isinstance(signatures, list) or len(signatures) != 1:
+        raise FormatError("an envelope has exactly one signature")
+    signature = signatures[0]
+    if not isinstance(signature, dict) or set(signature) != {"keyid", "sig"}:
+        raise FormatError("a signature has exactly the fields keyid and sig")
+    return _make(_ascii(value["payload"]), _ascii(signature["keyid"]), _ascii(signature["sig"]))
+
+
+def format_envelope(envelope: Envelope) -> dict[str, Any]:
+    """The envelope as JSON material. Inverse of `parse_envelope`."""
+    return {
+        "payload": _encode(envelope.body).decode("ascii"),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": envelope.keyid, "sig": _encode(envelope.sig).decode("ascii")}],
+    }
+
+
+def parse_envelope_bytes(data: bytes) -> Envelope:
+    """Read an envelope from its canonical JSON, at most 65,535 bytes.
+
+    Raises: FormatError.
+    """
+    if len(data) > MAX_ENVELOPE:
+        raise FormatError(f"an envelope of {len(data)} bytes is over the limit of {MAX_ENVELOPE}", code="too_large")
+    match = _ENVELOPE.fullmatch(data)
+    if match is None:
+        parse_envelope(parse_json(data))
+        raise FormatError("an envelope is not in its one spelling", code="not_canonical")
+    return envelope_from_match(match)
+
+
+def format_envelope_bytes(envelope: Envelope) -> bytes:
+    """The envelope as canonical JSON. Inverse of `parse_envelope_bytes`."""
+    return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        _encode(envelope.body),
+        PAYLOAD_TYPE.encode("ascii"),
+        envelope.keyid.encode("ascii", "replace"),
+        _encode(envelope.sig),
+    )
+
+
+def envelope_from_match(match: re.Match[bytes]) -> Envelope:
+    """The envelope that a pattern containing `ENVELOPE_PATTERN` matched.
+
+    Raises: FormatError for base64 that is not canonical, or a signature that is too long.
+    """
+    return _make(match["payload"], match["keyid"], match["sig"])
+
+
+def _make(payload: bytes, keyid: bytes, sig: bytes) -> Envelope:
+    if not _KEYID.fullmatch(keyid):
+        raise FormatError("keyid is not an OpenSSH fingerprint (SHA256:...)")
+    if len(payload) > MAX_ENVELOPE or len(sig) > MAX_SIGNATURE:
+        raise FormatError("the payload or the signature of an envelope is over its limit", code="too_large")
+    body, signature = _decode(payload), _decode(sig)
+    if not body or not signature:
+        raise FormatError("the payload or the signature of an envelope is empty")
+    return Envelope(body, keyid.decode("ascii"), signature)
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        data = a2b_base64(text)
+    except Base64Error:
+        raise FormatError("not standard padded base64") from None
+    # The lenient decoder skips what it does not know, and the comparison refuses everything that it skipped.
+    if _encode(data) != text:
+        raise FormatError("base64 is not canonical")
+    return data
+
+
+def _encode(data: bytes) -> bytes:
+    return b2a_base64(data, newline=False)
+
+
+def _ascii(value: Json) -> bytes:
+    if not isinstance(value, str) or not value.isascii():
+        raise FormatError("a field of an envelope is not ASCII text")
+    return value.encode("ascii")

@@ -1,0 +1,24 @@
+"""The head: how much of a ledger is meant, and the hash that pins all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from keys.values import ZERO_HASH
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A prefix of a ledger: `size` records, and `hash`, the leaf of record `size - 1` (64 hex digits; zeros at size
+    0).
+    """
+
+    size: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.size} entries, {self.hash[:16]}"
+
+
+EMPTY_HEAD: Final = Head(0, ZERO_HASH)

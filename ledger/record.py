@@ -1,0 +1,103 @@
+"""A record: one entry of the ledger as bytes, chained to the one before it.
+
+    {"envelope":{"payload":B64,"payloadType":TYPE,"signatures":[{"keyid":KEYID,"sig":B64}]},"prev":HEX,"seq":N,"time":T}
+
+No hole in this frame can hold a character that JSON escapes, so a record's one canonical form is the frame with its
+holes filled in, and one pattern is a complete parser for it. `leaf` = SHA-256(0x00 || record) is the RFC 6962 leaf
+hash and the `prev` of the next record; `prev` of record 0 is 64 zeros.
+
+Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 section 2.1 for the leaf.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from keys.canonical import MAX_INTEGER, parse_json
+from keys.errors import FormatError
+from keys.values import format_time, parse_time
+from ledger.envelope import ENVELOPE_PATTERN, Envelope, envelope_from_match, format_envelope_bytes, parse_envelope
+from ledger.merkle import hash_leaf
+
+MAX_RECORD: Final = 65_535
+
+_RECORD: Final = re.compile(
+    rb'\{"envelope":' + ENVELOPE_PATTERN + rb',"prev":"(?P<prev>[0-9a-f]{64})"'
+    rb',"seq":(?P<seq>0|[1-9][0-9]{0,15}),"time":"(?P<time>[0-9TZ:-]{20})"\}'
+)
+
+# Neighbouring entries share their second, so most times are seen before. Only texts that parsed are kept.
+_seconds = lru_cache(maxsize=256)(parse_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry's bytes, read. Made by `parse_record` and `make_record` only, so `data` and `leaf` belong together.
+
+    `prev`, `leaf`: 64 hex digits. `time`: UTC text; `seconds`: the same since 1970.
+    """
+
+    seq: int
+    prev: str
+    time: str
+    seconds: int
+    envelope: Envelope
+    data: bytes = field(repr=False)
+    leaf: str
+
+
+def make_record(seq: int, prev: str, seconds: int, envelope: Envelope) -> Record:
+    """The record that puts an envelope at position `seq`, after the record whose leaf is `prev`.
+
+    Raises: FormatError when a value has no place in a record or the record is over 65,535 bytes.
+    """
+    data = b'{"envelope":%b,"prev":"%b","seq":%d,"time":"%b"}' % (
+        format_envelope_bytes(envelope),
+        prev.encode("ascii", "replace"),
+        seq,
+        format_time(seconds).encode("ascii"),
+    )
+    return parse_record(data)
+
+
+def parse_record(data: bytes) -> Record:
+    """Read a record of at most 65,535 bytes.
+
+    Raises: FormatError when the bytes are not what `format_record` would write.
+    """
+    if len(data) > MAX_RECORD:
+        raise FormatError(
+            f"a record of {len(data)} bytes is over the limit of {MAX_RECORD}",
+            code="too_large",
+            hint="put large content into an object",
+            limit=MAX_RECORD,
+        )
+    match = _RECORD.fullmatch(data)
+    if match is None:
+        raise _reason(data)
+    seq = int(match["seq"])
+    if seq > MAX_INTEGER:
+        raise FormatError("an integer is outside 0 .. 2^53-1")
+    time = match["time"].decode("ascii")
+    envelope = envelope_from_match(match)
+    return Record(seq, match["prev"].decode("ascii"), time, _seconds(time), envelope, data, hash_leaf(data).hex())
+
+
+def format_record(record: Record) -> bytes:
+    """The record's canonical bytes, built from its values. Inverse of `parse_record`."""
+    return make_record(record.seq, record.prev, record.seconds, record.envelope).data
+
+
+def _reason(data: bytes) -> FormatError:
+    """Why bytes that do not fill the frame are refused; the frame alone decides that they are."""
+    try:
+        value = parse_json(data)
+        if not isinstance(value, dict) or set(value) != {"envelope", "prev", "seq", "time"}:
+            return FormatError("a record has exactly the fields envelope, prev, seq and time")
+        parse_envelope(value["envelope"])
+    except FormatError as error:
+        return error
+    return FormatError("prev, seq or time of a record is not in its one spelling")

@@ -1,0 +1,170 @@
+"""The ledger's SQLite file: its schema, how it is made and opened, and what SQLite's errors mean here.
+
+    record(seq, leaf, data)      one row for each entry; `data` is the record's bytes and the only truth
+    node(level, idx, hash)       complete subtrees at levels 8, 16, ..., so that a proof reads few rows; a cache
+    tip(size, hash, frontier, checkpoint)   one row, written in the same transaction as the records it covers
+
+WAL with synchronous=FULL: a commit returns after its frames are synced, and a reader never waits for a writer.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
+
+from keys.errors import CalyxError, Unavailable, UsageError
+from ledger.durable import sync_directory, sync_file
+from ledger.merkle import Frontier
+
+APPLICATION_ID: Final = 0x43414C58  # "CALX"
+SCHEMA_VERSION: Final = 1
+BUSY_SECONDS: Final = 30.0
+MAX_BLOB: Final = 1_000_000
+
+TABLES: Final = {
+    "record": "CREATE TABLE record (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, data BLOB NOT NULL) STRICT",
+    "node": (
+        "CREATE TABLE node (level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL, "
+        "PRIMARY KEY (level, idx)) STRICT, WITHOUT ROWID"
+    ),
+    "tip": (
+        "CREATE TABLE tip (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, hash BLOB NOT NULL, "
+        "frontier BLOB NOT NULL, checkpoint BLOB NOT NULL) STRICT"
+    ),
+}
+
+
+def corrupt(path: Path, why: str, entry: int | None = None) -> CalyxError:
+    """The error for a file that is not a whole ledger; `entry` where it is known."""
+    return CalyxError(
+        "ledger_corrupt",
+        f"{path} is not a whole ledger: {why}",
+        hint="restore it from a copy, and audit the copy first",
+        entry=entry,
+    )
+
+
+def create_file(path: Path) -> None:
+    """Make an empty ledger file, mode 0644, durable on return; it appears whole or not at all.
+
+    Raises: UsageError (`ledger_exists`); Unavailable (`ledger_write_failed`).
+    """
+    hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
+    try:
+        os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        with closing(_connect(hidden, "rw")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in TABLES.values():
+                connection.execute(statement)
+            connection.execute("INSERT INTO tip VALUES (1, 0, ?, ?, ?)", (bytes(32), Frontier().format(), b""))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        put_new(hidden, path)
+    except FileExistsError:
+        raise UsageError("ledger_exists", f"{path} exists", hint="a ledger is never overwritten") from None
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable("ledger_write_failed", f"cannot make {path}: {error}") from None
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+
+
+def put_new(hidden: Path, path: Path) -> None:
+    """Give a closed file its new name, durable on return. Raises: FileExistsError; OSError."""
+    descriptor = os.open(hidden, os.O_RDWR)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+    os.link(hidden, path)
+    sync_directory(path.parent)
+
+
+def open_file(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+    """Open a ledger file and prove that its schema is ours, to the letter.
+
+    Raises: Unavailable (`ledger_missing`, `ledger_unreadable`, `ledger_read_only`); CalyxError (`ledger_corrupt`).
+    """
+    if not path.is_file():
+        raise Unavailable("ledger_missing", f"there is no ledger at {path}", hint="calyx init makes one")
+    with mapped(path):
+        connection = _connect(path, mode)
+        try:
+            _check_schema(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def mapped(path: Path, entry: int | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into ours. `entry`: the entry that is being read."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _meaning(path, error, entry) from None
+
+
+def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    if mode == "ro" and _needs_no_wal(path):
+        uri += "&immutable=1"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, cached_statements=16)
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB)
+        # A file from elsewhere must not run functions of its own, and damage in a page must show.
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+        if mode == "rw":
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _needs_no_wal(path: Path) -> bool:
+    """Whether a read-only open must go without the WAL index: nothing to read there, and no leave to make one."""
+    log = path.with_name(path.name + "-wal")
+    return not (log.exists() and log.stat().st_size) and not os.access(path.parent, os.W_OK)
+
+
+def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise corrupt(path, "it is another program's database")
+    if version != SCHEMA_VERSION:
+        raise CalyxError(
+            "ledger_version",
+            f"{path} has ledger schema {version}, and this program reads {SCHEMA_VERSION}",
+            hint="use the release of calyx that wrote it",
+        )
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchmany(len(TABLES) + 1))
+    if found != TABLES:
+        raise corrupt(path, "its schema is not that of a ledger")
+
+
+def _meaning(path: Path, error: sqlite3.Error, entry: int | None) -> CalyxError:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Unavailable("ledger_busy", f"another program is writing to {path}", hint="try again")
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return Unavailable("ledger_read_only", f"{path} cannot be written", hint="check its owner and mode")
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):
+        return Unavailable("ledger_unreadable", f"{path} cannot be read: {error}", hint="check its owner and the disk")
+    if primary == sqlite3.SQLITE_FULL:
+        return Unavailable("ledger_write_failed", f"the disk of {path} is full", hint="free space, then try again")
+    return corrupt(path, str(error), entry)
