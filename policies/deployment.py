@@ -1,0 +1,228 @@
+"""The deployment's life as one table, and what the fold keeps of one deployment.
+
+    CLAIMED -> DEPLOYING -> BAKING -> [PROMOTED -> DEPLOYING -> BAKING ->] ... -> COMPLETED -> (retention) ROLLING_BACK
+    any of these before COMPLETED -> PAUSED -> back
+    any after STARTED and before COMPLETED -> HALTED -> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED -> ROLLING_BACK
+    CLAIMED -> ABORTED
+
+`MOVES` is the whole table. An event that it does not list for a phase is illegal there and changes nothing. Events that
+do not move the phase (a result, a sample) are listed with the phase itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from keys.errors import LawRefused
+from policies.kinds import Claim, Lease
+
+
+class Phase(StrEnum):
+    """Where a deployment is."""
+
+    CLAIMED = "CLAIMED"
+    DEPLOYING = "DEPLOYING"
+    BAKING = "BAKING"
+    PROMOTED = "PROMOTED"
+    PAUSED = "PAUSED"
+    HALTED = "HALTED"
+    ROLLING_BACK = "ROLLING_BACK"
+    ROLLED_BACK = "ROLLED_BACK"
+    ROLLBACK_FAILED = "ROLLBACK_FAILED"
+    COMPLETED = "COMPLETED"
+    ABORTED = "ABORTED"
+
+
+_P = Phase
+
+LIVE: Final = frozenset({_P.CLAIMED, _P.DEPLOYING, _P.BAKING, _P.PROMOTED, _P.PAUSED, _P.HALTED, _P.ROLLING_BACK})
+"""A target has at most one deployment in these phases."""
+
+FORWARD: Final = frozenset({"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"})
+"""Events that take a deployment on; everything else is a result, an observation or a step back."""
+
+EXECUTOR_EVENTS: Final = frozenset(
+    {
+        *FORWARD,
+        "INSTANCE_APPLIED",
+        "TIER_APPLIED",
+        "PAUSED",
+        "HALTED",
+        "ROLLBACK_STARTED",
+        "INSTANCE_RESTORED",
+        "ROLLED_BACK",
+        "ROLLBACK_FAILED",
+        "ABORTED",
+        "PREFLIGHT_FAILED",
+    }
+)
+MONITOR_EVENTS: Final = frozenset({"BASELINE", "SAMPLE", "VERDICT"})
+VALIDATOR_EVENTS: Final = frozenset({"SANITY"})
+
+_RESULTS_ANYWHERE: Final = (_P.DEPLOYING, _P.PAUSED, _P.HALTED, _P.ROLLING_BACK)
+
+MOVES: Final[dict[tuple[Phase, str], Phase]] = {
+    (_P.CLAIMED, "STARTED"): _P.DEPLOYING,
+    (_P.CLAIMED, "ABORTED"): _P.ABORTED,
+    (_P.DEPLOYING, "TIER_INTENT"): _P.DEPLOYING,
+    (_P.PROMOTED, "TIER_INTENT"): _P.DEPLOYING,
+    (_P.DEPLOYING, "BAKE_STARTED"): _P.BAKING,
+    (_P.BAKING, "CANARY_PROMOTED"): _P.PROMOTED,
+    (_P.BAKING, "COMPLETED"): _P.COMPLETED,
+    # What was intended before a stop can still finish on the host; its result is recorded wherever the stop led.
+    **{(phase, "INSTANCE_APPLIED"): phase for phase in _RESULTS_ANYWHERE},
+    **{(phase, "TIER_APPLIED"): phase for phase in (_P.DEPLOYING, _P.PAUSED)},
+    **{(phase, "PAUSED"): _P.PAUSED for phase in (_P.CLAIMED, _P.DEPLOYING, _P.BAKING, _P.PROMOTED)},
+    **{(phase, "HALTED"): _P.HALTED for phase in (_P.DEPLOYING, _P.BAKING, _P.PROMOTED, _P.PAUSED)},
+    # RESUMED leads back to the phase before PAUSED; `Deployment.move` looks that up.
+    (_P.PAUSED, "RESUMED"): _P.PAUSED,
+    # A pause before STARTED is followed by ABORTED when the order to abort comes or the window closes.
+    (_P.PAUSED, "ABORTED"): _P.ABORTED,
+    **{(phase, "ROLLBACK_STARTED"): _P.ROLLING_BACK for phase in (_P.HALTED, _P.COMPLETED, _P.ROLLBACK_FAILED)},
+    (_P.ROLLING_BACK, "INSTANCE_RESTORED"): _P.ROLLING_BACK,
+    (_P.ROLLING_BACK, "ROLLED_BACK"): _P.ROLLED_BACK,
+    (_P.ROLLING_BACK, "ROLLBACK_FAILED"): _P.ROLLBACK_FAILED,
+    (_P.CLAIMED, "BASELINE"): _P.CLAIMED,
+    (_P.DEPLOYING, "BASELINE"): _P.DEPLOYING,
+    **{(phase, event): phase for phase in (_P.BAKING, _P.PAUSED) for event in ("SAMPLE", "VERDICT")},
+    **{(phase, "SANITY"): phase for phase in Phase},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Gate values before the first tier; `values` is None from `absent`."""
+
+    values: dict[str, Decimal | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleNote:
+    """One sample as the fold keeps it. `whole`: every gate had a value."""
+
+    seq: int
+    tier: int
+    n: int
+    made_at: int
+    values: dict[str, tuple[Decimal | None, int | None]]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictNote:
+    """The newest verdict."""
+
+    seq: int
+    digest: str
+    tier: int
+    n: int
+    verdict: str
+    gate: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNote:
+    """An order that was lawful. `applied` orders are those that an executor event answered."""
+
+    seq: int
+    digest: str
+    by: str
+    verb: str
+    tier: int | None
+    skip_bake: bool
+    reason: str
+    time: int
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A claimed lease and everything that happened to it. The fold alone changes it.
+
+    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order. `before`, `after`: instance -> tree.
+    `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
+    `state_leaf`: leaf of the newest claim, executor event or command. Times: seconds since 1970.
+    """
+
+    lease_digest: str
+    lease: Lease
+    claim: Claim
+    claim_seq: int
+    counted: tuple[int, int]
+    cohorts: dict[int, tuple[str, ...]]
+    before: dict[str, str]
+    after: dict[str, str]
+    state_leaf: str
+    phase: Phase = Phase.CLAIMED
+    phase_before_pause: Phase | None = None
+    started: bool = False
+    tier: int = 0
+    tier_applied: bool = False
+    intended: set[str] = field(default_factory=set)
+    applied: set[str] = field(default_factory=set)
+    restored: set[str] = field(default_factory=set)
+    baseline: Baseline | None = None
+    bake_started_at: int | None = None
+    samples: list[SampleNote] = field(default_factory=list)
+    verdict: VerdictNote | None = None
+    halted_cause: str | None = None
+    halted_at: int | None = None
+    halted_tier: int | None = None
+    completed_at: int | None = None
+    rolled_back_at: int | None = None
+    ended_at: int | None = None
+    pause_order: CommandNote | None = None
+    abort_order: CommandNote | None = None
+    rollback_order: CommandNote | None = None
+    start_order: CommandNote | None = None
+    promote_order: CommandNote | None = None
+    commands: list[CommandNote] = field(default_factory=list)
+
+    @property
+    def tiers(self) -> tuple[int, ...]:
+        """The tiers of the rollout, merged ones as one, rising, the last is 100."""
+        return tuple(self.cohorts)
+
+    @property
+    def last_tier(self) -> bool:
+        """Whether the newest intended tier is the last."""
+        return bool(self.cohorts) and self.tier == self.tiers[-1]
+
+    @property
+    def next_tier(self) -> int | None:
+        """The first tier after the newest intended one."""
+        return next((tier for tier in self.cohorts if tier > self.tier), None)
+
+    @property
+    def live(self) -> bool:
+        """Whether it occupies its target."""
+        return self.phase in LIVE
+
+    @property
+    def working_phase(self) -> Phase:
+        """The phase, or the one that a pause interrupted."""
+        return self.phase_before_pause if self.phase is Phase.PAUSED and self.phase_before_pause else self.phase
+
+    def whole_samples(self) -> int:
+        """How many samples of the present tier have a value for every gate."""
+        return sum(1 for sample in self.samples if sample.tier == self.tier and sample.whole)
+
+    def move(self, event: str) -> Phase:
+        """The phase after an event.
+
+        Raises: LawRefused (`illegal_transition`) when the table has no such move; nothing changes.
+        """
+        after = MOVES.get((self.phase, event))
+        if after is None:
+            raise LawRefused(
+                "illegal_transition",
+                f"{event} is not possible in {self.phase}",
+                rule="deployment",
+                phase=self.phase.value,
+            )
+        if event == "RESUMED":
+            return self.working_phase
+        return after

@@ -1,0 +1,446 @@
+"""The kinds of statement and the exact shape of each predicate.
+
+Every field is present, null stands for none, unknown fields are refused. `PREDICATES` maps a kind to its model; the law
+for each kind is in `policies.law`. The bytes are drawn in docs/FORMAT.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Field
+
+from keys.principals import TrustRoot
+from keys.values import Count, DecimalText, Hash, Ident, Model, Nonce, Seq, Text, Time
+from policies.fleet import Hooks
+from policies.matrix import CapabilityMatrix, Gate, Percent
+
+ABSENT: Final = "absent"
+MAX_INLINE_NAMES: Final = 256
+
+Tree: TypeAlias = Hash | Literal["absent"]
+"""A tree digest, or `absent` for nothing deployed yet."""
+ChangedPath: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
+RuleName: TypeAlias = Literal["two_key", "break_glass"]
+ProposalKind: TypeAlias = Literal["lease", "trust", "policy", "fleet"]
+
+
+class HeadRef(Model):
+    """The prefix that a signer had verified: `hash` is the leaf of record `size - 1`."""
+
+    size: Count
+    hash: Hash
+
+
+class Ref(Model):
+    """An object: SHA-256 of its bytes and their number."""
+
+    sha256: Hash
+    size: Count
+
+
+Names: TypeAlias = Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES)] | Ref
+"""Instance names: inline up to 256, else an object that is the canonical JSON array of them."""
+Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | Ref
+"""Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline up to 256, else an object."""
+
+
+class Predicate(Model):
+    """What every predicate says: who, in which ledger, having seen what, when."""
+
+    by: Ident
+    ledger: Hash
+    head: HeadRef
+    nonce: Nonce
+    made_at: Time
+
+
+class Continues(Model):
+    """The ledger, and the last head of it, that a genesis succeeds."""
+
+    ledger: Hash
+    head: HeadRef
+
+
+class Genesis(Predicate):
+    """Record 0. `log_key` is the checkpoint verifier key (C2SP vkey, its name is `origin`)."""
+
+    origin: Annotated[str, Field(min_length=1, max_length=255)]
+    log_key: Annotated[str, Field(max_length=512)]
+    trust: TrustRoot
+    policy: CapabilityMatrix
+    continues: Continues | None
+
+
+class TrustProposal(Predicate):
+    """A new trust root, to follow the one that `base` brought into force."""
+
+    base: Hash
+    approve_by: Time
+    trust: TrustRoot
+
+
+class PolicyProposal(Predicate):
+    """A new capability matrix."""
+
+    base: Hash
+    approve_by: Time
+    policy: CapabilityMatrix
+
+
+class FleetProposal(Predicate):
+    """A new fleet; the body is an object."""
+
+    base: Hash
+    approve_by: Time
+    fleet: Ref
+
+
+class Intent(Predicate):
+    """What someone wants to change, and why."""
+
+    id: Ident
+    target: Ident
+    what: Text
+    why: Text
+
+
+class Artifact(Model):
+    """What is deployed. `directory`: the object is a tree manifest, so its hash is the tree digest after the change.
+    `patch`: the object is a git-format patch that leads from each `before` to its `after`.
+    """
+
+    type: Literal["directory", "patch"]
+    sha256: Hash
+    size: Count
+
+
+class Change(Model):
+    """Instances that go from one tree to another."""
+
+    before: Tree
+    after: Hash
+    instances: Names
+
+
+class Lease(Predicate):
+    """A proposal to change production. Windows are inclusive: `not_before`, `approve_by` <= `execute_by` <= `complete_by`."""
+
+    id: Ident
+    intent: Ident
+    capability: Ident
+    target: Ident
+    fleet: Hash
+    policy: Hash
+    rule: RuleName
+    artifact: Artifact
+    changes: Annotated[Seq[Change], Field(min_length=1, max_length=256)]
+    paths: Paths
+    not_before: Time
+    approve_by: Time
+    execute_by: Time
+    complete_by: Time
+    tiers: Annotated[Seq[Percent], Field(min_length=1, max_length=100)]
+    bake_s: Count
+    interval_s: Annotated[Count, Field(ge=1)]
+    gates: Annotated[Seq[Gate], Field(max_length=32)]
+    start: Literal["auto", "command"]
+    promotion: Literal["auto", "manual"]
+    hooks: Hooks
+    reason: Text | None
+
+
+class Review(Predicate):
+    """An agent's verdict on a lease. `findings`: an object with the report, or null."""
+
+    role: Literal["sentinel", "validator"]
+    verdict: Literal["pass", "fail"]
+    summary: Text
+    findings: Ref | None
+
+
+class Cosignature(Predicate):
+    """Approval of a proposal in one role. `review`: digest of an agent's own review, null for people."""
+
+    role: Literal["approver", "sentinel", "validator", "governor", "operator"]
+    review: Hash | None
+
+
+class Objection(Predicate):
+    """`withdraw` stops the signer's own cosignatures so far; `deny` ends a lease."""
+
+    verb: Literal["withdraw", "deny"]
+    reason: Text
+
+
+class Term(Predicate):
+    """An executor takes over."""
+
+    epoch: Count
+    reason: Text
+
+
+class CohortTier(Model):
+    """The instances that a tier adds, in cohort order."""
+
+    tier: Percent
+    instances: Names
+
+
+class SeenTree(Model):
+    """A tree digest that was found on instances."""
+
+    tree: Tree
+    instances: Names
+
+
+class Claim(Predicate):
+    """An executor takes a lease: the two-key rule held, these cosignatures (by seq) counted, these trees were there."""
+
+    type: Literal["VERIFIED_2KEY"]
+    epoch: Count
+    counted: Annotated[Seq[Count], Field(min_length=2, max_length=2)]
+    cohorts: Annotated[Seq[CohortTier], Field(min_length=1, max_length=100)]
+    seen: Annotated[Seq[SeenTree], Field(min_length=1, max_length=256)]
+
+
+class Command(Predicate):
+    """A person's order to a deployment. `state`: leaf of the deployment's newest claim, executor event or command, for
+    `start`, `resume` and `promote`, else null. `tier`: the tier to leave, for `promote`, else null.
+    """
+
+    verb: Literal["start", "pause", "resume", "promote", "abort", "rollback"]
+    expires_at: Time
+    state: Hash | None
+    tier: Percent | None
+    skip_bake: bool
+    reason: Text
+
+
+class Message(Predicate):
+    """A question, an acknowledgement or an answer between principals. `reply_to`: digest of another message."""
+
+    type: Literal["question", "acknowledgement", "answer"]
+    to: Ident | None
+    reply_to: Hash | None
+    text: Text
+
+
+class Started(Model):
+    """The deployment begins."""
+
+    type: Literal["STARTED"]
+
+
+class TierIntent(Model):
+    """The next effects are those on this tier's instances."""
+
+    type: Literal["TIER_INTENT"]
+    tier: Percent
+
+
+class InstanceApplied(Model):
+    """An instance was flipped, reloaded and probed, and runs `tree`."""
+
+    type: Literal["INSTANCE_APPLIED"]
+    tier: Percent
+    instance: Ident
+    tree: Hash
+
+
+class TierApplied(Model):
+    """Every instance of the tier is applied."""
+
+    type: Literal["TIER_APPLIED"]
+    tier: Percent
+
+
+class BakeStarted(Model):
+    """The tier is watched from this entry's time on."""
+
+    type: Literal["BAKE_STARTED"]
+    tier: Percent
+
+
+class CanaryPromoted(Model):
+    """The tier passed; the next one is `to`."""
+
+    type: Literal["CANARY_PROMOTED"]
+    tier: Percent
+    to: Percent
+
+
+class Paused(Model):
+    """No step forward until resumed. `command`: digest of the order, null when the executor paused by itself."""
+
+    type: Literal["PAUSED"]
+    command: Hash | None
+    cause: Ident
+    text: Text
+
+
+class Resumed(Model):
+    """Forward steps go on."""
+
+    type: Literal["RESUMED"]
+    command: Hash | None
+
+
+class Halted(Model):
+    """No step forward any more. `evidence`: digest of the verdict or command that caused it, or null."""
+
+    type: Literal["HALTED"]
+    cause: Ident
+    gate: Ident | None
+    evidence: Hash | None
+    text: Text
+
+
+class RollbackStarted(Model):
+    """Every touched instance goes back to its tree before."""
+
+    type: Literal["ROLLBACK_STARTED"]
+    cause: Ident
+    command: Hash | None
+
+
+class InstanceRestored(Model):
+    """An instance runs its tree from before again (`absent`: stopped and removed). `rebuilt`: made again from objects."""
+
+    type: Literal["INSTANCE_RESTORED"]
+    instance: Ident
+    tree: Tree
+    rebuilt: bool
+
+
+class RolledBack(Model):
+    """Every touched instance is restored."""
+
+    type: Literal["ROLLED_BACK"]
+
+
+class RollbackFailed(Model):
+    """At least one instance could not be restored; a person must look."""
+
+    type: Literal["ROLLBACK_FAILED"]
+    instances: Names
+    text: Text
+
+
+class Completed(Model):
+    """Every instance runs the new tree and the last tier passed."""
+
+    type: Literal["COMPLETED"]
+
+
+class Aborted(Model):
+    """The deployment ended before anything was touched."""
+
+    type: Literal["ABORTED"]
+    cause: Ident
+    text: Text
+
+
+class PreflightFailed(Model):
+    """Why an executor did not claim a lease; nothing was consumed."""
+
+    type: Literal["PREFLIGHT_FAILED"]
+    code: Ident
+    instance: Ident | None
+    text: Text
+
+
+class GateValue(Model):
+    """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing."""
+
+    gate: Ident
+    value: DecimalText | None
+    requests: Count | None
+
+
+class Baseline(Model):
+    """Every gate's value before the first tier; `values` is null when the target came from `absent`."""
+
+    type: Literal["BASELINE"]
+    values: Annotated[Seq[GateValue], Field(max_length=32)] | None
+
+
+class Sample(Model):
+    """One interval's observation of a tier. `n` rises; `trees`: digests seen; `raw`: object with the raw values."""
+
+    type: Literal["SAMPLE"]
+    tier: Percent
+    n: Annotated[Count, Field(ge=1)]
+    values: Annotated[Seq[GateValue], Field(max_length=32)]
+    trees: Annotated[Seq[SeenTree], Field(max_length=256)]
+    raw: Ref | None
+
+
+class Verdict(Model):
+    """The judgement of a tier at sample `n`. `gate`: the one that decided, null when all pass."""
+
+    type: Literal["VERDICT"]
+    tier: Percent
+    n: Count
+    verdict: Literal["breach", "abort", "missing", "inconclusive", "pass"]
+    gate: Ident | None
+    text: Text
+
+
+class Sanity(Model):
+    """The validator's check of a running deployment."""
+
+    type: Literal["SANITY"]
+    verdict: Literal["pass", "fail"]
+    report: Ref | None
+    text: Text
+
+
+Detail: TypeAlias = Annotated[
+    Started
+    | TierIntent
+    | InstanceApplied
+    | TierApplied
+    | BakeStarted
+    | CanaryPromoted
+    | Paused
+    | Resumed
+    | Halted
+    | RollbackStarted
+    | InstanceRestored
+    | RolledBack
+    | RollbackFailed
+    | Completed
+    | Aborted
+    | PreflightFailed
+    | Baseline
+    | Sample
+    | Verdict
+    | Sanity,
+    Field(discriminator="type"),
+]
+
+
+class Event(Predicate):
+    """What a deployment did or what was seen of it. `epoch`: the term's, for the executor's events, else null."""
+
+    epoch: Count | None
+    detail: Detail
+
+
+PREDICATES: Final[dict[str, type[Predicate]]] = {
+    "genesis": Genesis,
+    "trust": TrustProposal,
+    "policy": PolicyProposal,
+    "fleet": FleetProposal,
+    "intent": Intent,
+    "lease": Lease,
+    "review": Review,
+    "cosignature": Cosignature,
+    "objection": Objection,
+    "term": Term,
+    "claim": Claim,
+    "event": Event,
+    "command": Command,
+    "message": Message,
+}

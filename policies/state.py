@@ -1,0 +1,178 @@
+"""The state that the entries fold into: what is in force, what was proposed, and what every deployment did.
+
+`policies.law.step` alone changes it. Mappings are keyed by statement digest (64 hex digits) unless their name says else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from keys.principals import TrustRoot
+from keys.values import ZERO_HASH
+from policies.deployment import Deployment
+from policies.fleet import Fleet
+from policies.history import History
+from policies.kinds import FleetProposal, Intent, Lease, Message, PolicyProposal, Review, TrustProposal
+from policies.matrix import CapabilityMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class SignerRef:
+    """Who signed an entry, with which key. `raw`: public key, 64 hex digits."""
+
+    principal: str
+    kind: str
+    keyid: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A cosignature as the fold keeps it. Times: seconds since 1970."""
+
+    seq: int
+    digest: str
+    leaf: str
+    signer: SignerRef
+    role: str
+    review: str | None
+    head_size: int
+    made_at: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Stops cosignatures of `principal` whose head is not past `seq`."""
+
+    seq: int
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewNote:
+    """An agent's verdict on a lease."""
+
+    seq: int
+    digest: str
+    signer: SignerRef
+    review: Review
+
+
+@dataclass(slots=True)
+class Ballot:
+    """What was said about one proposal."""
+
+    votes: list[Vote] = field(default_factory=list)
+    withdrawals: list[Withdrawal] = field(default_factory=list)
+
+    def withdrawn(self, vote: Vote) -> bool:
+        """Whether its signer took a vote back after giving it."""
+        return any(w.principal == vote.signer.principal and vote.head_size <= w.seq for w in self.withdrawals)
+
+    def standing(self) -> list[Vote]:
+        """Votes that were not withdrawn, by seq."""
+        return [vote for vote in self.votes if not self.withdrawn(vote)]
+
+
+@dataclass(slots=True)
+class LeaseState:
+    """A lease and what was said about it before its claim. `names`: change index -> instance names, resolved."""
+
+    digest: str
+    seq: int
+    time: int
+    lease: Lease
+    proposer: SignerRef
+    before: dict[str, str]
+    after: dict[str, str]
+    paths: tuple[str, ...]
+    ballot: Ballot = field(default_factory=Ballot)
+    reviews: dict[str, ReviewNote] = field(default_factory=dict)
+    denied: Withdrawal | None = None
+    claim_seq: int | None = None
+    preflight: list[tuple[int, str, str]] = field(default_factory=list)
+    """Preflight failures: seq, code, text."""
+
+
+GovernanceKind: TypeAlias = TrustProposal | PolicyProposal | FleetProposal
+
+
+@dataclass(slots=True)
+class ProposalState:
+    """A proposal of trust, policy or fleet. `decided_seq`: the entry that brought it into force."""
+
+    digest: str
+    seq: int
+    kind: str
+    proposal: GovernanceKind
+    fleet: Fleet | None
+    ballot: Ballot = field(default_factory=Ballot)
+    decided_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TermState:
+    """The newest takeover."""
+
+    seq: int
+    epoch: int
+    by: str
+    leaf: str
+
+
+@dataclass(frozen=True, slots=True)
+class TouchNote:
+    """The newest deployment that intended to change an instance."""
+
+    seq: int
+    deployment: str
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that the law knows after the entries so far."""
+
+    history: History = field(default_factory=History)
+    ledger: str = ZERO_HASH
+    """Leaf of record 0: the ledger's identity."""
+    origin: str = ""
+    log_key: str = ""
+    """Checkpoint verifier key."""
+    trust: TrustRoot | None = None
+    trust_digest: str = ZERO_HASH
+    policy: CapabilityMatrix | None = None
+    policy_digest: str = ZERO_HASH
+    fleet: Fleet | None = None
+    fleet_digest: str = ZERO_HASH
+    policies: dict[str, CapabilityMatrix] = field(default_factory=dict)
+    """Every policy that was ever in force: a lease's retention is that of its own."""
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    """Every fleet that was ever in force: a rollback goes to the machines that its lease was signed for."""
+    key_owners: dict[str, str] = field(default_factory=dict)
+    """Raw public key (hex) of any root so far -> principal id: a key is never reassigned."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """Folded id of every intent and lease -> statement digest."""
+    intents: dict[str, Intent] = field(default_factory=dict)
+    """Folded intent id -> intent."""
+    proposals: dict[str, ProposalState] = field(default_factory=dict)
+    leases: dict[str, LeaseState] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    live: dict[str, str] = field(default_factory=dict)
+    """Target -> lease digest of its live deployment."""
+    touched: dict[tuple[str, str], TouchNote] = field(default_factory=dict)
+    """(Target, instance) -> the newest deployment with a TIER_INTENT on it."""
+    term: TermState | None = None
+    messages: dict[str, Message] = field(default_factory=dict)
+    owed_reviews: dict[str, int] = field(default_factory=dict)
+    """Break-glass lease digest -> time by which its review is due."""
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.history.size
+
+    def find_lease(self, name: str) -> LeaseState | None:
+        """The lease with this id (ignoring case) or digest."""
+        return self.leases.get(name) or self.leases.get(self.ids.get(name.lower(), ""))
