@@ -185,24 +185,29 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, flags)
     except OSError as error:
         raise UsageError("key_missing", f"cannot open the key file {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _broken(path, "it is not a regular file")
-        # Windows has no such bits: access there is by lists, which OpenSSH for Windows checks itself.
-        if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
-            raise UsageError(
-                "bad_key_mode",
-                f"{path} may be read or written by others (mode {stat.S_IMODE(status.st_mode):04o})",
-                hint=f"chmod 600 {path}; if others could read it, make a new key",
-            )
-        try:
+    try:
+        _check_mode(path, os.fstat(descriptor).st_mode)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_FILE + 1)
-        except OSError as error:
-            raise UsageError("key_missing", f"cannot read the key file {path}: {error.strerror}") from None
+    except OSError as error:
+        raise UsageError("key_missing", f"cannot read the key file {path}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE:
         raise _broken(path, f"it is over {MAX_FILE} bytes")
     return data
+
+
+def _check_mode(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise _broken(path, "it is not a regular file")
+    # Windows has no such bits: access there is by lists, which OpenSSH for Windows checks itself.
+    if os.name != "nt" and mode & 0o077:
+        raise UsageError(
+            "bad_key_mode",
+            f"{path} may be read or written by others (mode {stat.S_IMODE(mode):04o})",
+            hint=f"chmod 600 {path}; if others could read it, make a new key",
+        )
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from keys.ed25519 import check_public
 from keys.errors import CalyxError, LawRefused
@@ -91,6 +91,13 @@ class Thresholds(Model):
     operators: Annotated[int, Field(ge=1, le=1000)]
 
 
+def _integer(value: object) -> object:
+    # A Literal takes what equals it, and true equals 1: that would be a second spelling of signed bytes.
+    if type(value) is not int:
+        raise ValueError("not an integer")
+    return value
+
+
 class Holder(NamedTuple):
     """A key and the principal who holds it."""
 
@@ -116,7 +123,7 @@ class Member(NamedTuple):
 class TrustRoot(Model):
     """The principals in force. `expires`: UTC; no claim after it. Judged only by `check_trust_root`."""
 
-    law: Literal[1]
+    law: Annotated[Literal[1], BeforeValidator(_integer)]
     principals: Seq[Principal]
     thresholds: Thresholds
     expires: Time
