@@ -1,0 +1,182 @@
+"""Objects: content that is too large for an entry, kept under its SHA-256.
+
+    objects/ab/cdef...      the first byte of the digest, in hex, then the other 31; mode 0444
+
+A name is only where to look: what is read is hashed, and what has another hash is not given out. A missing or damaged
+object stops what needs it; putting the same content again mends it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from keys.errors import CalyxError, FormatError, Unavailable
+from keys.values import Count, Hash, Model
+from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
+
+MAX_IN_MEMORY: Final = 64 * 1024 * 1024
+CHUNK: Final = 1024 * 1024
+
+
+class ObjectRef(Model):
+    """An object as entries carry it. `size`: bytes."""
+
+    sha256: Hash
+    size: Count
+
+
+class ObjectStore(Protocol):
+    """Where objects are kept. Every read is verified against the reference."""
+
+    def has(self, ref: ObjectRef) -> bool:
+        """Whether something of this size is there under this name. Proves nothing about its content."""
+        ...
+
+    def get(self, ref: ObjectRef) -> bytes:
+        """The object's content, at most 64 MiB. Raises: Unavailable (`object_missing`, `object_unreadable`); CalyxError
+        (`object_mismatch`); FormatError (`too_large`).
+        """
+        ...
+
+    def copy_to(self, ref: ObjectRef, path: Path) -> None:
+        """Write the object's content to the new file `path`, of any size; the file is there only if it is whole.
+
+        Raises: as `get`; FileExistsError.
+        """
+        ...
+
+    def put(self, data: bytes) -> ObjectRef:
+        """Keep content, durable on return. Raises: Unavailable (`object_write_failed`)."""
+        ...
+
+    def put_file(self, path: Path) -> ObjectRef:
+        """Keep what is read from a file, of any size, durable on return. Raises: as `put`; Unavailable."""
+        ...
+
+
+class DirectoryObjects:
+    """`ObjectStore` in a directory of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root: Final = root
+
+    def has(self, ref: ObjectRef) -> bool:
+        try:
+            status = self._path(ref).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == ref.size
+
+    def get(self, ref: ObjectRef) -> bytes:
+        if ref.size > MAX_IN_MEMORY:
+            raise FormatError(f"an object of {ref.size} bytes is not read into memory", code="too_large")
+        return b"".join(self._stream(ref))
+
+    def copy_to(self, ref: ObjectRef, path: Path) -> None:
+        with hidden_file(path.parent, 0o600) as (file, hidden):
+            for chunk in self._stream(ref):
+                file.write(chunk)
+            _finish(file)
+            os.link(hidden, path)
+        sync_directory(path.parent)
+
+    def put(self, data: bytes) -> ObjectRef:
+        with self._incoming() as (file, hidden):
+            file.write(data)
+            return self._keep(file, hidden, ObjectRef(sha256=sha256(data).hexdigest(), size=len(data)))
+
+    def put_file(self, path: Path) -> ObjectRef:
+        try:
+            source = path.open("rb")
+        except OSError as error:
+            raise Unavailable("file_unreadable", f"cannot read {path}: {error.strerror}") from None
+        # What is hashed is what is written, so a file that changes meanwhile cannot get another content's name.
+        digest, size = sha256(), 0
+        with source, self._incoming() as (file, hidden):
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+            return self._keep(file, hidden, ObjectRef(sha256=digest.hexdigest(), size=size))
+
+    def _path(self, ref: ObjectRef) -> Path:
+        return self._root / ref.sha256[:2] / ref.sha256[2:]
+
+    def _stream(self, ref: ObjectRef) -> Iterator[bytes]:
+        """The content in pieces; raises at the end if they were not the object's, so act on none before that."""
+        path = self._path(ref)
+        digest, left = sha256(), ref.size
+        try:
+            # A link, a FIFO or a device in an object's place is not an object.
+            descriptor = os.open(
+                path,
+                os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0),
+            )
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode) or status.st_size != ref.size:
+                    raise _mismatch(ref)
+                while left:
+                    chunk = file.read(min(CHUNK, left))
+                    if not chunk:
+                        break
+                    digest.update(chunk)
+                    left -= len(chunk)
+                    yield chunk
+        except (FileNotFoundError, NotADirectoryError):
+            raise Unavailable(
+                "object_missing",
+                f"object {ref.sha256[:16]} is not in the store",
+                hint="fetch it from whoever proposed it, or from a copy, and put it in",
+                object=ref.sha256,
+            ) from None
+        except OSError as error:
+            if os.path.islink(path):
+                raise _mismatch(ref) from None
+            raise Unavailable(
+                "object_unreadable", f"object {ref.sha256[:16]} cannot be read: {error.strerror}", object=ref.sha256
+            ) from None
+        if left or digest.hexdigest() != ref.sha256:
+            raise _mismatch(ref)
+
+    @contextmanager
+    def _incoming(self) -> Iterator[tuple[BinaryIO, Path]]:
+        try:
+            make_directory(self._root)
+            with hidden_file(self._root, 0o600) as pair:
+                yield pair
+        except OSError as error:
+            raise Unavailable(
+                "object_write_failed", f"cannot keep an object in {self._root}: {error.strerror}"
+            ) from None
+
+    def _keep(self, file: BinaryIO, hidden: Path, ref: ObjectRef) -> ObjectRef:
+        path = self._path(ref)
+        hidden.chmod(0o444)
+        _finish(file)
+        make_directory(path.parent)
+        # Replacing what is there does no harm if it is whole, and mends it if it is not.
+        hidden.replace(path)
+        sync_directory(path.parent)
+        return ref
+
+
+def _finish(file: BinaryIO) -> None:
+    file.flush()
+    sync_file(file.fileno())
+    file.close()
+
+
+def _mismatch(ref: ObjectRef) -> CalyxError:
+    return CalyxError(
+        "object_mismatch",
+        f"what is stored as object {ref.sha256[:16]} is something else",
+        hint="put the right content in again; it replaces the wrong one",
+        object=ref.sha256,
+    )

@@ -1,0 +1,104 @@
+"""Statements with verified signatures: made here, and nowhere else.
+
+What decides how a signature is checked comes from the trust root and from the statement's kind, never from the
+envelope: the key id only selects among the keys that the principal named in `by` holds at this position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass
+from typing import Final, NoReturn
+
+from keys.errors import SignatureRefused
+from keys.openssh_public import OpenSshKey, fingerprint
+from keys.principals import Kind, scheme_of
+from keys.signer import Signer, check_signature
+from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
+from ledger.envelope import Envelope, pae
+from ledger.statement import Statement, parse_statement
+
+_MADE_HERE: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledKey:
+    """A key as the trust root enrols it at some position: whose it is, what kind of principal that is, and whether its
+    token must verify its user.
+    """
+
+    principal: str
+    kind: Kind
+    key: OpenSshKey
+    user_verification: bool
+
+
+Resolve = Callable[[Statement, str], EnrolledKey]
+"""Finds the key with a key id that the statement's `by` holds. Raises: SignatureRefused (`unknown_key`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedStatement:
+    """A statement that the holder of `signer.key` signed. Only `open_envelope` makes one.
+
+    Raises: TypeError for everyone else.
+    """
+
+    statement: Statement
+    envelope: Envelope
+    signer: EnrolledKey
+    made_here: InitVar[object] = None
+
+    def __post_init__(self, made_here: object) -> None:
+        if made_here is not _MADE_HERE:
+            raise TypeError("only open_envelope makes a VerifiedStatement")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a verified statement is not pickled: whoever reads the bytes verifies them again")
+
+
+def namespace_of(kind: str) -> str:
+    """The SSHSIG namespace in which humans sign statements of `kind`."""
+    return NAMESPACE_APPROVAL if kind == "cosignature" else NAMESPACE_STATEMENT
+
+
+def sign_statement(statement: Statement, signer: Signer) -> Envelope:
+    """Sign a statement for the principal it is by.
+
+    Raises: SignatureRefused (`wrong_signer`) when the signer signs for another principal; CalyxError of the signer.
+    """
+    if signer.principal != statement.by:
+        raise SignatureRefused(
+            f"a statement by {statement.by} is not signed by {signer.principal}", code="wrong_signer"
+        )
+    signature = signer.sign(pae(statement.body), namespace_of(statement.kind))
+    return Envelope(statement.body, signer.keyid, signature)
+
+
+def open_envelope(envelope: Envelope, resolve: Resolve, *, statement: Statement | None = None) -> VerifiedStatement:
+    """Prove that the principal a statement is by signed it, with a key that `resolve` finds enrolled.
+
+    `statement`: what the caller already parsed from this envelope's body, to spare the second parse.
+
+    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...).
+    """
+    if statement is None:
+        statement = parse_statement(envelope.body)
+    elif statement.body != envelope.body:
+        raise ValueError("the statement is not this envelope's")
+    enrolled = resolve(statement, envelope.keyid)
+    if enrolled.principal != statement.by:
+        raise SignatureRefused(
+            f"a statement by {statement.by} carries the key id of {enrolled.principal}", code="wrong_signer"
+        )
+    if fingerprint(enrolled.key) != envelope.keyid:
+        raise SignatureRefused("the key id of the envelope is not that of the enrolled key", code="unknown_key")
+    check_signature(
+        scheme_of(enrolled.kind),
+        enrolled.key,
+        enrolled.user_verification,
+        namespace_of(statement.kind),
+        pae(statement.body),
+        envelope.sig,
+    )
+    return VerifiedStatement(statement, envelope, enrolled, _MADE_HERE)
