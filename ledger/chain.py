@@ -145,7 +145,7 @@ def _read(seq: int, data: bytes) -> Record:
 
 
 def _names(data: bytes, leaf: str) -> bool:
-    """Whether a record, if it is one, has this `prev`. Decides only which entry is named, never that one is accepted."""
+    """Whether these bytes are a record with this `prev`. Only for naming: it never makes an entry accepted."""
     try:
         return parse_record(data).prev == leaf
     except FormatError:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from keys.errors import CalyxError, FormatError, Unavailable
+from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.values import Count, Hash, Model
 from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
 
@@ -47,7 +47,7 @@ class ObjectStore(Protocol):
     def copy_to(self, ref: ObjectRef, path: Path) -> None:
         """Write the object's content to the new file `path`, of any size; the file is there only if it is whole.
 
-        Raises: as `get`; FileExistsError.
+        Raises: as `get`; UsageError (`file_exists`); Unavailable (`file_write_failed`).
         """
         ...
 
@@ -79,12 +79,17 @@ class DirectoryObjects:
         return b"".join(self._stream(ref))
 
     def copy_to(self, ref: ObjectRef, path: Path) -> None:
-        with hidden_file(path.parent, 0o600) as (file, hidden):
-            for chunk in self._stream(ref):
-                file.write(chunk)
-            _finish(file)
-            os.link(hidden, path)
-        sync_directory(path.parent)
+        try:
+            with hidden_file(path.parent, 0o600) as (file, hidden):
+                for chunk in self._stream(ref):
+                    file.write(chunk)
+                _finish(file)
+                os.link(hidden, path)
+            sync_directory(path.parent)
+        except FileExistsError:
+            raise UsageError("file_exists", f"{path} exists", hint="choose another name") from None
+        except OSError as error:
+            raise Unavailable("file_write_failed", f"cannot write {path}: {error.strerror}") from None
 
     def put(self, data: bytes) -> ObjectRef:
         with self._incoming() as (file, hidden):
@@ -137,7 +142,7 @@ class DirectoryObjects:
                 object=ref.sha256,
             ) from None
         except OSError as error:
-            if os.path.islink(path):
+            if path.is_symlink():
                 raise _mismatch(ref) from None
             raise Unavailable(
                 "object_unreadable", f"object {ref.sha256[:16]} cannot be read: {error.strerror}", object=ref.sha256
