@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -88,7 +90,22 @@ def put_new(hidden: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
-def open_file(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+class OpenFile:
+    """A connection to a ledger file, and the private copy that it reads where the file itself cannot be."""
+
+    def __init__(self, connection: sqlite3.Connection, copy: TemporaryDirectory[str] | None = None) -> None:
+        self.connection: Final = connection
+        self._copy = copy
+
+    def close(self) -> None:
+        """Let go of the file, and remove the private copy."""
+        with suppress(sqlite3.Error):
+            self.connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+
+def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
     """Open a ledger file and prove that its schema is ours, to the letter.
 
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`, `ledger_read_only`); CalyxError (`ledger_corrupt`).
@@ -96,13 +113,13 @@ def open_file(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
     if not path.is_file():
         raise Unavailable("ledger_missing", f"there is no ledger at {path}", hint="calyx init makes one")
     with mapped(path):
-        connection = _connect(path, mode)
+        opened = _open_private(path) if mode == "ro" and _is_sealed(path) else OpenFile(_connect(path, mode))
         try:
-            _check_schema(path, connection)
+            _check_schema(path, opened.connection)
         except BaseException:
-            connection.close()
+            opened.close()
             raise
-    return connection
+    return opened
 
 
 @contextmanager
@@ -114,10 +131,8 @@ def mapped(path: Path, entry: int | None = None) -> Iterator[None]:
         raise _meaning(path, error, entry) from None
 
 
-def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    if mode == "ro" and _needs_no_wal(path):
-        uri += "&immutable=1"
+def _connect(path: Path, mode: Literal["rw", "ro"], *, sealed: bool = False) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}" + ("&immutable=1" if sealed else "")
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, cached_statements=16)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB)
@@ -134,10 +149,29 @@ def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
     return connection
 
 
-def _needs_no_wal(path: Path) -> bool:
-    """Whether a read-only open must go without the WAL index: nothing to read there, and no leave to make one."""
+def _is_sealed(path: Path) -> bool:
+    """Whether SQLite could not make the log's index beside the file, and needs one. With nothing in the log, and nobody
+    to write one, the file alone is the ledger.
+    """
+    index = path.with_name(path.name + "-shm")
+    return not os.access(path.parent, os.W_OK) and not index.exists()
+
+
+def _open_private(path: Path) -> OpenFile:
+    """Read a sealed ledger. SQLite has no way to read a log without an index, so a file with a log is copied."""
     log = path.with_name(path.name + "-wal")
-    return not (log.exists() and log.stat().st_size) and not os.access(path.parent, os.W_OK)
+    if not log.exists() or not log.stat().st_size:
+        return OpenFile(_connect(path, "ro", sealed=True))
+    copy = TemporaryDirectory(prefix="calyx-")
+    try:
+        for each in (path, log):
+            shutil.copyfile(each, Path(copy.name) / each.name)
+        return OpenFile(_connect(Path(copy.name) / path.name, "ro"), copy)
+    except BaseException as error:
+        copy.cleanup()
+        if isinstance(error, OSError):
+            raise Unavailable("ledger_unreadable", f"{path} cannot be copied to be read: {error.strerror}") from None
+        raise
 
 
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:

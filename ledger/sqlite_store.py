@@ -20,7 +20,7 @@ from ledger.checkpoint import CheckpointSigner, peek_checkpoint
 from ledger.head import Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
 from ledger.record import Record
-from ledger.sqlite_file import corrupt, create_file, mapped, open_file, put_new
+from ledger.sqlite_file import OpenFile, corrupt, create_file, mapped, open_file, put_new
 from ledger.store import HeadMoved, Tip
 
 READ_BATCH: Final = 128
@@ -39,9 +39,10 @@ _SELECT_NODES: Final = "SELECT hash FROM node WHERE level = ? AND idx >= ? AND i
 class SqliteStore:
     """A `ledger.store.Store` over one connection. Use it in the thread that opened it; each thread opens its own."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, opened: OpenFile) -> None:
         self.path: Final = path
-        self._connection = connection
+        self._opened = opened
+        self._connection = opened.connection
         self._failed = False
 
     @classmethod
@@ -60,8 +61,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let go of the file. What was committed is already durable."""
-        with suppress(sqlite3.Error):
-            self._connection.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +116,13 @@ class SqliteStore:
         if len(hashes) != count or any(type(each) is not bytes or len(each) != HASH_SIZE for each in hashes):
             raise corrupt(self.path, f"its tree has no whole node at level {level}, index {index}")
         return hash_root(hashes)
+
+    def count_rows(self) -> tuple[int, int]:
+        """How many record rows and node rows there are, whatever their numbers: for `sqlite_check`."""
+        with mapped(self.path):
+            records = self._connection.execute("SELECT count(*) FROM record").fetchone()[0]
+            nodes = self._connection.execute("SELECT count(*) FROM node").fetchone()[0]
+        return records, nodes
 
     @contextmanager
     def writer(self, sign: CheckpointSigner) -> Iterator[SqliteWriter]:

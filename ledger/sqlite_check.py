@@ -1,0 +1,130 @@
+"""What audit does not need to trust, checked anyway: that a ledger file's caches, pages and log agree with its records.
+
+Audit reads record bytes and nothing else, so a damaged cache cannot mislead it. But the next append builds on the
+caches, and SQLite silently stops at the first damaged frame of its log, which cuts the end of the ledger. Both are
+found here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keys.errors import CalyxError
+from ledger.merkle import Frontier, hash_leaf
+from ledger.sqlite_file import mapped, open_file
+from ledger.sqlite_store import TILE_HEIGHT, SqliteStore
+
+MAX_FINDINGS: Final = 100
+WAL_HEADER: Final = 32
+FRAME_HEADER: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in the file that is not as it was written. `entry`: the entry that it concerns, where there is one."""
+
+    where: str
+    message: str
+    entry: int | None = None
+
+
+def check_store(path: Path) -> list[Finding]:
+    """Compare every cached value of a ledger file with the records, and its pages and log with their own checks; what
+    is wrong, at most 100 findings, none if all agree. It does not verify the records: audit does.
+
+    Raises: Unavailable when the file cannot be read.
+    """
+    findings: list[Finding] = []
+    for finding in _findings(path):
+        findings.append(finding)
+        if len(findings) == MAX_FINDINGS:
+            break
+    return findings
+
+
+def _findings(path: Path) -> Iterator[Finding]:
+    yield from check_log(path.with_name(path.name + "-wal"))
+    try:
+        with closing(open_file(path, "ro")) as opened, mapped(path):
+            for (line,) in opened.connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})"):
+                if line != "ok":
+                    yield Finding("page", str(line))
+        with SqliteStore.open(path, read_only=True) as store:
+            yield from _check_caches(store)
+    except CalyxError as error:
+        if error.code != "ledger_corrupt":
+            raise
+        entry = error.fields.get("entry")
+        yield Finding("record", error.message, entry if isinstance(entry, int) else None)
+
+
+def _check_caches(store: SqliteStore) -> Iterator[Finding]:
+    frontier = Frontier()
+    last = bytes(32)
+    nodes = 0
+    for seq, data in enumerate(store.read()):
+        last = hash_leaf(data)
+        if store.node(0, seq) != last:
+            yield Finding("leaf", "the cached leaf is not the record's", seq)
+        for level, node in enumerate(frontier.append(last), start=1):
+            if level % TILE_HEIGHT == 0:
+                nodes += 1
+                if store.node(level, seq >> level) != node:
+                    yield Finding("node", f"a cached node at level {level} is not that of the records", seq)
+    head = store.head()
+    if head.size != frontier.size or head.hash != last.hex():
+        yield Finding("tip", f"the head is not that of the {frontier.size} records", min(head.size, frontier.size))
+    if store.frontier().format() != frontier.format():
+        yield Finding("tip", "the cached frontier is not that of the records")
+    if store.count_rows() != (frontier.size, nodes):
+        yield Finding("rows", "there are rows that belong to no entry")
+
+
+def check_log(path: Path) -> Iterator[Finding]:
+    """Find commits in a write-ahead log that SQLite will not read because a frame before them is damaged.
+
+    A crash can leave one torn transaction at the end, which was never acknowledged. A second commit after the damage
+    cannot come from a crash, since each commit is synced before the next begins.
+
+    Source: SQLite file format, section 4 (the write-ahead log).
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        header = file.read(WAL_HEADER)
+        if len(header) < WAL_HEADER:
+            return
+        magic, _, page_size, _, salts, *stored = struct.unpack(">IIII8sII", header)
+        order = {0x377F0682: "<", 0x377F0683: ">"}.get(magic)
+        if order is None or page_size < 512 or page_size > 65_536 or page_size & (page_size - 1):
+            yield Finding("log", "the header of the write-ahead log is damaged: SQLite ignores all of it")
+            return
+        sums = _checksum(order, header[:24], (0, 0))
+        whole = sums == tuple(stored)
+        after_damage = 0
+        while len(frame := file.read(FRAME_HEADER + page_size)) == FRAME_HEADER + page_size:
+            if frame[8:16] != salts:
+                # A frame of an earlier round of the log; SQLite stops here too.
+                break
+            if whole:
+                sums = _checksum(order, frame[:8], sums)
+                sums = _checksum(order, frame[FRAME_HEADER:], sums)
+                whole = sums == struct.unpack(">II", frame[16:24])
+            if not whole and frame[4:8] != bytes(4):
+                after_damage += 1
+        if after_damage > 1:
+            yield Finding("log", f"{after_damage} commits in the write-ahead log are not read: a frame is damaged")
+
+
+def _checksum(order: str, data: bytes, start: tuple[int, int]) -> tuple[int, int]:
+    first, second = start
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for at in range(0, len(words), 2):
+        first = (first + words[at] + second) & 0xFFFFFFFF
+        second = (second + words[at + 1] + first) & 0xFFFFFFFF
+    return first, second
