@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from keys.ed25519 import check_public
 from keys.errors import CalyxError, LawRefused
 from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint, format_public, parse_public
-from keys.values import Count, Ident, Model, Seq, Time, fold_id
+from keys.values import Count, Ident, Model, One, Seq, Time, fold_id
 
 Kind: TypeAlias = Literal["human", "agent", "overseer", "executor", "monitor"]
 Role: TypeAlias = Literal["governor", "operator", "approver", "proposer", "sentinel", "validator"]
@@ -91,13 +91,6 @@ class Thresholds(Model):
     operators: Annotated[int, Field(ge=1, le=1000)]
 
 
-def _integer(value: object) -> object:
-    # A Literal takes what equals it, and true equals 1: that would be a second spelling of signed bytes.
-    if type(value) is not int:
-        raise ValueError("not an integer")
-    return value
-
-
 class Holder(NamedTuple):
     """A key and the principal who holds it."""
 
@@ -123,7 +116,7 @@ class Member(NamedTuple):
 class TrustRoot(Model):
     """The principals in force. `expires`: UTC; no claim after it. Judged only by `check_trust_root`."""
 
-    law: Annotated[Literal[1], BeforeValidator(_integer)]
+    law: One
     principals: Seq[Principal]
     thresholds: Thresholds
     expires: Time

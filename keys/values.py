@@ -11,9 +11,9 @@ import binascii
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from keys.canonical import Json, format_json
 from keys.errors import FormatError
@@ -46,6 +46,9 @@ def format_decimal(value: Decimal) -> str:
 
     Raises: FormatError when the value needs more digits than the format has.
     """
+    # Bounds the length before Python writes the digits out.
+    if not value.is_finite() or abs(value.adjusted()) > 32:
+        raise FormatError("a decimal has over 15 digits before the point or 9 after it")
     text = f"{value:f}" if value else f"{abs(value):f}"
     parse_decimal(text)
     return text
@@ -106,6 +109,13 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _exact_integer(value: object) -> object:
+    # A Literal takes what equals it, and true equals 1: that would be a second spelling of the same bytes.
+    if type(value) is not int:
+        raise ValueError("not an integer")
+    return value
+
+
 def _spelled_decimal(text: str) -> str:
     try:
         parse_decimal(text)
@@ -133,6 +143,8 @@ Time: TypeAlias = Annotated[str, AfterValidator(_spelled_time)]
 """UTC, whole seconds, as text; `parse_time` gives seconds."""
 DecimalText: TypeAlias = Annotated[str, AfterValidator(_spelled_decimal)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+One: TypeAlias = Annotated[Literal[1], BeforeValidator(_exact_integer)]
+"""The integer 1, as a version or a law has it, and not `true`."""
 Text: TypeAlias = Annotated[str, Field(max_length=4096)]
 """Free text of a person or program: at most 4,096 characters, any of them; escape it before it reaches a terminal."""
 
