@@ -2,8 +2,8 @@
 
 One verifier for everything, libsodium. Verifiers disagree on edge cases (points of small or mixed order, encodings that
 are not canonical), so a public key is judged first: canonical encoding of a point other than the identity in the
-subgroup of prime order. For such keys libsodium's check accepts exactly what RFC 8032 describes with the equation
-checked as it stands, and no two strings are accepted as the same signature by one verifier and not by another.
+subgroup of prime order. For such keys libsodium checks the equation as it stands, without the cofactor, and refuses an
+R or S that is not canonical; no known edge case is left on which it would differ from another strict verifier.
 
 Source: RFC 8032 section 5.1; "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020).
 """
