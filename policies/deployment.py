@@ -101,7 +101,9 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class SampleNote:
-    """One sample as the fold keeps it. `whole`: every gate had a value."""
+    """One sample as the fold keeps it. `whole`: every gate had a value. `rest`: gate -> the same value over the instances
+    that still run the old release, for gates against it.
+    """
 
     seq: int
     tier: int
@@ -109,6 +111,7 @@ class SampleNote:
     made_at: int
     values: dict[str, tuple[Decimal | None, int | None]]
     whole: bool
+    rest: dict[str, Decimal | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,11 +351,14 @@ class PreflightFailed(Model):
 
 
 class GateValue(Model):
-    """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing."""
+    """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing. `rest`:
+    the same over the instances that still run the old release, for a gate against it; null where there is none.
+    """
 
     gate: Ident
     value: DecimalText | None
     requests: Count | None
+    rest: DecimalText | None
 
 
 class Baseline(Model):
