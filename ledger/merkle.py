@@ -104,7 +104,8 @@ def check_consistency(old_size: int, size: int, old_root: bytes, root: bytes, pr
     """
     if not 1 <= old_size <= size <= MAX_SIZE:
         raise ProofRefused(f"size {old_size} cannot be proved a prefix of size {size}", size=size)
-    _check_lengths(old_root, root, *proof)
+    # Roots of equal sizes are only compared; between sizes they go into hashes, where a length would matter.
+    _check_lengths(*proof, *([old_root, root] if old_size < size else []))
     rest = list(reversed(proof))
     seen_old, seen_new = _walk_consistency(old_size, 0, size, old_root, _consuming(rest))
     if seen_old != old_root or seen_new != root:

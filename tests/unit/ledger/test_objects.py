@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from keys.errors import CalyxError, FormatError, Unavailable
+from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef, ObjectStore
+
+
+def place(root: Path, ref: ObjectRef) -> Path:
+    return root / ref.sha256[:2] / ref.sha256[2:]
+
+
+def refused(code: str, action: Callable[[], object]) -> None:
+    with pytest.raises(CalyxError) as caught:
+        action()
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("data", [b"", b"x", os.urandom(3_000_000)])
+def test_put_and_get(tmp_path: Path, data: bytes) -> None:
+    objects: ObjectStore = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(data)
+    assert ref == ObjectRef(sha256=sha256(data).hexdigest(), size=len(data))
+    assert objects.has(ref)
+    assert objects.get(ref) == data
+    (tmp_path / "source").write_bytes(data)
+    assert objects.put_file(tmp_path / "source") == ref
+    objects.copy_to(ref, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    path = place(tmp_path / "objects", ref)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert [each for each in (tmp_path / "objects").rglob("*") if each.is_file()] == [path]
+
+
+def test_missing_object_is_unavailable(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path)
+    ref = ObjectRef(sha256="ab" * 32, size=3)
+    assert not objects.has(ref)
+    refused("object_missing", lambda: objects.get(ref))
+    refused("object_missing", lambda: objects.copy_to(ref, tmp_path / "copy"))
+    with pytest.raises(Unavailable):
+        objects.get(ref)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"abcdefgi", b"abc", b"abcdefghi"])
+def test_changed_object_is_refused_and_mended_by_putting_it_again(tmp_path: Path, content: bytes) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(b"abcdefgh")
+    path = place(tmp_path / "objects", ref)
+    path.chmod(0o644)
+    path.write_bytes(content)
+    refused("object_mismatch", lambda: objects.get(ref))
+    refused("object_mismatch", lambda: objects.copy_to(ref, tmp_path / "copy"))
+    assert [each.name for each in tmp_path.iterdir()] == ["objects"]
+    objects.put(b"abcdefgh")
+    assert objects.get(ref) == b"abcdefgh"
+
+
+def test_wrong_size_in_the_reference_is_refused(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path)
+    ref = objects.put(b"abc")
+    for size in (0, 2, 4):
+        refused("object_mismatch", lambda size=size: objects.get(ObjectRef(sha256=ref.sha256, size=size)))
+
+
+def test_link_or_pipe_in_an_objects_place_is_not_followed(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(b"abc")
+    path = place(tmp_path / "objects", ref)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    refused("object_mismatch", lambda: objects.get(ref))
+    path.unlink()
+    os.mkfifo(path)
+    refused("object_mismatch", lambda: objects.get(ref))
+
+
+def test_reference_cannot_name_a_path() -> None:
+    for text in ("../" * 21 + "x", "AB" * 32, "ab" * 31, "ab" * 32 + "\n"):
+        with pytest.raises(FormatError):
+            ObjectRef.from_json({"sha256": text, "size": 1})
+
+
+def test_huge_object_is_not_read_into_memory(tmp_path: Path) -> None:
+    refused(
+        "too_large",
+        lambda: DirectoryObjects(tmp_path).get(ObjectRef(sha256="ab" * 32, size=MAX_IN_MEMORY + 1)),
+    )
+
+
+def test_copy_never_overwrites(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(b"abc")
+    (tmp_path / "taken").write_bytes(b"mine")
+    refused("file_exists", lambda: objects.copy_to(ref, tmp_path / "taken"))
+    assert (tmp_path / "taken").read_bytes() == b"mine"
+
+
+def test_failed_sync_keeps_nothing_and_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = DirectoryObjects(tmp_path)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("ledger.durable.os.fsync", fail)
+    refused("object_write_failed", lambda: objects.put(b"abc"))
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
