@@ -145,7 +145,8 @@ class CommandNote:
 class Deployment:
     """A claimed lease and everything that happened to it. The fold alone changes it.
 
-    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order. `before`, `after`: instance -> tree.
+    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order. `before`, `after`: instance ->
+    tree.
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
     `state_leaf`: leaf of the newest claim, executor event or command. Times: seconds since 1970.
     """

@@ -1,7 +1,7 @@
 """The fleet: which machines a target name stands for, and how each is reloaded, probed and measured.
 
-A fleet body is an object (canonical JSON of `Fleet`); the `fleet` statement carries its hash. A signed name is therefore a
-signed machine: address, host key, root and command lines are all inside what the operators' quorum signed.
+A fleet body is an object (canonical JSON of `Fleet`); the `fleet` statement carries its hash. A signed name is
+therefore a signed machine: address, host key, root and command lines are all inside what the operators' quorum signed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Instance(Model):
     """One place that runs a release.
 
     `address`: `local`, or `user@host[:port]` reached with OpenSSH, then `host_key` pins its public key line.
-    `root`: directory that holds `current`, `releases/` and `shared/`. `shared`: paths inside a release that lead to `shared/`.
+    `root`: directory that holds `current`, `releases/` and `shared/`. `shared`: paths in a release that lead into
+    `shared/`.
     """
 
     name: Ident

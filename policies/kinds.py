@@ -12,6 +12,7 @@ from pydantic import Field
 
 from keys.principals import TrustRoot
 from keys.values import Count, DecimalText, Hash, Ident, Model, Nonce, Seq, Text, Time
+from ledger.objects import ObjectRef
 from policies.fleet import Hooks
 from policies.matrix import CapabilityMatrix, Gate, Percent
 
@@ -32,16 +33,9 @@ class HeadRef(Model):
     hash: Hash
 
 
-class Ref(Model):
-    """An object: SHA-256 of its bytes and their number."""
-
-    sha256: Hash
-    size: Count
-
-
-Names: TypeAlias = Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES)] | Ref
+Names: TypeAlias = Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
 """Instance names: inline up to 256, else an object that is the canonical JSON array of them."""
-Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | Ref
+Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
 """Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline up to 256, else an object."""
 
 
@@ -93,7 +87,7 @@ class FleetProposal(Predicate):
 
     base: Hash
     approve_by: Time
-    fleet: Ref
+    fleet: ObjectRef
 
 
 class Intent(Predicate):
@@ -124,7 +118,7 @@ class Change(Model):
 
 
 class Lease(Predicate):
-    """A proposal to change production. Windows are inclusive: `not_before`, `approve_by` <= `execute_by` <= `complete_by`."""
+    """A proposal to change production. `not_before`, `approve_by` <= `execute_by` <= `complete_by`, all inclusive."""
 
     id: Ident
     intent: Ident
@@ -156,7 +150,7 @@ class Review(Predicate):
     role: Literal["sentinel", "validator"]
     verdict: Literal["pass", "fail"]
     summary: Text
-    findings: Ref | None
+    findings: ObjectRef | None
 
 
 class Cosignature(Predicate):
@@ -305,7 +299,7 @@ class RollbackStarted(Model):
 
 
 class InstanceRestored(Model):
-    """An instance runs its tree from before again (`absent`: stopped and removed). `rebuilt`: made again from objects."""
+    """An instance runs its tree from before again (`absent`: stopped, removed). `rebuilt`: made again from objects."""
 
     type: Literal["INSTANCE_RESTORED"]
     instance: Ident
@@ -376,7 +370,7 @@ class Sample(Model):
     n: Annotated[Count, Field(ge=1)]
     values: Annotated[Seq[GateValue], Field(max_length=32)]
     trees: Annotated[Seq[SeenTree], Field(max_length=256)]
-    raw: Ref | None
+    raw: ObjectRef | None
 
 
 class Verdict(Model):
@@ -395,7 +389,7 @@ class Sanity(Model):
 
     type: Literal["SANITY"]
     verdict: Literal["pass", "fail"]
-    report: Ref | None
+    report: ObjectRef | None
     text: Text
 
 

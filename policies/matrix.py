@@ -1,7 +1,7 @@
 """The capability matrix: what machines may do, phase by phase, and the terms of a production deployment.
 
-People edit it as YAML (`policies/capability_matrix.yaml`, read by `policies.matrix_file`); what is signed and obeyed is the
-canonical JSON of `CapabilityMatrix` inside a genesis or policy statement.
+People edit it as YAML (`policies/capability_matrix.yaml`, read by `policies.matrix_file`); what is signed and obeyed is
+the canonical JSON of `CapabilityMatrix` inside a genesis or policy statement.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from keys.values import DecimalText, Ident, Model, Seq
+from keys.values import DecimalText, Ident, Model, One, Seq
 from policies.fleet import Seconds, Word
 
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
@@ -28,8 +28,8 @@ class Gate(Model):
     `against`: `absolute` compares the value with `limit`; `baseline` compares its distance from the value before the
     first tier; `rest` its distance from the instances that still run the old release. Where that other value does not
     exist (a first deployment, no rest), `absolute` is the limit instead, so it is mandatory for the last two.
-    `breach`: the side on which a value is bad. `for_s`: how long it must stay bad before it counts. `min_samples`: samples
-    needed before the gate can pass. `missing_s`: how long no value may come before that is a reason to halt.
+    `breach`: the side on which a value is bad. `for_s`: how long it must stay bad before it counts. `min_samples`:
+    samples needed before the gate can pass. `missing_s`: how long no value may come before that is a reason to halt.
     `min_requests`: requests in an interval below which `error_rate` says nothing.
     """
 
@@ -84,7 +84,7 @@ class BreakGlass(Model):
 class DeployProduction(Model):
     """Terms of the capability `deploy_production`.
 
-    `tiers`: percents that every lease includes. `retention_s`: how long after `COMPLETED` a rollback needs no new lease.
+    `tiers`: percents that every lease includes. `retention_s`: how long after `COMPLETED` a rollback needs no lease.
     `look`: approving needs a person who was shown the change. `notify`: event type -> channel names.
     """
 
@@ -127,7 +127,7 @@ class Phases(Model):
 class CapabilityMatrix(Model):
     """The policy in force."""
 
-    version: Literal[1]
+    version: One
     phases: Phases
     deploy_production: DeployProduction
 

@@ -1,6 +1,6 @@
 """The state that the entries fold into: what is in force, what was proposed, and what every deployment did.
 
-`policies.law.step` alone changes it. Mappings are keyed by statement digest (64 hex digits) unless their name says else.
+`policies.law.step` alone changes it. Mappings are keyed by statement digest (64 hex digits) unless said otherwise.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from policies.matrix import CapabilityMatrix
 
 @dataclass(frozen=True, slots=True)
 class SignerRef:
-    """Who signed an entry, with which key. `raw`: public key, 64 hex digits."""
+    """Who signed an entry, with which key. `raw`: public key, 64 hex digits. `custodian`: as declared at that entry."""
 
     principal: str
     kind: str
     keyid: str
     raw: str
+    custodian: str
 
 
 @dataclass(frozen=True, slots=True)

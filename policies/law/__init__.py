@@ -1,0 +1,1 @@
+"""The law, a judge for each kind; `policies.law.step` is its one entrance."""

@@ -1,0 +1,149 @@
+"""People's orders to a deployment. Those toward safety always apply; the others bind the state they were given for."""
+
+from __future__ import annotations
+
+from keys.values import parse_time
+from policies.deployment import CommandNote, Deployment, Phase
+from policies.kinds import Command
+from policies.law.case import Case, Change, check_subject, refuse, require_role
+from policies.matrix import DeployProduction
+from policies.state import State
+
+RULE = "command"
+_BOUND = frozenset({"start", "resume", "promote"})
+_BAD_VERDICTS = frozenset({"breach", "abort", "missing"})
+
+
+def judge_command(case: Case, command: Command) -> Change:
+    """An approver's or operator's order."""
+    require_role(case, "approver", "operator")
+    deployment = subject_deployment(case)
+    if max(case.now, case.statement.made_at) > parse_time(command.expires_at):
+        refuse("command_expired", f"the command was good until {command.expires_at}", rule="time")
+    if (command.verb in _BOUND) != (command.state is not None):
+        refuse(
+            "bad_command", f"{command.verb} {'names' if command.verb in _BOUND else 'does not name'} a state", rule=RULE
+        )
+    if command.state is not None and command.state != deployment.state_leaf:
+        refuse(
+            "stale_command", "the deployment moved on since the command was made", rule=RULE, hint="look, then repeat"
+        )
+    if (command.verb == "promote") != (command.tier is not None) or (command.skip_bake and command.verb != "promote"):
+        refuse("bad_command", "a tier stands in promote alone, and so does skipping a bake", rule=RULE)
+    _check_verb(case, deployment, command)
+    note = CommandNote(
+        seq=case.seq,
+        digest=case.statement.digest,
+        by=case.principal.id,
+        verb=command.verb,
+        tier=command.tier,
+        skip_bake=command.skip_bake,
+        reason=command.reason,
+        time=case.now,
+    )
+    digest, leaf = deployment.lease_digest, case.entry.leaf
+
+    def change(state: State) -> None:
+        _apply(state.deployments[digest], note, leaf)
+
+    return change
+
+
+def subject_deployment(case: Case) -> Deployment:
+    """The deployment that the statement is about, and its claim within the signer's head.
+
+    Raises: LawRefused (`not_claimed`, `unknown_subject`).
+    """
+    digest = case.statement.subject_digest
+    deployment = case.state.deployments.get(digest)
+    if deployment is None:
+        known = case.state.leases.get(digest)
+        if known is None:
+            refuse("unknown_subject", "the statement is about no lease of this ledger", rule="subject")
+        refuse("not_claimed", f"{known.lease.id} was not claimed, so there is no deployment", rule="subject")
+    check_subject(case, deployment.lease.id, case.state.leases[digest].seq)
+    return deployment
+
+
+def check_rollback(state: State, deployment: Deployment, now: int) -> None:
+    """A deployment that is not live may be rolled back now: within retention, not superseded, its target free.
+
+    Raises: LawRefused (`retention_over`, `superseded`, `target_busy`, `nothing_to_roll_back`).
+    """
+    lease = deployment.lease
+    live = state.live.get(lease.target)
+    if live is not None and live != deployment.lease_digest:
+        refuse("target_busy", f"{lease.target} has the live deployment {state.leases[live].lease.id}", rule="rollback")
+    if deployment.phase is Phase.COMPLETED and deployment.completed_at is not None:
+        until = deployment.completed_at + _terms(state, deployment).retention_s
+        if now > until:
+            refuse(
+                "retention_over", "the retention of this deployment is over", rule="rollback", hint="use a new lease"
+            )
+    elif deployment.phase is not Phase.ROLLBACK_FAILED:
+        refuse("nothing_to_roll_back", f"{lease.id} ended as {deployment.phase}", rule="rollback")
+    for name in sorted(deployment.intended):
+        newest = state.touched[lease.target, name].deployment
+        if newest != deployment.lease_digest:
+            later = state.leases[newest].lease.id
+            refuse(
+                "superseded",
+                f"{later} changed {name} after {lease.id}",
+                rule="rollback",
+                hint="a new lease back to the old tree, with two keys, is the way",
+                later=later,
+            )
+
+
+def _terms(state: State, deployment: Deployment) -> DeployProduction:
+    return state.policies[deployment.lease.policy].deploy_production
+
+
+def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
+    verb = command.verb
+    if verb == "rollback":
+        if not deployment.live:
+            check_rollback(case.state, deployment, case.now)
+        return
+    if not deployment.live:
+        refuse("deployment_ended", f"{deployment.lease.id} ended as {deployment.phase}", rule=RULE)
+    if verb == "start" and (deployment.started or deployment.lease.start != "command"):
+        refuse("bad_command", "it waits for no command to start", rule=RULE)
+    if verb == "resume":
+        if deployment.phase is not Phase.PAUSED and deployment.pause_order is None:
+            refuse("bad_command", "it is not paused", rule=RULE)
+        _check_no_breach(deployment, verb)
+    if verb == "promote":
+        if deployment.working_phase is not Phase.BAKING or command.tier != deployment.tier:
+            refuse("bad_command", f"it is not baking the tier {command.tier} %", rule=RULE)
+        _check_no_breach(deployment, verb)
+        if command.skip_bake and not _terms(case.state, deployment).skip_bake:
+            refuse("skip_not_allowed", "the policy does not allow a bake to be skipped", rule=RULE)
+
+
+def _check_no_breach(deployment: Deployment, verb: str) -> None:
+    verdict = deployment.verdict
+    if verdict is not None and verdict.tier == deployment.tier and verdict.verdict in _BAD_VERDICTS:
+        refuse(
+            "health_refused",
+            f"{verb} cannot override the verdict {verdict.verdict} in entry {verdict.seq}",
+            rule="health",
+            gate=verdict.gate,
+        )
+
+
+def _apply(deployment: Deployment, note: CommandNote, leaf: str) -> None:
+    deployment.commands.append(note)
+    deployment.state_leaf = leaf
+    if note.verb == "start":
+        deployment.start_order = note
+    elif note.verb == "pause":
+        deployment.pause_order = note
+    elif note.verb == "resume":
+        deployment.pause_order = None
+    elif note.verb == "promote":
+        deployment.promote_order = note
+    elif note.verb == "abort":
+        deployment.abort_order = note
+    else:
+        deployment.rollback_order = note

@@ -1,0 +1,406 @@
+"""What deployments do: who may sign each event, when it is lawful, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from keys.values import parse_decimal, parse_time
+from policies import kinds
+from policies.deployment import (
+    EXECUTOR_EVENTS,
+    FORWARD,
+    MONITOR_EVENTS,
+    Baseline,
+    Deployment,
+    Phase,
+    SampleNote,
+    VerdictNote,
+)
+from policies.kinds import ABSENT, Event, GateValue
+from policies.law.case import Case, Change, refuse, require_kind, require_role, subject_lease, vote_compromised
+from policies.law.claims import check_epoch
+from policies.law.commands import check_rollback, subject_deployment
+from policies.state import State, TouchNote
+
+RULE = "deployment"
+
+Effect = Callable[[Deployment], None]
+
+
+def judge_event(case: Case, event: Event) -> Change:
+    """An event of a deployment, or an executor's refusal to claim a lease."""
+    detail = event.detail
+    if detail.type in EXECUTOR_EVENTS:
+        require_kind(case, "executor")
+        check_epoch(case, event.epoch)
+    else:
+        if event.epoch is not None:
+            refuse("bad_event", f"{detail.type} carries no epoch", rule="epoch")
+        if detail.type in MONITOR_EVENTS:
+            require_kind(case, "monitor")
+        else:
+            require_role(case, "validator")
+    if isinstance(detail, kinds.PreflightFailed):
+        return _judge_preflight(case, detail)
+    deployment = subject_deployment(case)
+    phase = deployment.move(detail.type)
+    if detail.type in FORWARD:
+        check_forward(case.state, deployment, case.now)
+    effect = _EFFECTS.get(type(detail), _no_effect)(case, deployment, detail)
+    digest, leaf = deployment.lease_digest, case.entry.leaf
+    executors = detail.type in EXECUTOR_EVENTS
+
+    def change(state: State) -> None:
+        ours = state.deployments[digest]
+        if detail.type == "PAUSED":
+            ours.phase_before_pause = ours.working_phase
+        effect(ours)
+        ours.phase = phase
+        if phase is not Phase.PAUSED:
+            ours.phase_before_pause = None
+        if executors:
+            ours.state_leaf = leaf
+        _keep_live(state, ours, case.now)
+        if detail.type == "TIER_INTENT":
+            for name in ours.cohorts[ours.tier]:
+                state.touched[ours.lease.target, name] = TouchNote(case.seq, digest)
+
+    return change
+
+
+def check_forward(state: State, deployment: Deployment, now: int) -> None:
+    """A deployment may take a step forward now. Raises: LawRefused that says what forbids it."""
+    lease = deployment.lease
+    if now > parse_time(lease.complete_by):
+        refuse("complete_by_passed", f"steps forward were possible until {lease.complete_by}", rule="forward")
+    policy = state.policy
+    if policy is None or not policy.deployment_enabled() or lease.target not in policy.deploy_production.targets:
+        refuse("capability_disabled", "the policy now in force does not enable this deployment", rule="forward")
+    if tainted_votes(state, deployment):
+        refuse("tainted", "a counted cosignature was made with a key revoked as compromised", rule="forward")
+    for order in (deployment.abort_order, deployment.rollback_order):
+        if order is not None:
+            refuse("stopped", f"{order.by} ordered {order.verb} in entry {order.seq}", rule="forward")
+    if deployment.pause_order is not None:
+        order = deployment.pause_order
+        refuse("paused", f"{order.by} ordered a pause in entry {order.seq}", rule="forward", hint="calyx resume")
+
+
+def tainted_votes(state: State, deployment: Deployment) -> list[int]:
+    """Seqs of counted cosignatures whose key was revoked for compromise from there on, or before."""
+    trust = state.trust
+    votes = state.leases[deployment.lease_digest].ballot.votes
+    return [v.seq for v in votes if trust is not None and v.seq in deployment.counted and vote_compromised(trust, v)]
+
+
+def samples_needed(deployment: Deployment) -> int:
+    """How many whole samples a tier needs: ceil(bake / interval)."""
+    return -(-deployment.lease.bake_s // deployment.lease.interval_s)
+
+
+def check_health(deployment: Deployment) -> None:
+    """The present tier was watched long enough and is healthy. Raises: LawRefused (`not_baked`, `not_healthy`)."""
+    order = deployment.promote_order
+    skipped = order is not None and order.skip_bake and order.tier == deployment.tier
+    whole, needed = deployment.whole_samples(), samples_needed(deployment)
+    if whole < needed and not skipped:
+        refuse("not_baked", f"{whole} of {needed} whole samples of the tier {deployment.tier} %", rule="health")
+    newest = deployment.samples[-1] if deployment.samples else None
+    verdict = deployment.verdict
+    n = newest.n if newest is not None and newest.tier == deployment.tier else 0
+    if verdict is None or verdict.tier != deployment.tier or verdict.n != n or verdict.verdict != "pass":
+        refuse("not_healthy", f"the newest verdict on the tier {deployment.tier} % is not a pass", rule="health")
+
+
+def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:
+    lease = subject_lease(case)
+    if lease.claim_seq is not None:
+        refuse("lease_consumed", f"the lease was claimed in entry {lease.claim_seq}", rule="claim")
+    note = (case.seq, detail.code, detail.text)
+    digest = lease.digest
+
+    def change(state: State) -> None:
+        state.leases[digest].preflight.append(note)
+
+    return change
+
+
+def _keep_live(state: State, deployment: Deployment, now: int) -> None:
+    target, digest = deployment.lease.target, deployment.lease_digest
+    if deployment.live:
+        state.live[target] = digest
+        deployment.ended_at = None
+    elif state.live.get(target) == digest:
+        del state.live[target]
+        deployment.ended_at = now
+
+
+def _nothing(ours: Deployment) -> None:
+    """The table alone moves the deployment."""
+
+
+def _no_effect(case: Case, deployment: Deployment, detail: object) -> Effect:
+    del case, deployment, detail
+    return _nothing
+
+
+def _started(case: Case, deployment: Deployment, detail: kinds.Started) -> Effect:
+    del detail
+    if case.now > parse_time(deployment.lease.execute_by):
+        refuse("lease_expired", f"a start was possible until {deployment.lease.execute_by}", rule="forward")
+    if deployment.lease.start == "command" and deployment.start_order is None:
+        refuse("start_not_ordered", "the lease waits for a command to start", rule="forward", hint="calyx start")
+
+    def effect(ours: Deployment) -> None:
+        ours.started = True
+
+    return effect
+
+
+def _aborted(case: Case, deployment: Deployment, detail: kinds.Aborted) -> Effect:
+    del case, detail
+    if deployment.started:
+        refuse("illegal_transition", "it has started: it is halted and rolled back, not aborted", rule=RULE)
+    return _nothing
+
+
+def _halted(case: Case, deployment: Deployment, detail: kinds.Halted) -> Effect:
+    if not deployment.started:
+        refuse("illegal_transition", "it has not started: it is aborted, not halted", rule=RULE)
+
+    def effect(ours: Deployment) -> None:
+        ours.halted_cause = detail.cause
+        ours.halted_at = case.now
+        ours.halted_tier = ours.tier
+
+    return effect
+
+
+def _tier_intent(case: Case, deployment: Deployment, detail: kinds.TierIntent) -> Effect:
+    del case
+    if deployment.phase is Phase.DEPLOYING and deployment.tier != 0:
+        refuse("illegal_transition", f"the tier {deployment.tier} % is not promoted yet", rule=RULE)
+    if detail.tier != deployment.next_tier:
+        refuse("wrong_tier", f"the next tier is {deployment.next_tier} %, not {detail.tier} %", rule=RULE)
+    if deployment.baseline is None:
+        refuse("no_baseline", "the monitor has taken no baseline", rule="health", hint="calyx agent run cp19")
+
+    def effect(ours: Deployment) -> None:
+        ours.tier = detail.tier
+        ours.tier_applied = False
+        ours.bake_started_at = None
+        ours.promote_order = None
+        ours.intended.update(ours.cohorts[detail.tier])
+
+    return effect
+
+
+def _instance_applied(case: Case, deployment: Deployment, detail: kinds.InstanceApplied) -> Effect:
+    del case
+    name = detail.instance
+    if name not in deployment.cohorts.get(detail.tier, ()) or name not in deployment.intended:
+        refuse("not_intended", f"no intent covers instance {name} in the tier {detail.tier} %", rule=RULE)
+    if name in deployment.applied or name in deployment.restored:
+        refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
+    if detail.tree != deployment.after[name]:
+        refuse("wrong_tree", f"instance {name} was to run another tree", rule=RULE)
+    return lambda ours: ours.applied.add(name)
+
+
+def _tier_applied(case: Case, deployment: Deployment, detail: kinds.TierApplied) -> Effect:
+    del case
+    if detail.tier != deployment.tier or deployment.tier_applied or deployment.tier == 0:
+        refuse("wrong_tier", f"the tier {detail.tier} % is not the one being applied", rule=RULE)
+    missing = [name for name in deployment.cohorts[detail.tier] if name not in deployment.applied]
+    if missing:
+        refuse("not_applied", f"instance {missing[0]} is not applied yet", rule=RULE)
+
+    def effect(ours: Deployment) -> None:
+        ours.tier_applied = True
+
+    return effect
+
+
+def _bake_started(case: Case, deployment: Deployment, detail: kinds.BakeStarted) -> Effect:
+    if detail.tier != deployment.tier or not deployment.tier_applied:
+        refuse("wrong_tier", f"the tier {detail.tier} % is not applied", rule=RULE)
+
+    def effect(ours: Deployment) -> None:
+        ours.bake_started_at = case.now
+        ours.samples = [sample for sample in ours.samples if sample.tier != detail.tier]
+
+    return effect
+
+
+def _canary_promoted(case: Case, deployment: Deployment, detail: kinds.CanaryPromoted) -> Effect:
+    del case
+    if detail.tier != deployment.tier or detail.to != deployment.next_tier:
+        refuse("wrong_tier", f"the tier {deployment.tier} % is followed by {deployment.next_tier} %", rule=RULE)
+    order = deployment.promote_order
+    if deployment.lease.promotion == "manual" and (order is None or order.tier != deployment.tier):
+        refuse(
+            "promotion_not_ordered", "the lease waits for a command to promote", rule="forward", hint="calyx promote"
+        )
+    check_health(deployment)
+    return _nothing
+
+
+def _completed(case: Case, deployment: Deployment, detail: kinds.Completed) -> Effect:
+    del detail
+    if not deployment.last_tier:
+        refuse("wrong_tier", f"the tier {deployment.tier} % is not the last", rule=RULE)
+    check_health(deployment)
+
+    def effect(ours: Deployment) -> None:
+        ours.completed_at = case.now
+
+    return effect
+
+
+def _resumed(case: Case, deployment: Deployment, detail: kinds.Resumed) -> Effect:
+    del case, detail
+    if deployment.working_phase is Phase.PAUSED:
+        refuse("illegal_transition", "it is not known what the pause interrupted", rule=RULE)
+    return _nothing
+
+
+def _rollback_started(case: Case, deployment: Deployment, detail: kinds.RollbackStarted) -> Effect:
+    del detail
+    if not deployment.live:
+        if deployment.rollback_order is None:
+            refuse("rollback_not_ordered", "a deployment that has ended is rolled back by command", rule="rollback")
+        check_rollback(case.state, deployment, case.now)
+    elif deployment.halted_cause == "tainted" and deployment.rollback_order is None:
+        refuse("rollback_not_ordered", "a tainted deployment waits for a command", rule="rollback")
+
+    def effect(ours: Deployment) -> None:
+        # What an earlier attempt restored is looked at again: it may have been touched by hand since.
+        ours.restored.clear()
+
+    return effect
+
+
+def _instance_restored(case: Case, deployment: Deployment, detail: kinds.InstanceRestored) -> Effect:
+    del case
+    name = detail.instance
+    if name not in deployment.intended:
+        refuse("not_intended", f"instance {name} was never touched", rule=RULE)
+    if name in deployment.restored:
+        refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
+    if detail.tree != deployment.before[name]:
+        refuse("wrong_tree", f"instance {name} was to go back to another tree", rule=RULE)
+    return lambda ours: ours.restored.add(name)
+
+
+def _rolled_back(case: Case, deployment: Deployment, detail: kinds.RolledBack) -> Effect:
+    del detail
+    missing = sorted(deployment.intended - deployment.restored)
+    if missing:
+        refuse("not_restored", f"instance {missing[0]} is not restored yet", rule=RULE)
+
+    def effect(ours: Deployment) -> None:
+        ours.rolled_back_at = case.now
+
+    return effect
+
+
+def _rollback_failed(case: Case, deployment: Deployment, detail: kinds.RollbackFailed) -> Effect:
+    del case, deployment, detail
+
+    def effect(ours: Deployment) -> None:
+        # Another attempt needs another order.
+        ours.rollback_order = None
+
+    return effect
+
+
+def _baseline(case: Case, deployment: Deployment, detail: kinds.Baseline) -> Effect:
+    del case
+    if deployment.tier != 0 or deployment.baseline is not None:
+        refuse("late_baseline", "the baseline lies before the first tier, and is taken once", rule="health")
+    from_absent = all(tree == ABSENT for tree in deployment.before.values())
+    if from_absent != (detail.values is None):
+        refuse("bad_baseline", "the baseline is null from absent, and only then", rule="health")
+    values = None if detail.values is None else {k: v for k, (v, _) in _gate_values(deployment, detail.values).items()}
+
+    def effect(ours: Deployment) -> None:
+        ours.baseline = Baseline(values)
+
+    return effect
+
+
+def _sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Effect:
+    lease = deployment.lease
+    if deployment.working_phase is not Phase.BAKING or deployment.bake_started_at is None:
+        refuse("not_baking", "a sample is taken while a tier bakes", rule="health")
+    if detail.tier != deployment.tier:
+        refuse("wrong_tier", f"the tier {deployment.tier} % bakes, not {detail.tier} %", rule="health")
+    last = deployment.samples[-1].n if deployment.samples and deployment.samples[-1].tier == detail.tier else 0
+    if detail.n <= last:
+        refuse("repeated", f"sample {last} of this tier is recorded; the next one is later", rule="repetition")
+    made_at = case.statement.made_at
+    if made_at < deployment.bake_started_at + detail.n * lease.interval_s - 1:
+        refuse("early_sample", f"sample {detail.n} is taken too early", rule="health")
+    values = _gate_values(deployment, detail.values)
+    note = SampleNote(
+        seq=case.seq,
+        tier=detail.tier,
+        n=detail.n,
+        made_at=made_at,
+        values=values,
+        whole=all(value is not None for value, _ in values.values()),
+    )
+    return lambda ours: ours.samples.append(note)
+
+
+def _verdict(case: Case, deployment: Deployment, detail: kinds.Verdict) -> Effect:
+    newest = deployment.samples[-1] if deployment.samples else None
+    n = newest.n if newest is not None and newest.tier == deployment.tier else 0
+    if detail.tier != deployment.tier or detail.n != n:
+        refuse("wrong_sample", f"the newest sample is {n} of the tier {deployment.tier} %", rule="health")
+    if detail.verdict == "pass" and n == 0:
+        refuse("not_healthy", "no data is not health", rule="health")
+    note = VerdictNote(
+        seq=case.seq,
+        digest=case.statement.digest,
+        tier=detail.tier,
+        n=detail.n,
+        verdict=detail.verdict,
+        gate=detail.gate,
+        text=detail.text,
+    )
+
+    def effect(ours: Deployment) -> None:
+        ours.verdict = note
+
+    return effect
+
+
+def _gate_values(deployment: Deployment, values: tuple[GateValue, ...]) -> dict[str, tuple[Any, int | None]]:
+    """Gate -> (value or None, requests). Raises: LawRefused unless each gate of the lease stands there once."""
+    wanted = [gate.name for gate in deployment.lease.gates]
+    if sorted(value.gate for value in values) != sorted(wanted):
+        refuse("bad_values", "there is one value for each gate of the lease", rule="health")
+    return {v.gate: (None if v.value is None else parse_decimal(v.value), v.requests) for v in values}
+
+
+_EFFECTS: Final[dict[type, Callable[[Case, Deployment, Any], Effect]]] = {
+    kinds.Started: _started,
+    kinds.Aborted: _aborted,
+    kinds.Halted: _halted,
+    kinds.TierIntent: _tier_intent,
+    kinds.InstanceApplied: _instance_applied,
+    kinds.TierApplied: _tier_applied,
+    kinds.BakeStarted: _bake_started,
+    kinds.CanaryPromoted: _canary_promoted,
+    kinds.Completed: _completed,
+    kinds.Resumed: _resumed,
+    kinds.RollbackStarted: _rollback_started,
+    kinds.InstanceRestored: _instance_restored,
+    kinds.RolledBack: _rolled_back,
+    kinds.RollbackFailed: _rollback_failed,
+    kinds.Baseline: _baseline,
+    kinds.Sample: _sample,
+    kinds.Verdict: _verdict,
+}

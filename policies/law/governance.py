@@ -1,0 +1,191 @@
+"""Genesis, and how trust, policy and fleet change: a proposal on what is in force, then a quorum of cosignatures."""
+
+from __future__ import annotations
+
+from keys.errors import CalyxError
+from keys.principals import Role, Signer, TrustRoot, check_succession, check_trust_root, count_quorum
+from keys.values import parse_time
+from ledger.checkpoint import check_origin
+from ledger.note import parse_vkey
+from policies.fleet import Fleet, parse_fleet
+from policies.kinds import Cosignature, FleetProposal, Genesis, PolicyProposal, TrustProposal
+from policies.law.case import (
+    Case,
+    Change,
+    check_approval_window,
+    holds_now,
+    refuse,
+    require_role,
+    trust_of,
+    vote_compromised,
+)
+from policies.matrix import CapabilityMatrix
+from policies.names import Objects
+from policies.state import GovernanceKind, ProposalState, State, Vote
+
+RULE = "governance"
+
+
+def judge_genesis(case: Case, genesis: Genesis) -> Change:
+    """Record 0 brings its trust root and policy into force by its own signature: readers pin it."""
+    require_role(case, "governor")
+    log_key = parse_vkey(genesis.log_key)
+    check_origin(genesis.origin)
+    if log_key.name != genesis.origin:
+        refuse("bad_genesis", "the log key is named differently from the origin", rule="genesis")
+    check_trust_root(genesis.trust, log_key.public)
+    digest = case.statement.digest
+
+    def change(state: State) -> None:
+        state.ledger = case.entry.leaf
+        state.origin = genesis.origin
+        state.log_key = genesis.log_key
+        _set_trust(state, genesis.trust, digest)
+        _set_policy(state, genesis.policy, digest)
+
+    return change
+
+
+def judge_proposal(case: Case, proposal: GovernanceKind) -> Change:
+    """A proposal of trust or policy by a governor, or of a fleet by an operator, on what is in force now."""
+    kind = case.statement.kind
+    require_role(case, _role_for(kind))
+    if proposal.base != _base(case.state, kind):
+        refuse(
+            "stale_base",
+            f"the proposal is based on a {kind} that is not in force",
+            rule=RULE,
+            hint="propose again on what is in force now",
+        )
+    if parse_time(proposal.approve_by) < case.now:
+        refuse("approval_expired", f"approval would have been possible until {proposal.approve_by}", rule="time")
+    fleet = _check_content(case, proposal)
+    digest = case.statement.digest
+
+    def change(state: State) -> None:
+        state.proposals[digest] = ProposalState(digest, case.seq, kind, proposal, fleet)
+
+    return change
+
+
+def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) -> Change:
+    """A cosignature on a proposal; the one that completes the quorum brings it into force."""
+    kind = proposal.kind
+    role = _role_for(kind)
+    if cosignature.role != role or cosignature.review is not None:
+        refuse("wrong_role", f"a {kind} is cosigned as {role}, without a review", rule="roles")
+    if proposal.decided_seq is not None:
+        refuse("already_in_force", f"the {kind} is in force since entry {proposal.decided_seq}", rule=RULE)
+    if proposal.proposal.base != _base(case.state, kind):
+        refuse("stale_base", f"another {kind} came into force; this proposal is void", rule=RULE)
+    check_approval_window(case, proposal.proposal.approve_by)
+    vote = case.vote(role, None)
+    voters = _roots_for_vote(case.state, proposal)
+    if not any(holds_now(root, vote.signer, role) for root in voters):
+        refuse("role_missing", f"{vote.signer.principal} does not hold the role {role}", rule="roles")
+    standing = [*proposal.ballot.standing(), vote]
+    if any(v.signer.keyid == vote.signer.keyid for v in standing[:-1]):
+        refuse("already_cosigned", f"{vote.signer.principal} cosigned with this key already", rule=RULE)
+    decided = _quorum_met(case.state, proposal, standing)
+    if decided and isinstance(proposal.proposal, TrustProposal):
+        _check_trust(case, proposal.proposal.trust)
+    digest = proposal.digest
+
+    def change(state: State) -> None:
+        ours = state.proposals[digest]
+        ours.ballot.votes.append(vote)
+        if decided:
+            ours.decided_seq = case.seq
+            _bring_into_force(state, ours)
+
+    return change
+
+
+def quorum_progress(state: State, proposal: ProposalState) -> list[tuple[str, int, int]]:
+    """For each threshold of a proposal: its name, how many count now, how many are needed."""
+    return _progress(state, proposal, proposal.ballot.standing())
+
+
+def _role_for(kind: str) -> Role:
+    return "operator" if kind == "fleet" else "governor"
+
+
+def _base(state: State, kind: str) -> str:
+    return {"trust": state.trust_digest, "policy": state.policy_digest, "fleet": state.fleet_digest}[kind]
+
+
+def _roots_for_vote(state: State, proposal: ProposalState) -> list[TrustRoot]:
+    roots = [trust_of(state)]
+    if isinstance(proposal.proposal, TrustProposal):
+        roots.append(proposal.proposal.trust)
+    return roots
+
+
+def _quorum_met(state: State, proposal: ProposalState, votes: list[Vote]) -> bool:
+    return all(found >= needed for _, found, needed in _progress(state, proposal, votes))
+
+
+def _progress(state: State, proposal: ProposalState, votes: list[Vote]) -> list[tuple[str, int, int]]:
+    old = trust_of(state)
+    role = _role_for(proposal.kind)
+    signers = [
+        Signer(vote.signer.principal, bytes.fromhex(vote.signer.raw))
+        for vote in votes
+        if not vote_compromised(old, vote)
+    ]
+    needed = old.thresholds.operators if role == "operator" else old.thresholds.governors
+    rows = [(f"{role}s in force", count_quorum(old, role, signers), needed)]
+    if isinstance(proposal.proposal, TrustProposal):
+        new = proposal.proposal.trust
+        rows.append(("governors proposed", count_quorum(new, "governor", signers), new.thresholds.governors))
+    return rows
+
+
+def _check_content(case: Case, proposal: GovernanceKind) -> Fleet | None:
+    if isinstance(proposal, TrustProposal):
+        _check_trust(case, proposal.trust)
+        return None
+    if isinstance(proposal, FleetProposal):
+        return _read_fleet(proposal, case.objects)
+    return None
+
+
+def _check_trust(case: Case, new: TrustRoot) -> None:
+    check_trust_root(new, parse_vkey(case.state.log_key).public)
+    check_succession(case.trust, new, case.state.key_owners)
+    if any(item.position > case.seq for item in new.compromised):
+        refuse("bad_trust_root", "a compromise names a position that is not in the ledger yet", rule="trust_root")
+
+
+def _read_fleet(proposal: FleetProposal, objects: Objects) -> Fleet:
+    try:
+        return parse_fleet(objects.get(proposal.fleet))
+    except CalyxError as error:
+        # The same code whoever reads it: an audit without the body is undecided from here on.
+        refuse(error.code, f"the fleet's body: {error.message}", rule="objects", object=proposal.fleet.sha256)
+
+
+def _bring_into_force(state: State, decided: ProposalState) -> None:
+    proposal = decided.proposal
+    if isinstance(proposal, TrustProposal):
+        _set_trust(state, proposal.trust, decided.digest)
+    elif isinstance(proposal, PolicyProposal):
+        _set_policy(state, proposal.policy, decided.digest)
+    elif decided.fleet is not None:
+        state.fleet = decided.fleet
+        state.fleet_digest = decided.digest
+        state.fleets[decided.digest] = decided.fleet
+
+
+def _set_trust(state: State, trust: TrustRoot, digest: str) -> None:
+    state.trust = trust
+    state.trust_digest = digest
+    for principal in trust.principals:
+        for entry in principal.keys:
+            state.key_owners[entry.public.raw.hex()] = principal.id
+
+
+def _set_policy(state: State, policy: CapabilityMatrix, digest: str) -> None:
+    state.policy = policy
+    state.policy_digest = digest
+    state.policies[digest] = policy

@@ -1,0 +1,253 @@
+"""Intents and leases, and what is said about a lease before its claim: reviews, cosignatures, objections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keys.values import fold_id, parse_time
+from policies.kinds import Change as TreeChange
+from policies.kinds import Cosignature, Intent, Lease, Message, Objection, Review
+from policies.law.case import (
+    Case,
+    Change,
+    check_approval_window,
+    check_subject,
+    refuse,
+    require_role,
+    subject_lease,
+    subject_proposal,
+)
+from policies.law.governance import judge_vote
+from policies.names import open_names, open_paths
+from policies.state import LeaseState, ProposalState, ReviewNote, State, Withdrawal
+
+RULE = "lease"
+CAPABILITY = "deploy_production"
+
+
+def judge_intent(case: Case, intent: Intent) -> Change:
+    """A proposer says what is to change, and why."""
+    require_role(case, "proposer")
+    _check_new_id(case, intent.id)
+    digest = case.statement.digest
+
+    def change(state: State) -> None:
+        state.ids[fold_id(intent.id)] = digest
+        state.intents[fold_id(intent.id)] = intent
+
+    return change
+
+
+def judge_lease(case: Case, lease: Lease) -> Change:
+    """A proposer asks to change production, on the policy and fleet in force."""
+    require_role(case, "proposer")
+    _check_new_id(case, lease.id)
+    intent = case.state.intents.get(fold_id(lease.intent))
+    if intent is None:
+        refuse("unknown_intent", f"the lease names the intent {lease.intent}, which is not in the ledger", rule=RULE)
+    if intent.target != lease.target:
+        refuse("wrong_target", f"the intent is about {intent.target}, the lease about {lease.target}", rule=RULE)
+    if lease.capability != CAPABILITY:
+        refuse("unknown_capability", f"there is no capability {lease.capability}", rule=RULE)
+    if lease.policy != case.state.policy_digest:
+        refuse("stale_policy", "the lease names a policy that is not in force", rule=RULE, hint="propose again")
+    if lease.fleet != case.state.fleet_digest:
+        refuse("stale_fleet", "the lease names a fleet that is not in force", rule=RULE, hint="propose again")
+    _check_windows(case, lease)
+    _check_terms(lease)
+    before, after = _resolve_changes(case, lease)
+    paths = open_paths(lease.paths, case.objects)
+    digest = case.statement.digest
+
+    def change(state: State) -> None:
+        state.ids[fold_id(lease.id)] = digest
+        state.leases[digest] = LeaseState(digest, case.seq, case.now, lease, case.signer, before, after, paths)
+
+    return change
+
+
+def judge_review(case: Case, review: Review) -> Change:
+    """An agent's one verdict on a lease, before its claim; after it only where break-glass owes a review."""
+    lease = subject_lease(case)
+    if review.role not in case.principal.roles:
+        refuse("role_missing", f"{case.principal.id} does not hold the role {review.role}", rule="roles")
+    if case.principal.id in lease.reviews:
+        seq = lease.reviews[case.principal.id].seq
+        refuse("already_reviewed", f"{case.principal.id} reviewed this lease in entry {seq}", rule="review")
+    if lease.claim_seq is not None and lease.digest not in case.state.owed_reviews:
+        _refuse_claimed(lease)
+    note = ReviewNote(case.seq, case.statement.digest, case.signer, review)
+    digest = lease.digest
+
+    def change(state: State) -> None:
+        state.leases[digest].reviews[note.signer.principal] = note
+        state.owed_reviews.pop(digest, None)
+
+    return change
+
+
+def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
+    """An approval of a lease or of a governance proposal."""
+    subject = subject_proposal(case)
+    if isinstance(subject, ProposalState):
+        return judge_vote(case, cosignature, subject)
+    _check_open(subject)
+    check_approval_window(case, subject.lease.approve_by)
+    role = cosignature.role
+    if role not in {"approver", "sentinel", "validator"}:
+        refuse("wrong_role", "a lease is cosigned as approver, sentinel or validator", rule="roles")
+    if role not in case.principal.roles:
+        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
+    _check_own_review(case, cosignature, subject)
+    vote = case.vote(role, cosignature.review)
+    if any(v.signer.keyid == vote.signer.keyid and v.role == role for v in subject.ballot.standing()):
+        refuse("already_cosigned", f"{vote.signer.principal} approved this lease already", rule="cosignature")
+    digest = subject.digest
+
+    def change(state: State) -> None:
+        state.leases[digest].ballot.votes.append(vote)
+
+    return change
+
+
+def judge_objection(case: Case, objection: Objection) -> Change:
+    """`withdraw` stops the signer's own cosignatures so far; `deny` ends a lease, whoever says it later."""
+    subject = subject_proposal(case)
+    note = Withdrawal(case.seq, case.principal.id)
+    digest = subject.digest
+    if isinstance(subject, ProposalState):
+        if objection.verb == "deny":
+            refuse("wrong_subject", "only leases can be denied; do not cosign the proposal", rule="objection")
+        if subject.decided_seq is not None:
+            refuse("already_in_force", f"it is in force since entry {subject.decided_seq}", rule="objection")
+        check_voter(case, subject)
+
+        def change_proposal(state: State) -> None:
+            state.proposals[digest].ballot.withdrawals.append(note)
+
+        return change_proposal
+    if subject.claim_seq is not None:
+        _refuse_claimed(subject)
+    if objection.verb == "deny":
+        require_role(case, "approver", "proposer")
+
+        def deny(state: State) -> None:
+            if state.leases[digest].denied is None:
+                state.leases[digest].denied = note
+
+        return deny
+    require_role(case, "approver", "sentinel", "validator")
+
+    def withdraw(state: State) -> None:
+        state.leases[digest].ballot.withdrawals.append(note)
+
+    return withdraw
+
+
+def check_voter(case: Case, proposal: ProposalState) -> None:
+    """The signer may cosign the proposal now. Raises: LawRefused (`role_missing`)."""
+    role = "operator" if proposal.kind == "fleet" else "governor"
+    if role not in case.principal.roles:
+        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
+
+
+def judge_message(case: Case, message: Message) -> Change:
+    """Principals talk. An answer names a message that was said."""
+    if message.reply_to is not None and message.reply_to not in case.state.messages:
+        refuse("unknown_subject", "the message replies to none of this ledger", rule="subject")
+    if message.to is not None and case.trust.find_principal(message.to) is None:
+        refuse("unknown_principal", f"there is no principal {message.to}", rule="subject")
+    digest = case.statement.digest
+
+    def change(state: State) -> None:
+        state.messages[digest] = message
+
+    return change
+
+
+def _check_new_id(case: Case, identifier: str) -> None:
+    if fold_id(identifier) in case.state.ids:
+        refuse(
+            "id_taken", f"{identifier} is in the ledger already", rule="ids", hint="use another id, such as a suffix -2"
+        )
+
+
+def _check_windows(case: Case, lease: Lease) -> None:
+    not_before, approve_by = parse_time(lease.not_before), parse_time(lease.approve_by)
+    execute_by, complete_by = parse_time(lease.execute_by), parse_time(lease.complete_by)
+    if not (not_before <= execute_by and approve_by <= execute_by <= complete_by):
+        refuse("bad_windows", "not_before and approve_by <= execute_by <= complete_by does not hold", rule=RULE)
+    if execute_by < case.now:
+        refuse("lease_expired", f"execution would have been possible until {lease.execute_by}", rule=RULE)
+
+
+def _check_terms(lease: Lease) -> None:
+    if list(lease.tiers) != sorted(set(lease.tiers)) or lease.tiers[-1] != 100:
+        refuse("bad_tiers", "tiers must rise and end at 100", rule=RULE)
+    if lease.rule == "break_glass" and not lease.reason:
+        refuse("reason_missing", "break-glass needs a reason", rule=RULE)
+    if lease.artifact.type == "directory" and any(c.after != lease.artifact.sha256 for c in lease.changes):
+        refuse("bad_changes", "a directory artifact is the tree after every change, and one differs", rule=RULE)
+
+
+def _resolve_changes(case: Case, lease: Lease) -> tuple[dict[str, str], dict[str, str]]:
+    fleet = case.state.fleet
+    target = None if fleet is None else fleet.targets.get(lease.target)
+    if target is None:
+        refuse("unknown_target", f"the fleet in force has no target {lease.target}", rule=RULE)
+    known = {instance.name for instance in target.instances}
+    before: dict[str, str] = {}
+    after: dict[str, str] = {}
+    _check_pairs(lease.changes)
+    for tree_change in lease.changes:
+        for name in open_names(tree_change.instances, case.objects):
+            if name not in known:
+                refuse("unknown_instance", f"{lease.target} has no instance {name}", rule=RULE)
+            if name in before:
+                refuse("bad_changes", f"instance {name} stands in two changes", rule=RULE)
+            before[name], after[name] = tree_change.before, tree_change.after
+    if not before:
+        refuse("bad_changes", "the lease changes no instance", rule=RULE)
+    return before, after
+
+
+def _check_pairs(changes: Sequence[TreeChange]) -> None:
+    pairs = [(c.before, c.after) for c in changes]
+    if len(set(pairs)) != len(pairs):
+        refuse("bad_changes", "two groups have the same trees before and after; they are one", rule=RULE)
+    if any(before == after for before, after in pairs):
+        refuse("bad_changes", "a change leads from a tree to itself", rule=RULE)
+
+
+def _check_open(lease: LeaseState) -> None:
+    if lease.claim_seq is not None:
+        _refuse_claimed(lease)
+    if lease.denied is not None:
+        refuse(
+            "lease_denied",
+            f"{lease.lease.id} was denied by {lease.denied.principal} in entry {lease.denied.seq}",
+            rule="objection",
+            hint="propose a new lease",
+        )
+
+
+def _refuse_claimed(lease: LeaseState) -> None:
+    refuse(
+        "lease_consumed",
+        f"{lease.lease.id} was claimed in entry {lease.claim_seq}",
+        rule="claim",
+        hint=f"to take it back: calyx rollback {lease.lease.id}",
+    )
+
+
+def _check_own_review(case: Case, cosignature: Cosignature, lease: LeaseState) -> None:
+    if cosignature.role == "approver":
+        if cosignature.review is not None:
+            refuse("wrong_review", "an approver's cosignature names no review", rule="review")
+        return
+    note = lease.reviews.get(case.principal.id)
+    if note is None or note.digest != cosignature.review or note.review.role != cosignature.role:
+        refuse("wrong_review", "an agent's cosignature names its own review in that role", rule="review")
+    if note.review.verdict != "pass":
+        refuse("review_failed", f"{case.principal.id}'s review in entry {note.seq} did not pass", rule="review")
+    check_subject(case, lease.lease.id, note.seq)

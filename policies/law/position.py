@@ -1,0 +1,115 @@
+"""Rules that every entry keeps, whatever it says: identity, repetition, heads and time, and whose key it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keys.errors import FormatError, SignatureRefused
+from keys.principals import Holder, TrustRoot
+from ledger.chain import Entry
+from ledger.statement import Statement
+from ledger.verified import EnrolledKey, Resolve
+from policies.kinds import PREDICATES, Genesis, Predicate, TrustProposal
+from policies.law.case import refuse, trust_of
+from policies.state import State
+
+MAX_LAG: Final = 1_024
+"""Entries by which a machine's head may be behind."""
+MAX_SKEW_S: Final = 120
+
+
+def parse_predicate(statement: Statement) -> Predicate:
+    """Give a statement's predicate its type.
+
+    Raises: FormatError when a field is missing, unknown or wrong.
+    """
+    model = PREDICATES.get(statement.kind)
+    if model is None:
+        raise FormatError(f"there is no kind {statement.kind}", code="unknown_kind")
+    predicate = model.from_json(statement.predicate, what=statement.kind)
+    # A model may know a default; what is signed must still spell it out.
+    if statement.kind in {"genesis", "policy", "trust", "lease"} and predicate.to_json() != statement.predicate:
+        raise FormatError(f"a {statement.kind} must state every field", code="not_canonical")
+    return predicate
+
+
+def resolver(state: State, predicate: Predicate) -> Resolve:
+    """How the signer's key is found: in the root in force; in its own root for genesis; for a cosignature on a trust
+    proposal, also in the proposed root.
+    """
+
+    def resolve(statement: Statement, keyid: str) -> EnrolledKey:
+        holder = find_holder(state, statement, predicate, keyid)
+        entry = holder.entry
+        return EnrolledKey(holder.principal.id, holder.principal.kind, entry.public, entry.user_verification)
+
+    return resolve
+
+
+def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:
+    """The principal that signs, and its key with this key id.
+
+    Raises: SignatureRefused (`unknown_key`).
+    """
+    for root in _roots(state, statement, predicate):
+        holder = root.find_key(keyid)
+        if holder is not None and holder.principal.id == statement.by:
+            return holder
+    raise SignatureRefused(
+        f"{statement.by} holds no key {keyid} at this position",
+        code="unknown_key",
+        hint="sign with a key that the trust root in force gives to this principal",
+    )
+
+
+def _roots(state: State, statement: Statement, predicate: Predicate) -> list[TrustRoot]:
+    if isinstance(predicate, Genesis):
+        return [predicate.trust]
+    roots = [trust_of(state)]
+    if statement.kind == "cosignature":
+        proposal = state.proposals.get(statement.subject_digest)
+        if proposal is not None and isinstance(proposal.proposal, TrustProposal):
+            roots.append(proposal.proposal.trust)
+    return roots
+
+
+def check_place(state: State, entry: Entry, statement: Statement) -> None:
+    """The statement belongs to this ledger, was not said before, and names a true prefix. Raises: LawRefused."""
+    if entry.seq != state.size:
+        refuse("out_of_order", f"entry {entry.seq} does not follow {state.size} entries", rule="position")
+    if (statement.kind == "genesis") != (entry.seq == 0):
+        refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
+    before = state.history.find(statement.digest)
+    if before is not None:
+        refuse("repeated", f"the same statement is entry {before} already", rule="repetition", entry=before)
+    if entry.seq == 0:
+        return
+    if statement.ledger != state.ledger:
+        refuse("wrong_ledger", "the statement was made for another ledger", rule="identity")
+    head = statement.head
+    if head.size > entry.seq or state.history.leaf(head.size - 1) != head.hash:
+        refuse(
+            "head_contradicted",
+            f"the signer had verified {head}, which is no prefix of this ledger at entry {entry.seq}",
+            rule="heads",
+            hint="two histories exist: compare both ledgers before anything else",
+            head_size=head.size,
+            head_hash=head.hash,
+        )
+
+
+def check_time(state: State, entry: Entry, statement: Statement, *, machine: bool) -> None:
+    """`made_at` fits the record's time, and a machine's head is recent. Raises: LawRefused."""
+    now = entry.record.seconds
+    if statement.made_at > now + MAX_SKEW_S:
+        refuse("clock_suspect", "the statement was made after the time of its record", rule="time")
+    if not machine:
+        return
+    if now > statement.made_at + MAX_SKEW_S:
+        refuse("stale_statement", f"a machine's statement is at most {MAX_SKEW_S} s old", rule="time")
+    if entry.seq == 0:
+        return
+    if entry.seq - statement.head.size > MAX_LAG:
+        refuse("head_too_old", f"a machine's head is at most {MAX_LAG} entries behind", rule="heads")
+    if statement.made_at < state.history.time(statement.head.size - 1):
+        refuse("clock_suspect", "a machine's statement is older than the head it names", rule="time")

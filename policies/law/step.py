@@ -1,0 +1,79 @@
+"""The law: whether an entry is lawful after those before it, and the state that follows.
+
+    judge(state, entry, objects) -> (change, verified statement)      reads the state, changes nothing
+    step(state, entry, objects)  -> state                             judge, then the change
+
+Append refuses what this refuses and audit replays it, so both have one law. `objects` serves fleet bodies and long
+lists only. An entry that is refused changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ledger.chain import Entry
+from ledger.statement import parse_statement
+from ledger.verified import VerifiedStatement, open_envelope
+from policies.law.case import Case, Change
+from policies.law.claims import judge_claim, judge_term
+from policies.law.commands import judge_command
+from policies.law.events import judge_event
+from policies.law.governance import judge_genesis, judge_proposal
+from policies.law.leases import (
+    judge_cosignature,
+    judge_intent,
+    judge_lease,
+    judge_message,
+    judge_objection,
+    judge_review,
+)
+from policies.law.position import check_place, check_time, find_holder, parse_predicate, resolver
+from policies.names import Objects
+from policies.state import SignerRef, State
+
+_JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
+    "genesis": judge_genesis,
+    "trust": judge_proposal,
+    "policy": judge_proposal,
+    "fleet": judge_proposal,
+    "intent": judge_intent,
+    "lease": judge_lease,
+    "review": judge_review,
+    "cosignature": judge_cosignature,
+    "objection": judge_objection,
+    "term": judge_term,
+    "claim": judge_claim,
+    "event": judge_event,
+    "command": judge_command,
+    "message": judge_message,
+}
+
+
+def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, VerifiedStatement]:
+    """Prove that an entry is lawful after `state`; what it changes, and its verified statement. Changes nothing.
+
+    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there.
+    """
+    envelope = entry.record.envelope
+    statement = parse_statement(envelope.body)
+    check_place(state, entry, statement)
+    predicate = parse_predicate(statement)
+    verified = open_envelope(envelope, resolver(state, predicate), statement=statement)
+    check_time(state, entry, statement, machine=verified.signer.kind != "human")
+    principal = find_holder(state, statement, predicate, envelope.keyid).principal
+    signer = SignerRef(principal.id, principal.kind, envelope.keyid, verified.signer.key.raw.hex(), principal.custodian)
+    case = Case(state, entry, verified, predicate, signer, principal, objects)
+    return _JUDGES[statement.kind](case, predicate), verified
+
+
+def step(state: State, entry: Entry, objects: Objects) -> State:
+    """The state after a lawful entry. Takes `state` over: on return use only what is returned; on an error `state` is
+    as it was.
+
+    Raises: as `judge`.
+    """
+    change, verified = judge(state, entry, objects)
+    change(state)
+    state.history.append(entry.leaf, entry.record.seconds, verified.statement.digest)
+    return state

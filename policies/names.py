@@ -1,0 +1,83 @@
+"""Lists of names and paths: inline when short, an object when long, and never both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from keys.canonical import format_json, parse_json
+from keys.errors import FormatError
+from keys.values import Ident
+from ledger.objects import ObjectRef
+from policies.kinds import MAX_INLINE_NAMES, ChangedPath, Names, Paths
+
+MAX_LIST_BYTES: Final = 16 * 1024 * 1024
+
+_IDENTS: Final[TypeAdapter[list[Ident]]] = TypeAdapter(list[Ident])
+_PATHS: Final[TypeAdapter[list[ChangedPath]]] = TypeAdapter(list[ChangedPath])
+
+
+class Objects(Protocol):
+    """What the law reads besides entries: fleet bodies and long lists, by hash."""
+
+    def get(self, ref: ObjectRef) -> bytes:
+        """The object's bytes, verified. Raises: CalyxError (`object_missing`, `object_mismatch`)."""
+        ...
+
+
+class ObjectSink(Protocol):
+    """Where a long list is put."""
+
+    def put(self, data: bytes) -> ObjectRef:
+        """Store bytes durably and give their reference."""
+        ...
+
+
+def open_names(names: Names, objects: Objects) -> tuple[str, ...]:
+    """The names of a field, read from its object where it has one.
+
+    Raises: FormatError when the list is not canonical, or short enough to be inline; CalyxError of the object.
+    """
+    return _open(names, objects, _IDENTS)
+
+
+def open_paths(paths: Paths, objects: Objects) -> tuple[str, ...]:
+    """The paths of a field. Raises: as `open_names`; FormatError when they are not sorted by bytes and unique."""
+    opened = _open(paths, objects, _PATHS)
+    encoded = [path.encode() for path in opened]
+    if any(a >= b for a, b in pairwise(encoded)):
+        raise FormatError("changed paths are not sorted by their bytes and unique")
+    return opened
+
+
+def store_list(items: Sequence[str], sink: ObjectSink) -> tuple[str, ...] | ObjectRef:
+    """The field for a list of names or paths; a long one is put into `sink`. Inverse of `open_names`, `open_paths`."""
+    if len(items) <= MAX_INLINE_NAMES:
+        return tuple(items)
+    return sink.put(format_json(list(items)))
+
+
+def same_list(field: Names, items: Sequence[str]) -> bool:
+    """Whether a field stands for exactly these items, by hash where it is an object."""
+    if isinstance(field, ObjectRef):
+        data = format_json(list(items))
+        return len(items) > MAX_INLINE_NAMES and field.size == len(data) and field.sha256 == sha256(data).hexdigest()
+    return field == tuple(items)
+
+
+def _open(field: Names | Paths, objects: Objects, adapter: TypeAdapter[list[str]]) -> tuple[str, ...]:
+    if not isinstance(field, ObjectRef):
+        return field
+    if field.size > MAX_LIST_BYTES:
+        raise FormatError(f"a list object is over the limit of {MAX_LIST_BYTES} bytes", code="too_large")
+    try:
+        items = adapter.validate_python(parse_json(objects.get(field), limit=MAX_LIST_BYTES), strict=True)
+    except ValidationError:
+        raise FormatError(f"object {field.sha256[:16]} is not a list of names or paths") from None
+    if len(items) <= MAX_INLINE_NAMES:
+        raise FormatError(f"a list of up to {MAX_INLINE_NAMES} is written inline")
+    return tuple(items)
