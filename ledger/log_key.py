@@ -79,7 +79,7 @@ def load_log_key(path: Path) -> LogKey:
         descriptor = os.open(path, flags)
     except OSError as error:
         raise UsageError("key_missing", f"cannot open the log key {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError("bad_key_file", f"the log key {path} is not a regular file")
@@ -89,7 +89,11 @@ def load_log_key(path: Path) -> LogKey:
                 f"{path} may be read or written by others (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"chmod 600 {path}",
             )
-        data = file.read(MAX_FILE + 1)
+        data = os.read(descriptor, MAX_FILE + 1)
+    except OSError as error:
+        raise UsageError("key_missing", f"cannot read the log key {path}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     try:
         if len(data) > MAX_FILE or not data.endswith(b"\n"):
             raise FormatError("it is not one short line")

@@ -123,17 +123,19 @@ class DirectoryObjects:
                 path,
                 os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0),
             )
-            with os.fdopen(descriptor, "rb") as file:
+            try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode) or status.st_size != ref.size:
                     raise _mismatch(ref)
                 while left:
-                    chunk = file.read(min(CHUNK, left))
+                    chunk = os.read(descriptor, min(CHUNK, left))
                     if not chunk:
                         break
                     digest.update(chunk)
                     left -= len(chunk)
                     yield chunk
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
             raise Unavailable(
                 "object_missing",

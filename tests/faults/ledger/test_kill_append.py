@@ -45,7 +45,10 @@ def test_killed_appender_loses_nothing_it_acknowledged(tmp_path: Path, batch: in
     moments = random.Random(batch)
     for _ in range(4):
         process = subprocess.Popen(
-            [sys.executable, "-c", APPENDER, str(path), str(batch)], stdout=subprocess.PIPE, text=True, env=environment()
+            [sys.executable, "-c", APPENDER, str(path), str(batch)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
         assert process.stdout is not None
         # Waits for the first acknowledgement, then lets it run into the kill at a moment of chance.
@@ -69,7 +72,9 @@ def test_appender_killed_inside_its_transaction_leaves_the_old_head(tmp_path: Pa
     path = tmp_path / "ledger.db"
     with make_ledger(path, 3) as store:
         before = store.tip()
-    script = APPENDER.replace("LOG_KEY.sign)", "lambda size, root: __import__('os').kill(__import__('os').getpid(), 9))")
+    script = APPENDER.replace(
+        "LOG_KEY.sign)", "lambda size, root: __import__('os').kill(__import__('os').getpid(), 9))"
+    )
     process = subprocess.run(
         [sys.executable, "-c", script, str(path), "600"], env=environment(), check=False, timeout=60
     )

@@ -25,7 +25,9 @@ from ledger.note import Note, NoteSignature, format_note, format_vkey, parse_not
 from ledger.record import format_record, make_record, parse_record
 from ledger.statement import format_statement, make_statement, parse_statement
 
-ENVELOPES = st.builds(Envelope, st.binary(min_size=1, max_size=400), st.just(KEYID), st.binary(min_size=1, max_size=200))
+ENVELOPES = st.builds(
+    Envelope, st.binary(min_size=1, max_size=400), st.just(KEYID), st.binary(min_size=1, max_size=200)
+)
 HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 TIMES = st.integers(0, 4_000_000_000)

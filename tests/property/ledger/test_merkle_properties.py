@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
 
@@ -144,7 +145,5 @@ def test_frontier_parse_and_format(size: int, noise: bytes) -> None:
         frontier.append(leaf)
     again = Frontier.parse(frontier.format())
     assert (again.size, again.root()) == (size, frontier.root())
-    try:
+    with suppress(FormatError):
         assert Frontier.parse(noise).format() == noise
-    except FormatError:
-        pass

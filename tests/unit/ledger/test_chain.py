@@ -65,7 +65,7 @@ def test_rewritten_record_that_parses_is_named(at: int) -> None:
 def test_changed_entry_is_not_given_out(at: int) -> None:
     old = RECORDS[at]
     raws = replaced(at, make_record(at, old.prev, old.seconds, make_envelope(99)))
-    given_out = []
+    given_out: list[int] = []
     with pytest.raises(ChainBroken):
         given_out.extend(entry.seq for entry in Chain().replay(raws, CHECKPOINT))
     assert all(seq < at for seq in given_out)

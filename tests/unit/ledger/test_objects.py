@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_wrong_size_in_the_reference_is_refused(tmp_path: Path) -> None:
     objects = DirectoryObjects(tmp_path)
     ref = objects.put(b"abc")
     for size in (0, 2, 4):
-        refused("object_mismatch", lambda size=size: objects.get(ObjectRef(sha256=ref.sha256, size=size)))
+        wrong = ObjectRef(sha256=ref.sha256, size=size)
+        refused("object_mismatch", partial(objects.get, wrong))
 
 
 def test_link_or_pipe_in_an_objects_place_is_not_followed(tmp_path: Path) -> None:
@@ -78,6 +80,9 @@ def test_link_or_pipe_in_an_objects_place_is_not_followed(tmp_path: Path) -> Non
     path.symlink_to(tmp_path / "elsewhere")
     refused("object_mismatch", lambda: objects.get(ref))
     path.unlink()
+    path.mkdir()
+    refused("object_mismatch", lambda: objects.get(ref))
+    path.rmdir()
     os.mkfifo(path)
     refused("object_mismatch", lambda: objects.get(ref))
 

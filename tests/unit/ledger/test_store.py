@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_exception_in_the_writer_undoes_everything(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), store.writer(LOG_KEY.sign) as writer:
             writer.append(next_record(writer.head))
             raise KeyboardInterrupt
-        with pytest.raises(ZeroDivisionError), store.writer(lambda size, root: b"" if 1 // 0 else b"") as writer:
+        with pytest.raises(ZeroDivisionError), store.writer(lambda size, root: bytes(1 // 0)) as writer:
             writer.append(next_record(writer.head))
         assert store.tip() == before
         assert len(list(store.read())) == 3
@@ -228,7 +229,7 @@ def test_changed_record_bytes_in_the_file_are_named(tmp_path: Path) -> None:
         at = whole.index(record.data[:200]) + 100
         (tmp_path / "changed.db").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with SqliteStore.open(tmp_path / "changed.db", read_only=True) as store:
-            error = refusal("broken_chain", lambda store=store: audit(store))
+            error = refusal("broken_chain", partial(audit, store))
         assert error.fields["entry"] == entry
 
 
@@ -286,8 +287,8 @@ def test_sealed_copy_is_read_with_its_log(tmp_path: Path, with_log: bool) -> Non
     with tempfile.TemporaryDirectory() as name, make_ledger(tmp_path / "ledger.db", 30) as store:
         folder = Path(name)
         if with_log:
-            for each in ("ledger.db", "ledger.db-wal"):
-                shutil.copyfile(tmp_path / each, folder / each)
+            for part in ("ledger.db", "ledger.db-wal"):
+                shutil.copyfile(tmp_path / part, folder / part)
         else:
             store.backup(folder / "ledger.db")
         for each in folder.iterdir():
@@ -322,9 +323,7 @@ def test_full_database_refuses_and_goes_on_when_there_is_room(tmp_path: Path) ->
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         big = [next_record(head, size=30_000)]
-        assert isinstance(
-            refusal("ledger_write_failed", lambda: store.append(head, big, LOG_KEY.sign)), Unavailable
-        )
+        assert isinstance(refusal("ledger_write_failed", lambda: store.append(head, big, LOG_KEY.sign)), Unavailable)
         assert store.head() == head
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert store.append(head, big, LOG_KEY.sign).size == 3
