@@ -350,6 +350,7 @@ def _sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Effect:
         made_at=made_at,
         values=values,
         whole=all(value is not None for value, _ in values.values()),
+        rest={v.gate: None if v.rest is None else parse_decimal(v.rest) for v in detail.values},
     )
     return lambda ours: ours.samples.append(note)
 
