@@ -41,7 +41,7 @@ class ChainBroken(CalyxError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record at its place in an unbroken chain. Only `Chain.replay` makes one.
+    """A record at its place in an unbroken chain. Only `Chain` and who is about to append make one.
 
     `leaf`: 64 hex digits.
     """
@@ -95,6 +95,19 @@ class Chain:
             self._check_root(held, checkpoint)
         if held is not None:
             yield self._confirm(held)
+
+    def extend(self, record: Record) -> Entry:
+        """Put a record of one's own after the head, for whoever holds the writer's place.
+
+        Raises: ChainBroken when it does not follow the head.
+        """
+        if record.seq != self.head.size:
+            raise ChainBroken(record.seq, "seq", f"the next entry is {self.head.size}")
+        if record.prev != self.head.hash:
+            raise ChainBroken(record.seq, "prev", "it does not name the leaf of the entry before it")
+        if self.seconds is not None and record.seconds < self.seconds:
+            raise ChainBroken(record.seq, "time", "its time is before that of the entry before it")
+        return self._confirm(record)
 
     def _confirm(self, record: Record) -> Entry:
         self.frontier.append(bytes.fromhex(record.leaf))

@@ -28,16 +28,17 @@ MAX_SIGNATURE: Final = 4_096
 
 _PAE_HEAD: Final = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode("ascii")
 
-# An OpenSSH fingerprint: SHA-256 in unpadded base64. 43 digits hold 258 bits, so the last one has two that must be
-# zero.
-KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+# An OpenSSH fingerprint: SHA-256 in unpadded base64. 43 digits hold 258 bits, so the last one has two that are zero.
+_KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+# What stands in the two base64 holes is judged by decoding it and encoding it again.
 ENVELOPE_PATTERN: Final = (
-    rb'\{"payload":"(?P<payload>[A-Za-z0-9+/]+={0,2})","payloadType":"'
+    rb'\{"payload":"(?P<payload>[^"]+)","payloadType":"'
     + re.escape(PAYLOAD_TYPE).encode("ascii")
-    + rb'"'
-    rb',"signatures":\[\{"keyid":"(?P<keyid>' + KEYID_PATTERN + rb')","sig":"(?P<sig>[A-Za-z0-9+/]+={0,2})"\}\]\}'
+    + rb'","signatures":\[\{"keyid":"(?P<keyid>'
+    + _KEYID_PATTERN
+    + rb')","sig":"(?P<sig>[^"]+)"\}\]\}'
 )
-_KEYID: Final = re.compile(KEYID_PATTERN)
+_KEYID: Final = re.compile(_KEYID_PATTERN)
 _ENVELOPE: Final = re.compile(ENVELOPE_PATTERN)
 
 
@@ -70,7 +71,10 @@ def parse_envelope(value: Json) -> Envelope:
     signature = signatures[0]
     if not isinstance(signature, dict) or set(signature) != {"keyid", "sig"}:
         raise FormatError("a signature has exactly the fields keyid and sig")
-    return _make(_ascii(value["payload"]), _ascii(signature["keyid"]), _ascii(signature["sig"]))
+    keyid = _ascii(signature["keyid"])
+    if not _KEYID.fullmatch(keyid):
+        raise FormatError("keyid is not an OpenSSH fingerprint (SHA256:...)")
+    return _make(_ascii(value["payload"]), keyid, _ascii(signature["sig"]))
 
 
 def format_envelope(envelope: Envelope) -> dict[str, Any]:
@@ -115,8 +119,6 @@ def envelope_from_match(match: re.Match[bytes]) -> Envelope:
 
 
 def _make(payload: bytes, keyid: bytes, sig: bytes) -> Envelope:
-    if not _KEYID.fullmatch(keyid):
-        raise FormatError("keyid is not an OpenSSH fingerprint (SHA256:...)")
     if len(payload) > MAX_ENVELOPE or len(sig) > MAX_SIGNATURE:
         raise FormatError("the payload or the signature of an envelope is over its limit", code="too_large")
     body, signature = _decode(payload), _decode(sig)

@@ -150,10 +150,18 @@ def format_note(note: Note) -> bytes:
 
     Raises: FormatError when the parts do not make a note.
     """
+    if not note.text.endswith("\n") or _CONTROL.search(note.text):
+        raise FormatError("the text of a note does not end in a newline, or holds a control character")
+    if not 0 < len(note.signatures) <= MAX_SIGNATURES:
+        raise FormatError(f"a note has 1 to {MAX_SIGNATURES} signatures", code="too_large")
+    for each in note.signatures:
+        check_name(each.name)
+        if len(each.key_id) != 4 or not each.signature:
+            raise FormatError("a signature of a note has a key id of 4 bytes and at least one byte more")
     lines = (f"— {each.name} {format_base64(each.key_id + each.signature)}\n" for each in note.signatures)
-    data = (note.text + "\n" + "".join(lines)).encode("utf-8", "surrogatepass")
-    if parse_note(data) != note:
-        raise FormatError("a text and its signatures do not make a note")
+    data = _encode(note.text + "\n" + "".join(lines))
+    if len(data) > MAX_NOTE:
+        raise FormatError(f"a note of {len(data)} bytes is over the limit of {MAX_NOTE}", code="too_large")
     return data
 
 
@@ -162,7 +170,7 @@ def sign_note(text: str, name: str, key: SigningKey) -> bytes:
 
     Raises: FormatError when the text or the name cannot stand in a note.
     """
-    signature = NoteSignature(name, hash_key(name, key.public), key.sign(text.encode("utf-8", "surrogatepass")))
+    signature = NoteSignature(name, hash_key(name, key.public), key.sign(_encode(text)))
     return format_note(Note(text, (signature,)))
 
 
@@ -181,6 +189,13 @@ def open_note(data: bytes, key: VerifierKey) -> str:
     for each in mine:
         verify(key.public, note.text.encode("utf-8"), each.signature)
     return note.text
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise FormatError("a note is not UTF-8") from None
 
 
 def _parse_signature(line: str) -> NoteSignature:

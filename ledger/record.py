@@ -19,7 +19,14 @@ from typing import Final
 from keys.canonical import MAX_INTEGER, parse_json
 from keys.errors import FormatError
 from keys.values import format_time, parse_time
-from ledger.envelope import ENVELOPE_PATTERN, Envelope, envelope_from_match, format_envelope_bytes, parse_envelope
+from ledger.envelope import (
+    ENVELOPE_PATTERN,
+    MAX_SIGNATURE,
+    Envelope,
+    envelope_from_match,
+    format_envelope_bytes,
+    parse_envelope,
+)
 from ledger.merkle import hash_leaf
 
 MAX_RECORD: Final = 65_535
@@ -60,7 +67,13 @@ def make_record(seq: int, prev: str, seconds: int, envelope: Envelope) -> Record
         seq,
         format_time(seconds).encode("ascii"),
     )
-    return parse_record(data)
+    # The frame judges every value but the envelope's two byte strings, which were encoded just now.
+    if len(data) > MAX_RECORD or not _RECORD.fullmatch(data) or seq > MAX_INTEGER:
+        parse_record(data)
+        raise FormatError("a record cannot hold these values")
+    if len(envelope.sig) > MAX_SIGNATURE:
+        raise FormatError("the signature of an envelope is over its limit", code="too_large")
+    return Record(seq, prev, format_time(seconds), seconds, envelope, data, hash_leaf(data).hex())
 
 
 def parse_record(data: bytes) -> Record:

@@ -44,6 +44,7 @@ class SqliteStore:
         self._opened = opened
         self._connection = opened.connection
         self._failed = False
+        self._last_written: tuple[bytes, bytes] | None = None
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -132,7 +133,8 @@ class SqliteStore:
             self._connection.execute("BEGIN IMMEDIATE")
         try:
             head, checkpoint, frontier = self._tip()
-            _check_cache(self.path, head, checkpoint, frontier)
+            if self._last_written != (checkpoint, frontier.format()):
+                _check_cache(self.path, head, checkpoint, frontier)
             writer = SqliteWriter(self._flush, head, frontier)
             yield writer
             if writer.head == head:
@@ -147,6 +149,7 @@ class SqliteStore:
                 # Until here a crash leaves the old head. COMMIT returns after the frames are synced; if it fails, the
                 # entries may or may not be there at the next open, and in no case were they acknowledged.
                 self._connection.execute("COMMIT")
+            self._last_written = (note, frontier.format())
         except BaseException:
             with suppress(sqlite3.Error):
                 if self._connection.in_transaction:
