@@ -1,0 +1,227 @@
+"""The registrar: the only way into the ledger. It verifies, asks the law, and only then appends.
+
+One submission, and what a crash leaves at each point:
+
+    sync            nothing
+    sign            nothing: a signature that was never appended
+    writer          the SQLite write lock, which the kernel lets go
+    judge, append   nothing: the transaction is not committed
+    commit          the entry, with the checkpoint that covers it; durable before `submit` returns
+
+Submitting the same statement again, after a crash that hid the answer, gives the entry that it already made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from keys.errors import CalyxError, Unavailable, UsageError
+from keys.signer import Signer
+from keys.values import ZERO_HASH, format_time
+from ledger.envelope import Envelope
+from ledger.head import EMPTY_HEAD, Head
+from ledger.log_key import LogKey
+from ledger.record import make_record
+from ledger.statement import Statement, make_statement, parse_statement
+from ledger.store import Store
+from ledger.verified import sign_statement
+from policies.names import Objects
+from policies.replay import Pin, Replay
+from policies.state import State
+
+MAX_BEHIND_S: Final = 5
+MAX_AHEAD_S: Final = 30 * 86_400
+MAX_TRIES: Final = 20
+
+Clock = Callable[[], int]
+"""Seconds since 1970, UTC."""
+
+
+class Random(Protocol):
+    """Random bytes fit for nonces, such as os.urandom."""
+
+    def __call__(self, size: int, /) -> bytes:
+        """Give `size` bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What someone wants to say. `fields`: the predicate without `by`, `ledger`, `head`, `nonce` and `made_at`.
+    `subject`: name and digest of the statement it is about, for the kinds that are about one.
+    """
+
+    kind: str
+    fields: dict[str, Any]
+    subject: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An entry that is durable. `digest`: the statement's. `time`: seconds since 1970."""
+
+    seq: int
+    digest: str
+    leaf: str
+    time: int
+
+
+class Registrar:
+    """Appends to one ledger. Not shared between threads; any number of processes may have one each.
+
+    `accept_clock`: append even though the clock contradicts the ledger's last record.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        objects: Objects,
+        log_key: LogKey,
+        pin: Pin | None,
+        *,
+        clock: Clock,
+        random: Random,
+        accept_clock: bool = False,
+    ) -> None:
+        self._store = store
+        self._log_key = log_key
+        self._pin = pin
+        self._clock = clock
+        self._random = random
+        self._accept_clock = accept_clock
+        self._replay = Replay(store, objects, pin)
+
+    @property
+    def state(self) -> State:
+        """The state as of the last `sync` or `submit`. Read it, do not change it."""
+        return self._replay.state
+
+    @property
+    def head(self) -> Head:
+        """The head as of the last `sync` or `submit`."""
+        return self._replay.head
+
+    def now(self) -> int:
+        """The clock."""
+        return self._clock()
+
+    def sync(self) -> State:
+        """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
+        return self._replay.sync()
+
+    def draft_statement(self, principal: str, draft: Draft, *, machine: bool = True) -> Statement:
+        """The statement of a draft on the head read last, for signing here or elsewhere.
+
+        Raises: FormatError.
+        """
+        now = self._clock()
+        head = self._replay.head
+        if machine and head != EMPTY_HEAD:
+            now = max(now, self._replay.state.history.time(head.size - 1))
+        predicate = {
+            **draft.fields,
+            "by": principal,
+            "head": {"hash": head.hash, "size": head.size},
+            "ledger": self._replay.state.ledger if head != EMPTY_HEAD else ZERO_HASH,
+            "made_at": format_time(now),
+            "nonce": self._random(16).hex(),
+        }
+        return make_statement(draft.kind, predicate, draft.subject)
+
+    def submit(self, signer: Signer, draft: Draft) -> Receipt:
+        """Say something as `signer` and have it appended, durable on return.
+
+        A `term` or `claim` names the whole ledger, so it is said again when another entry came first.
+
+        Raises: CalyxError of the law, the signer or the store; then nothing was appended.
+        """
+        return self.submit_all(signer, [draft])[0]
+
+    def submit_all(self, signer: Signer, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Say several things, appended together or not at all. Raises: as `submit`."""
+        self.sync()
+        principal = None if self.state.trust is None else self.state.trust.find_principal(signer.principal)
+        machine = principal is not None and principal.kind != "human"
+        for _ in range(MAX_TRIES):
+            statements = [self.draft_statement(signer.principal, draft, machine=machine) for draft in drafts]
+            try:
+                return self.append([sign_statement(statement, signer) for statement in statements])
+            except CalyxError as error:
+                if error.code != "head_moved" or not machine:
+                    raise
+                self.sync()
+        raise Unavailable("ledger_busy", "others kept appending first", hint="try again")
+
+    def append(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
+        """Append signed statements in one commit, after verification and law, durable on return.
+
+        A statement that is in the ledger already is not appended again; its entry is returned.
+
+        Raises: as `submit`.
+        """
+        receipts = self._append(envelopes)
+        if self._pin is not None:
+            self._pin.store(self.state.ledger, self.head)
+        return receipts
+
+    def create(self, signer: Signer, draft: Draft) -> Receipt:
+        """Make record 0 of an empty ledger, and remember its identity in place of what was remembered of this home.
+
+        Raises: as `submit`; UsageError (`ledger_exists`).
+        """
+        statement = self.draft_statement(signer.principal, draft, machine=False)
+        receipts = self._append([sign_statement(statement, signer)], empty=True)
+        if self._pin is not None:
+            self._pin.memory.replace(self._pin.home, self.state.ledger, self.head)
+        return receipts[0]
+
+    def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
+        taken = False
+        try:
+            with self._store.writer(self._log_key.sign) as writer:
+                if empty:
+                    if writer.head != EMPTY_HEAD:
+                        raise UsageError("ledger_exists", "the ledger has a genesis already", hint="use another --home")
+                else:
+                    self._check_log_key(self.sync())
+                receipts = []
+                for envelope in envelopes:
+                    statement = parse_statement(envelope.body)
+                    seq = self.state.history.find(statement.digest)
+                    if seq is None:
+                        record = make_record(self.head.size, self.head.hash, self._record_time(), envelope)
+                        entry = self._replay.take(record)
+                        taken = True
+                        writer.append(record)
+                        seq = entry.seq
+                    history = self.state.history
+                    receipts.append(Receipt(seq, statement.digest, history.leaf(seq), history.time(seq)))
+        except BaseException:
+            # The state holds entries that were not committed, or may not have been: read again what is durable.
+            if taken:
+                self._replay.forget()
+            raise
+        return receipts
+
+    def _check_log_key(self, state: State) -> None:
+        if state.log_key != str(self._log_key.vkey):
+            raise UsageError(
+                "wrong_log_key",
+                "the log key in this home is not the one that genesis names",
+                hint="restore the log key of this ledger; no other can append",
+            )
+
+    def _record_time(self) -> int:
+        """The time that the next record gets. Raises: CalyxError (`clock_suspect`)."""
+        now, last = self._clock(), self._replay.seconds
+        if last is None:
+            return now
+        if not self._accept_clock and not last - MAX_BEHIND_S <= now <= last + MAX_AHEAD_S:
+            raise Unavailable(
+                "clock_suspect",
+                f"the clock says {format_time(now)}, and the last entry was made at {format_time(last)}",
+                hint="set the clock; if it is right, say so with --accept-clock",
+            )
+        return max(now, last)

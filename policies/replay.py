@@ -1,0 +1,167 @@
+"""Reading a ledger as the law does: every reader replays bytes, chain, signatures and law, and trusts no cache.
+
+`Replay` keeps the state between calls, so that following a live ledger costs only its new entries. The head that a
+reader verified is remembered outside the ledger's directory before the state is handed out (`ledger.memory`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from keys.errors import CalyxError
+from keys.values import ZERO_HASH
+from ledger.chain import Chain, Entry
+from ledger.checkpoint import parse_checkpoint
+from ledger.head import EMPTY_HEAD, Head
+from ledger.memory import HeadMemory, Remembered, check_remembered
+from ledger.note import parse_vkey
+from ledger.record import Record
+from ledger.store import Reader
+from policies.law.step import step
+from policies.names import Objects
+from policies.state import State
+
+
+class Unlawful(CalyxError):
+    """An entry in the ledger that the law refuses: it was written past the registrar. Nothing may follow it."""
+
+    def __init__(self, entry: int, cause: CalyxError) -> None:
+        fields = {name: value for name, value in cause.fields.items() if name not in {"entry", "cause"}}
+        super().__init__(
+            "unlawful_entry",
+            f"entry {entry} is not lawful ({cause.code}): {cause.message}",
+            hint="restore the ledger from before it, or begin a ledger that continues this one",
+            entry=entry,
+            cause=cause.code,
+            **fields,
+        )
+        self.entry: Final = entry
+        self.cause: Final = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Where a reader remembers a ledger's head. `home`: what names the ledger's place, such as its real path."""
+
+    memory: HeadMemory
+    home: str
+
+    def load(self) -> Remembered | None:
+        """The remembered head, if there is one."""
+        return self.memory.load(self.home)
+
+    def store(self, ledger: str, head: Head) -> None:
+        """Remember a head. Raises: HeadContradicted when it is of another ledger."""
+        self.memory.remember(self.home, ledger, head)
+
+
+class Observer(Protocol):
+    """Whoever wants to see each entry with the state after it, such as a log or a progress bar."""
+
+    def __call__(self, entry: Entry, state: State) -> None:
+        """Take note of an entry."""
+        ...
+
+
+class Replay:
+    """A state that follows a ledger. Not shared between threads."""
+
+    def __init__(self, reader: Reader, objects: Objects, pin: Pin | None, observer: Observer | None = None) -> None:
+        self._reader = reader
+        self._objects = objects
+        self._pin = pin
+        self._observer = observer
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the state, so that the next `sync` reads the ledger from its start."""
+        self.state = State()
+        self._chain = Chain()
+
+    @property
+    def head(self) -> Head:
+        """The head of what was read."""
+        return self._chain.head
+
+    @property
+    def seconds(self) -> int | None:
+        """Time of the newest entry read."""
+        return self._chain.seconds
+
+    def sync(self) -> State:
+        """Read what is new, and remember the head. The state is the replay's own: read it, do not change it.
+
+        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError of the store.
+        """
+        tip = self._reader.tip()
+        if tip.head == self.head and tip.head != EMPTY_HEAD:
+            return self.state
+        if tip.head.size < self.head.size:
+            self._check_remembered()
+            # Nothing was remembered that says so, and still the store is shorter than what this process read.
+            raise CalyxError(
+                "head_contradicted",
+                f"the ledger had {self.head} and has {tip.head} now",
+                hint="find out who replaced the ledger before you go on",
+                remembered=self.head.size,
+                found=tip.head.size,
+            )
+        if tip.head.size == 0:
+            self._check_remembered()
+            return self.state
+        before = self.head
+        try:
+            self._read(tip.head.size, tip.checkpoint)
+        except BaseException:
+            # The chain may be ahead of the state now; both begin again.
+            self.forget()
+            raise
+        if self.head != before:
+            self._check_remembered()
+            if self._pin is not None:
+                self._pin.store(self.state.ledger, self.head)
+        return self.state
+
+    def take(self, record: Record) -> Entry:
+        """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
+        end, `forget`.
+
+        Raises: CalyxError of the law; then the state is as it was.
+        """
+        entry = Entry(record.seq, record, record.leaf)
+        self.state = step(self.state, entry, self._objects)
+        return self._chain.extend(record)
+
+    def _read(self, size: int, note: bytes) -> None:
+        chain, records = self._chain, self._reader.read(self.head.size, size)
+        checkpoint = None
+        if self.state.log_key:
+            checkpoint = parse_checkpoint(note, parse_vkey(self.state.log_key))
+            entries = chain.replay(records, checkpoint)
+        else:
+            # The log's key stands in record 0, so the checkpoint can be judged only after it.
+            first = next(iter(self._reader.read(0, 1)), None)
+            for entry in Chain().replay([] if first is None else [first], None):
+                probe = self._step(State(), entry)
+                checkpoint = parse_checkpoint(note, parse_vkey(probe.log_key))
+            entries = chain.replay(records, checkpoint)
+        for entry in entries:
+            self.state = self._step(self.state, entry)
+            if self._observer is not None:
+                self._observer(entry, self.state)
+
+    def _step(self, state: State, entry: Entry) -> State:
+        try:
+            return step(state, entry, self._objects)
+        except CalyxError as error:
+            raise Unlawful(entry.seq, error) from error
+
+    def _check_remembered(self) -> None:
+        if self._pin is None:
+            return
+        remembered = self._pin.load()
+        if remembered is None:
+            return
+        history = self.state.history
+        check_remembered(remembered, self.state.ledger or ZERO_HASH, self.head, history.leaf)
