@@ -1,0 +1,129 @@
+"""The station's tool efficacy score (TES), from the CSV file that the station appends to.
+
+The first line names the columns. The score is that of the newest whole row that is neither too old nor in the future;
+a last line without its end is still being written and not looked at. The file is read from its end, however long it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from executor.metrics.measure import Reading, two_decimals
+from policies.fleet import Target, TesFile
+
+TAIL: Final = 64 * 1024
+MAX_HEADER: Final = 16 * 1024
+MAX_ROWS: Final = 100
+SKEW_S: Final = 5
+
+_NUMBER: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,30})?", re.ASCII)
+_EPOCH: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+_CLOCKED: Final = re.compile(r"[0-9T:.+Z -]{10,40}", re.ASCII)
+
+
+class _Refused(Exception):
+    """What is wrong with the file or a row: one line."""
+
+
+class TesSource:
+    """Reads a target's score. `clock`: seconds since 1970. `max_age_s`: a row older than this is no value."""
+
+    def __init__(self, clock: Callable[[], int], max_age_s: int) -> None:
+        self._clock: Final = clock
+        self._max_age_s: Final = max_age_s
+
+    def read(self, target: Target) -> Reading:
+        if target.tes is None:
+            return Reading(notes=("the fleet names no TES file",))
+        try:
+            header, rows = _tail(target.tes)
+        except _Refused as error:
+            return Reading(notes=(f"tes: {error}",))
+        except OSError as error:
+            return Reading(notes=(f"tes: cannot read the file: {error.strerror}",))
+        now = self._clock()
+        notes: list[str] = []
+        for offset, line in rows:
+            try:
+                time, score = _parse(target.tes, header, line)
+                if time > now + SKEW_S:
+                    raise _Refused("its time is in the future")
+            except _Refused as error:
+                notes.append(f"tes: row at byte {offset}: {error}")
+                continue
+            if now - time > self._max_age_s:
+                notes.append(f"tes: the newest row is {now - time} s old, more than {self._max_age_s} s")
+                break
+            return Reading({"tes": score}, tuple(notes))
+        if not notes:
+            notes.append("tes: the file has no row")
+        return Reading(notes=tuple(notes[:MAX_ROWS]))
+
+
+def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
+    """The header's columns, and up to MAX_ROWS whole rows from the end, newest first, each with its byte offset."""
+    # A FIFO or a device in the file's place must not block the monitor.
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Refused("it is not a regular file")
+        head = os.pread(descriptor, MAX_HEADER, 0)
+        first, ending, _ = head.partition(b"\n")
+        if not ending:
+            raise _Refused("it has no header line")
+        begin = max(len(first) + 1, status.st_size - TAIL)
+        tail = os.pread(descriptor, TAIL, begin) if begin < status.st_size else b""
+    finally:
+        os.close(descriptor)
+    header = _split(first)
+    for column in (file.timestamp, file.tes):
+        if header.count(column) != 1:
+            raise _Refused(f"the header does not name a column {column} once")
+    rows: list[tuple[int, bytes]] = []
+    whole = tail[: tail.rfind(b"\n") + 1]
+    # A tail that begins in the middle of the file begins in the middle of a row.
+    start = 0 if begin == len(first) + 1 else whole.find(b"\n") + 1
+    for line in whole[start:].split(b"\n"):
+        if line.strip():
+            rows.append((begin + start, line))
+        start += len(line) + 1
+    return header, rows[-MAX_ROWS:][::-1]
+
+
+def _parse(file: TesFile, header: list[str], line: bytes) -> tuple[int, Decimal]:
+    cells = _split(line)
+    if len(cells) != len(header):
+        raise _Refused(f"it has {len(cells)} cells instead of {len(header)}")
+    score = cells[header.index(file.tes)].strip()
+    if not _NUMBER.fullmatch(score) or Decimal(score) > 100:
+        raise _Refused("its score is not a number from 0 to 100")
+    return _time(cells[header.index(file.timestamp)].strip()), two_decimals(Decimal(score))
+
+
+def _time(text: str) -> int:
+    """Seconds since 1970 of an ISO 8601 time, UTC where it names no zone, or of a number of seconds."""
+    if _EPOCH.fullmatch(text):
+        return int(Decimal(text))
+    try:
+        if not _CLOCKED.fullmatch(text):
+            raise ValueError
+        time = datetime.fromisoformat(text)
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise _Refused("its time is not ISO 8601") from None
+
+
+def _split(line: bytes) -> list[str]:
+    try:
+        rows = list(csv.reader([line.decode("utf-8-sig").rstrip("\r")], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        raise _Refused("it is not CSV in UTF-8") from None
+    return rows[0] if rows else []
