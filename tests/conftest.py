@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
@@ -18,10 +19,14 @@ hypothesis.settings.register_profile("ci", deadline=None, database=None, derando
 hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI" in os.environ else "dev"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_hypothesis_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    # Even without a database it caches what it learnt of the code, by default in the current directory.
-    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+# Even without a database it caches what it learnt of the code: in the current directory, and from collection on.
+_scratch = TemporaryDirectory(prefix="calyx-hypothesis-")
+set_hypothesis_home_dir(_scratch.name)
+
+
+def pytest_unconfigure() -> None:
+    """Take the cache away again."""
+    _scratch.cleanup()
 
 
 @pytest.fixture(scope="session")
