@@ -13,8 +13,10 @@ Submitting the same statement again, after a crash that hid the answer, gives th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from keys.errors import CalyxError, Unavailable, UsageError
@@ -24,6 +26,7 @@ from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.record import make_record
+from ledger.sqlite_store import SqliteStore
 from ledger.statement import Statement, make_statement, parse_statement
 from ledger.store import Store
 from ledger.verified import sign_statement
@@ -225,3 +228,24 @@ class Registrar:
                 hint="set the clock; if it is right, say so with --accept-clock",
             )
         return max(now, last)
+
+
+@contextmanager
+def open_registrar(
+    path: Path,
+    objects: Objects,
+    log_key: LogKey,
+    pin: Pin | None,
+    *,
+    clock: Clock,
+    random: Random,
+    accept_clock: bool = False,
+    create: bool = False,
+) -> Iterator[Registrar]:
+    """The registrar of a ledger file, for as long as the context lasts. `create`: make the empty file where there is
+    none, for `Registrar.create`.
+
+    Raises: as `ledger.sqlite_store.SqliteStore.open` and `create`.
+    """
+    with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
+        yield Registrar(store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock)

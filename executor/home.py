@@ -1,0 +1,233 @@
+"""The home: the directory that holds a ledger and what goes with it on this machine, and the doors to each.
+
+    ledger.db          the ledger
+    objects/           what is too large for an entry
+    keys/<id>.key      private keys of principals that work here, each mode 0600, with `<id>.key.pub` beside it
+    keys/log.key       the log's key: whoever appends here needs it, a reader does not
+    settings.json      who sits here, and where that person keeps their own key
+    run/               heartbeats and process ids: advice, never the truth
+
+The directory has mode 0700. The remembered head lies elsewhere, in the user's state directory (`ledger.memory`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field
+
+from keys.canonical import parse_json
+from keys.errors import FormatError, Unavailable, UsageError
+from keys.openssh import fingerprint, load_private_key
+from keys.principals import Principal
+from keys.signer import FileSigner
+from keys.values import Ident, Model, One
+from ledger.durable import make_directory, replace_file
+from ledger.log_key import load_log_key
+from ledger.memory import HeadMemory
+from ledger.objects import DirectoryObjects
+from ledger.reader import open_reader
+from ledger.store import Reader
+from policies.registrar import Clock, Registrar, open_registrar
+from policies.replay import Observer, Pin, Replay
+from policies.state import State
+
+HOME_VARIABLE: Final = "CALYX_HOME"
+
+Passphrase = Callable[[Path], bytes]
+"""Asks a person for the passphrase of a key file."""
+
+
+def system_clock() -> int:
+    """Seconds since 1970, UTC, whole."""
+    return int(time.time())
+
+
+class Settings(Model):
+    """What a home knows of the person at it. `me`: principal id. `keys`: principal id -> path of a key file that lies
+    outside the home.
+    """
+
+    version: One
+    me: Ident | None
+    keys: Annotated[dict[Ident, Annotated[str, Field(min_length=1, max_length=4096)]], Field(max_length=64)]
+
+
+NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
+
+
+class Home:
+    """One home. As a context it closes what it opened. Use it in the thread that made it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root
+        self.ledger: Final = root / "ledger.db"
+        self.objects: Final = root / "objects"
+        self.keys: Final = root / "keys"
+        self.log_key: Final = self.keys / "log.key"
+        self.settings: Final = root / "settings.json"
+        self.run: Final = root / "run"
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every reader and registrar that this home opened."""
+        self._opened.close()
+
+    def make(self) -> None:
+        """Make the directories, mode 0700, where they are missing. Raises: Unavailable (`home_write_failed`)."""
+        try:
+            for directory in (self.root, self.keys, self.objects, self.run):
+                make_directory(directory, 0o700)
+            # An existing directory keeps its contents and loses its openness: private keys are about to lie in it.
+            self.root.chmod(0o700)
+            self.keys.chmod(0o700)
+        except OSError as error:
+            raise Unavailable(
+                "home_write_failed", f"cannot make {self.root}: {error.strerror}", hint="choose another --home"
+            ) from None
+
+    def pin(self) -> Pin:
+        """Where this user remembers the head of this home's ledger."""
+        from platformdirs import user_state_path
+
+        return Pin(HeadMemory(user_state_path("calyx") / "heads"), str(self.root.resolve()))
+
+    def open_store(self) -> Reader:
+        """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""
+        return self._opened.enter_context(open_reader(self.ledger))
+
+    def open_objects(self) -> DirectoryObjects:
+        """The objects. Nothing is opened before it is read."""
+        return DirectoryObjects(self.objects)
+
+    def open_replay(self, observer: Observer | None = None) -> Replay:
+        """A reader of the ledger that verifies all of it and remembers its head; needs no key. Raises: as
+        `open_store`.
+        """
+        return Replay(self.open_store(), self.open_objects(), self.pin(), observer)
+
+    def open_registrar(
+        self, clock: Clock = system_clock, accept_clock: bool = False, *, create: bool = False
+    ) -> Registrar:
+        """Whoever appends to this ledger: needs the log key. `create`: make the empty ledger file where there is none.
+
+        Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
+        """
+        if not create and not self.ledger.exists():
+            raise Unavailable("ledger_missing", f"there is no ledger at {self.ledger}", hint="calyx init makes one")
+        log_key = load_log_key(self.log_key)
+        registrar = open_registrar(
+            self.ledger,
+            self.open_objects(),
+            log_key,
+            self.pin(),
+            clock=clock,
+            random=os.urandom,
+            accept_clock=accept_clock,
+            create=create,
+        )
+        return self._opened.enter_context(registrar)
+
+    def key_path(self, principal: str) -> Path:
+        """Where the home keeps a principal's private key, if it keeps it."""
+        return self.keys / f"{principal}.key"
+
+    def find_key(self, principal: str) -> Path | None:
+        """The file with a principal's private key: in the home, else where the settings say; None when neither is."""
+        inside = self.key_path(principal)
+        if inside.exists():
+            return inside
+        named = self.load_settings().keys.get(principal)
+        return None if named is None else Path(named)
+
+    def load_signer(
+        self, principal_id: str, state: State, passphrase: Passphrase | None = None, path: Path | None = None
+    ) -> FileSigner:
+        """The signer of one enrolled principal. `path`: a key file instead of the one that `find_key` finds.
+
+        Raises: UsageError (`unknown_principal`, `key_missing`, `key_not_enrolled`; as `keys.openssh.load_private_key`).
+        """
+        principal = None if state.trust is None else state.trust.find_principal(principal_id)
+        if principal is None or state.trust is None:
+            raise UsageError(
+                "unknown_principal", f"the trust root has no principal {principal_id}", hint="calyx keys show --all"
+            )
+        path = path or self.find_key(principal_id)
+        if path is None:
+            raise UsageError(
+                "key_missing",
+                f"there is no key file of {principal_id} at {self.key_path(principal_id)}",
+                hint="name it with --key" if principal.kind == "human" else "put it there, mode 0600",
+            )
+        found = path
+        private = load_private_key(found, None if passphrase is None else lambda: passphrase(found))
+        keyid = fingerprint(private.public)
+        holder = state.trust.find_key(keyid)
+        if holder is None or holder.principal.id != principal_id:
+            whose = "nobody" if holder is None else holder.principal.id
+            raise UsageError(
+                "key_not_enrolled",
+                f"{path} holds the key {keyid}, which is enrolled for {whose}, not for {principal_id}",
+                hint="calyx keys show --all lists the enrolled keys",
+            )
+        return FileSigner(principal_id, principal.kind, private)
+
+    def load_settings(self) -> Settings:
+        """The settings; none is as good as empty ones. Raises: UsageError (`bad_settings`)."""
+        try:
+            return Settings.from_json(parse_json(self.settings.read_bytes()), what="settings")
+        except FileNotFoundError:
+            return NO_SETTINGS
+        except (OSError, FormatError) as error:
+            raise UsageError(
+                "bad_settings", f"{self.settings} cannot be used: {error}", hint="remove it, or make it again"
+            ) from None
+
+    def store_settings(self, settings: Settings) -> None:
+        """Replace the settings, durable on return. Raises: Unavailable (`home_write_failed`)."""
+        try:
+            replace_file(self.settings, settings.canonical(), 0o600)
+        except OSError as error:
+            raise Unavailable("home_write_failed", f"cannot write {self.settings}: {error.strerror}") from None
+
+    def find_me(self, state: State) -> Principal:
+        """The human who sits here: whom the settings name, else the only human whose key this home knows.
+
+        Raises: UsageError (`who_are_you`).
+        """
+        me = self.load_settings().me
+        humans = [] if state.trust is None else [p for p in state.trust.principals if p.kind == "human"]
+        for person in humans:
+            if person.id == me:
+                return person
+        known = [person for person in humans if self.find_key(person.id) is not None]
+        if len(known) != 1:
+            raise UsageError(
+                "who_are_you",
+                "this home does not say which principal you are",
+                hint="name yourself with --as, and your key with --key",
+            )
+        return known[0]
+
+
+def find_home(option: Path | None, environment: Mapping[str, str]) -> Path:
+    """The home's directory: `option`, else CALYX_HOME, else the user's data directory for calyx."""
+    if option is not None:
+        return option.expanduser().absolute()
+    named = environment.get(HOME_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("calyx").absolute()
