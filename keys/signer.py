@@ -53,7 +53,7 @@ class FileSigner:
         return f"FileSigner({self.principal}, {self.keyid})"
 
 
-def check_signature(  # noqa: PLR0917  # six facts from six places; a holder for them would only be unpacked here
+def check_signature(
     scheme: Scheme, key: OpenSshKey, user_verification: bool, namespace: str, pae: bytes, sig: bytes
 ) -> None:
     """Prove that the holder of `key` signed `pae`, in `scheme`, for `namespace` where the scheme has one.

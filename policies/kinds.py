@@ -345,8 +345,8 @@ class PreflightFailed(Model):
 
 
 class GateValue(Model):
-    """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing. `rest`:
-    the same over the instances that still run the old release, for a gate against it; null where there is none.
+    """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing.
+    `rest`: the same over the instances that still run the old release, for a gate against it; null where there is none.
     """
 
     gate: Ident
