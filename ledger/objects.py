@@ -44,6 +44,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def find(self, digest: str) -> ObjectRef | None:
+        """The reference of what is stored under a SHA-256, where only that is known. Proves nothing, as `has`."""
+        ...
+
+    def check(self, ref: ObjectRef) -> None:
+        """Prove that the object is here and whole, whatever its size. Raises: as `get`, but for `too_large`."""
+        ...
+
     def copy_to(self, ref: ObjectRef, path: Path) -> None:
         """Write the object's content to the new file `path`, of any size; the file is there only if it is whole.
 
@@ -77,6 +85,19 @@ class DirectoryObjects:
         if ref.size > MAX_IN_MEMORY:
             raise FormatError(f"an object of {ref.size} bytes is not read into memory", code="too_large")
         return b"".join(self._stream(ref))
+
+    def find(self, digest: str) -> ObjectRef | None:
+        # The reference is made first, so that only a digest ever becomes a path.
+        path = self._path(ObjectRef(sha256=digest, size=0))
+        try:
+            status = path.lstat()
+        except OSError:
+            return None
+        return ObjectRef(sha256=digest, size=status.st_size) if stat.S_ISREG(status.st_mode) else None
+
+    def check(self, ref: ObjectRef) -> None:
+        for _ in self._stream(ref):
+            pass
 
     def copy_to(self, ref: ObjectRef, path: Path) -> None:
         try:
