@@ -101,8 +101,8 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class SampleNote:
-    """One sample as the fold keeps it. `whole`: every gate had a value. `rest`: gate -> the same value over the instances
-    that still run the old release, for gates against it.
+    """One sample as the fold keeps it. `whole`: every gate had a value. `rest`: gate -> the same value over the
+    instances that still run the old release, for gates against it.
     """
 
     seq: int
@@ -170,6 +170,7 @@ class Deployment:
     restored: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
     bake_started_at: int | None = None
+    resumed_at: int | None = None
     samples: list[SampleNote] = field(default_factory=list)
     verdict: VerdictNote | None = None
     halted_cause: str | None = None

@@ -259,10 +259,14 @@ def _completed(case: Case, deployment: Deployment, detail: kinds.Completed) -> E
 
 
 def _resumed(case: Case, deployment: Deployment, detail: kinds.Resumed) -> Effect:
-    del case, detail
+    del detail
     if deployment.working_phase is Phase.PAUSED:
         refuse("illegal_transition", "it is not known what the pause interrupted", rule=RULE)
-    return _nothing
+
+    def effect(ours: Deployment) -> None:
+        ours.resumed_at = case.now
+
+    return effect
 
 
 def _rollback_started(case: Case, deployment: Deployment, detail: kinds.RollbackStarted) -> Effect:

@@ -135,6 +135,7 @@ class Station:
 
     def __post_init__(self) -> None:
         # Seeded, so that a failure repeats; these keys guard nothing.
+        self.root.mkdir(parents=True, exist_ok=True)
         self.random = random.Random(self.seed).randbytes
         self.keys: dict[str, PrivateKey] = {name: new_private_key(self.random) for name in self.people}
         self.log_key = LogKey.generate("station.example/calyx", self.random)

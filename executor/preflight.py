@@ -1,0 +1,85 @@
+"""What must be true before a lease is claimed, so that a refusal consumes nothing.
+
+Hosts answer, every instance is on the tree that the lease starts from and that release is whole, the artifact's objects
+are here and whole, and there is room for the new release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from executor.host import Host
+from executor.tree import File, parse_manifest
+from keys.errors import CalyxError, Unavailable
+from ledger.objects import ObjectRef, ObjectStore
+from policies.fleet import Fleet, Instance
+from policies.kinds import ABSENT, Lease
+from policies.state import LeaseState
+
+SPARE_BYTES: Final = 64 * 1024 * 1024
+"""Room that must stay free on a host after staging."""
+
+Hosts = Callable[[Instance], Host]
+
+
+class NotReady(CalyxError):
+    """A lease cannot be executed now. `instance`: the one concerned, or None."""
+
+    def __init__(self, code: str, message: str, instance: str | None) -> None:
+        super().__init__(code, message, hint="nothing was consumed; mend it, and the lease is tried again")
+        self.instance: Final = instance
+
+
+def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
+    """The lease's target by instance name."""
+    return {instance.name: instance for instance in fleet.targets[lease.target].instances}
+
+
+def check_ready(lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore) -> None:
+    """Prove that a lease can be executed now.
+
+    Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `base_moved`, `tree_dirty`,
+    `no_space`, `host_io`, ...).
+    """
+    known = instances_of(fleet, lease.lease)
+    try:
+        needed = check_artifact(lease.lease, objects, shared_of(known, lease))
+    except CalyxError as error:
+        raise NotReady(error.code, error.message, None) from error
+    for name, before in lease.before.items():
+        try:
+            _check_instance(hosts(known[name]), known[name], before, lease.after[name], needed)
+        except CalyxError as error:
+            raise NotReady(error.code, f"instance {name}: {error.message}", name) from error
+
+
+def shared_of(known: dict[str, Instance], lease: LeaseState) -> frozenset[str]:
+    """The shared paths of the lease's instances."""
+    return frozenset(path for name in lease.after for path in known[name].shared)
+
+
+def check_artifact(lease: Lease, objects: ObjectStore, shared: frozenset[str]) -> int:
+    """Prove that the artifact is here and whole: a patch, or a manifest with every file it names. Its size in bytes.
+
+    Raises: CalyxError (`object_mismatch`, `object_missing`); FormatError.
+    """
+    artifact = lease.artifact
+    data = objects.get(ObjectRef(sha256=artifact.sha256, size=artifact.size))
+    if artifact.type == "patch":
+        return len(data)
+    files = [entry for entry in parse_manifest(data, shared).entries if isinstance(entry, File)]
+    for ref in {ObjectRef(sha256=file.sha256, size=file.size) for file in files}:
+        objects.check(ref)
+    return sum(file.size for file in files)
+
+
+def _check_instance(host: Host, instance: Instance, before: str, after: str, needed: int) -> None:
+    observed = host.inspect(instance)
+    if observed.tree != before:
+        moved = "the tree after, already" if observed.tree == after else observed.tree[:16]
+        raise CalyxError("base_moved", f"it is on {moved}, and the lease starts from {before[:16]}")
+    if before != ABSENT:
+        host.scrub(instance, before)
+    if observed.free_bytes < needed + SPARE_BYTES:
+        raise Unavailable("no_space", f"{observed.free_bytes} bytes are free and the release needs {needed}")
