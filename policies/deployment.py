@@ -168,6 +168,7 @@ class Deployment:
     intended: set[str] = field(default_factory=set)
     applied: set[str] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
     bake_started_at: int | None = None
     resumed_at: int | None = None

@@ -21,6 +21,7 @@ from policies.kinds import ABSENT, Event, GateValue
 from policies.law.case import Case, Change, refuse, require_kind, require_role, subject_lease, vote_compromised
 from policies.law.claims import check_epoch
 from policies.law.commands import check_rollback, subject_deployment
+from policies.names import open_names
 from policies.state import State, TouchNote
 
 RULE = "deployment"
@@ -281,6 +282,7 @@ def _rollback_started(case: Case, deployment: Deployment, detail: kinds.Rollback
     def effect(ours: Deployment) -> None:
         # What an earlier attempt restored is looked at again: it may have been touched by hand since.
         ours.restored.clear()
+        ours.failed.clear()
 
     return effect
 
@@ -310,9 +312,13 @@ def _rolled_back(case: Case, deployment: Deployment, detail: kinds.RolledBack) -
 
 
 def _rollback_failed(case: Case, deployment: Deployment, detail: kinds.RollbackFailed) -> Effect:
-    del case, deployment, detail
+    failed = open_names(detail.instances, case.objects)
+    left = deployment.intended - deployment.restored
+    if len(set(failed)) != len(failed) or set(failed) != left:
+        refuse("wrong_instances", "a failed rollback names each touched instance that is not restored, once", rule=RULE)
 
     def effect(ours: Deployment) -> None:
+        ours.failed = set(failed)
         # Another attempt needs another order.
         ours.rollback_order = None
 

@@ -1,7 +1,8 @@
 """The law: whether an entry is lawful after those before it, and the state that follows.
 
-    judge(state, entry, objects) -> (change, verified statement)      reads the state, changes nothing
-    step(state, entry, objects)  -> state                             judge, then the change
+    judge(state, entry, objects)           -> (change, verified statement)    reads the state, changes nothing
+    enact(state, entry, change, verified)  -> state                           the change, and the entry's place
+    step(state, entry, objects)            -> state                           both
 
 Append refuses what this refuses and audit replays it, so both have one law. `objects` serves fleet bodies and long
 lists only. An entry that is refused changes nothing.
@@ -67,13 +68,19 @@ def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, Verifie
     return _JUDGES[statement.kind](case, predicate), verified
 
 
+def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatement) -> State:
+    """The state after an entry that `judge` found lawful after `state`. Takes `state` over: on return use only what is
+    returned.
+    """
+    change(state)
+    state.history.append(entry.leaf, entry.record.seconds, verified.statement.digest)
+    return state
+
+
 def step(state: State, entry: Entry, objects: Objects) -> State:
-    """The state after a lawful entry. Takes `state` over: on return use only what is returned; on an error `state` is
-    as it was.
+    """The state after a lawful entry. Takes `state` over, as `enact`; on an error `state` is as it was.
 
     Raises: as `judge`.
     """
     change, verified = judge(state, entry, objects)
-    change(state)
-    state.history.append(entry.leaf, entry.record.seconds, verified.statement.digest)
-    return state
+    return enact(state, entry, change, verified)

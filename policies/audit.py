@@ -1,0 +1,307 @@
+"""The audit: an outsider's full check of a ledger, which trusts nothing in it but what signatures prove.
+
+    bytes and chain     every record canonical, in its place, linked to the one before it
+    tree                the newest checkpoint is signed by the log key of record 0, and covers every record to the last
+    signatures, law     every entry is judged as when it was appended, by the law in force at its position
+    objects             everything that entries refer to is there and whole
+    memory              the history extends what this reader verified before
+
+It goes on after a finding as far as that means something, and says from which entry on the law is undecided. A finding
+names the entry that was changed, as in `ledger.chain`. A cut of the end leaves no trace in what remains: only a head
+that was remembered shows it, so an audit without one says so.
+
+Source: docs/FORMAT.md, audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from keys.errors import CalyxError, LawRefused, SignatureRefused
+from ledger.chain import Chain, ChainBroken, Entry
+from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.head import Head
+from ledger.memory import HeadContradicted, Remembered, check_remembered
+from ledger.note import parse_vkey
+from ledger.sqlite_check import check_store
+from ledger.store import Reader, Tip
+from policies.audit_objects import AuditObjects, ObjectAudit
+from policies.deployment import Deployment, Phase
+from policies.law.case import trust_of, vote_compromised
+from policies.law.events import tainted_votes
+from policies.law.step import enact, judge
+from policies.state import State
+from policies.survey import Survey
+
+MAX_FINDINGS: Final = 1_000
+OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
+_TRIES: Final = 3
+
+Progress = Callable[[int, int], None]
+"""Called with the number of entries seen, and of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong. `code`: stable. `entry`: the entry that it is about, where there is one."""
+
+    code: str
+    entry: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit found. `ok`: nothing is wrong. `ledger`: leaf of record 0. `root`: of the tree over `head`, 64 hex
+    digits. `size`: entries whose bytes and chain hold. `decided`: entries that the law decided, from the first on.
+    `notes`: what is no finding and should be known, such as what the audit could not exclude.
+    """
+
+    ok: bool
+    size: int
+    ledger: str
+    head: Head
+    root: str
+    origin: str
+    decided: int
+    findings: list[Finding]
+    notes: list[str]
+
+
+class _Enough(Exception):
+    """The report is long enough."""
+
+
+def audit(
+    reader: Reader,
+    objects: AuditObjects,
+    *,
+    remembered: Remembered | None,
+    progress: Progress | None = None,
+    store_path: Path | None = None,
+) -> Report:
+    """Check a ledger from its first entry to its last; every finding, at most 1,000.
+
+    `remembered`: what this reader verified before, or None. `store_path`: the SQLite file, to compare its caches with
+    the records too.
+
+    Raises: Unavailable when the ledger cannot be read at all.
+    """
+    return _Audit(reader, objects, progress).run(remembered, store_path)
+
+
+def unaccounted(deployment: Deployment) -> list[str]:
+    """Instances of a finished deployment of which the ledger does not say how they ended, by name."""
+    match deployment.phase:
+        case Phase.COMPLETED:
+            left = deployment.before.keys() - deployment.applied
+        case Phase.ROLLED_BACK:
+            left = deployment.intended - deployment.restored
+        case Phase.ROLLBACK_FAILED:
+            left = deployment.intended - deployment.restored - deployment.failed
+        case _:
+            left = set()
+    return sorted(left)
+
+
+@dataclass(slots=True)
+class _Audit:
+    reader: Reader
+    objects: AuditObjects
+    progress: Progress | None
+    state: State = field(default_factory=State)
+    chain: Chain = field(default_factory=Chain)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    survey: Survey | None = None
+    broken: bool = False
+    kept: ObjectAudit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = ObjectAudit(self.objects, self._object_missing)
+
+    def run(self, remembered: Remembered | None, store_path: Path | None) -> Report:
+        tip = self.reader.tip()
+        try:
+            if tip.head.size:
+                self._read(tip)
+            else:
+                self._find("no_genesis", None, "the ledger is empty")
+            self._check_deployments()
+            if store_path is not None:
+                self._check_store(store_path)
+        except _Enough:
+            self.notes.append(f"the audit stopped after {MAX_FINDINGS} findings")
+        self._check_remembered(remembered)
+        self._note_objects()
+        return Report(
+            ok=not self.findings,
+            size=self.chain.head.size,
+            ledger=self.state.ledger,
+            head=self.chain.head,
+            root=self.chain.frontier.root().hex(),
+            origin=self.state.origin,
+            decided=self.state.size,
+            findings=sorted(self.findings, key=lambda finding: -1 if finding.entry is None else finding.entry),
+            notes=self.notes,
+        )
+
+    def _read(self, tip: Tip) -> None:
+        checkpoint = self._open_checkpoint(tip)
+        end = max(tip.head.size, 0 if checkpoint is None else checkpoint.size)
+        broken: CalyxError | None = None
+        try:
+            for entry in self.chain.replay(self.reader.read(0, end), checkpoint):
+                self._judge(entry)
+                if self.progress is not None:
+                    self.progress(entry.seq + 1, end)
+        except ChainBroken as error:
+            broken = error
+            self._find("broken_chain", error.entry, error.message.removeprefix(f"entry {error.entry}: "))
+        except CalyxError as error:
+            broken = error
+            place = error.fields.get("entry")
+            self._find(error.code, place if isinstance(place, int) else self.chain.head.size, error.message)
+        if broken is None:
+            if tip.head != self.chain.head:
+                self._find("tip_mismatch", None, f"the store says {tip.head}, its records are {self.chain.head}")
+            if checkpoint is None:
+                self.notes.append("no checkpoint confirms the last entry")
+        else:
+            self.broken = True
+            self._survey_rest(broken, checkpoint, end)
+        if self.survey is not None:
+            self.notes.append(
+                f"the law is undecided from entry {self.state.size} on: no entry from there has any effect"
+            )
+            if self.survey.unknown:
+                self.notes.append(
+                    f"{self.survey.unknown} signatures from there on could not be checked: their keys are not known "
+                    "where the law is undecided"
+                )
+
+    def _open_checkpoint(self, tip: Tip) -> Checkpoint | None:
+        """The newest checkpoint, verified with the key of record 0, once that was found lawful by itself."""
+        try:
+            first = next(iter(self.reader.read(0, 1)), None)
+            probe = State()
+            for entry in Chain().replay([] if first is None else [first], None):
+                change, verified = judge(probe, entry, self.objects)
+                probe = enact(probe, entry, change, verified)
+            if probe.trust is None:
+                return None
+        except CalyxError:
+            # Reported when the entries are read.
+            return None
+        try:
+            return parse_checkpoint(tip.checkpoint, parse_vkey(probe.log_key))
+        except CalyxError as error:
+            self._find("bad_checkpoint", None, f"the newest checkpoint is not the log's: {error.message}")
+            return None
+
+    def _judge(self, entry: Entry) -> None:
+        if self.survey is not None:
+            self.survey.take(entry)
+            return
+        try:
+            change, verified = judge(self.state, entry, self.objects)
+        except CalyxError as error:
+            self._find_unlawful(entry.seq, error)
+            self._undecided().flag(entry.seq)
+            self._undecided().take(entry)
+            return
+        self.state = enact(self.state, entry, change, verified)
+        self.kept.visit(entry.seq, verified.statement)
+
+    def _find_unlawful(self, seq: int, error: CalyxError) -> None:
+        if error.code in OBJECT_CODES or isinstance(error, SignatureRefused):
+            self._find(error.code, seq, error.message)
+        else:
+            rule = f", rule {error.rule}" if isinstance(error, LawRefused) else ""
+            self._find("unlawful_entry", seq, f"it is not lawful ({error.code}{rule}): {error.message}")
+
+    def _undecided(self) -> Survey:
+        if self.survey is None:
+            self.survey = Survey(self.state, self._find, self.kept.visit)
+        return self.survey
+
+    def _survey_rest(self, broken: CalyxError, checkpoint: Checkpoint | None, end: int) -> None:
+        survey = self._undecided()
+        place = broken.fields.get("entry")
+        if isinstance(place, int):
+            survey.flag(place)
+        confirmed = survey.run(self.reader, self.chain, checkpoint, end)
+        if confirmed:
+            self.notes.append("the checkpoint confirms every entry that is not named in a finding")
+        elif confirmed is False:
+            self.notes.append("the checkpoint does not confirm the entries that are not named in a finding")
+
+    def _check_deployments(self) -> None:
+        state = self.state
+        for deployment in state.deployments.values():
+            name = deployment.lease.id
+            for instance in unaccounted(deployment):
+                self._find(
+                    "unaccounted", deployment.claim_seq, f"{name} ended, and nothing says how instance {instance} did"
+                )
+            if deployment.live:
+                self.notes.append(f"{name} is {deployment.phase} on {deployment.lease.target}")
+            for seq in tainted_votes(state, deployment):
+                self.notes.append(f"tainted: {name} counted entry {seq}, by a key that was revoked as compromised")
+        for proposal in state.proposals.values():
+            for vote in proposal.ballot.standing() if proposal.decided_seq is not None else ():
+                if vote_compromised(trust_of(state), vote):
+                    self.notes.append(
+                        f"tainted: the {proposal.kind} in force from entry {proposal.decided_seq} counted entry "
+                        f"{vote.seq}, by a key that was revoked as compromised"
+                    )
+
+    def _check_store(self, path: Path) -> None:
+        # Whoever appends meanwhile moves what is compared, so only what stays while the tip stands still is reported.
+        found = []
+        for _ in range(_TRIES):
+            before, found = self.reader.tip(), check_store(path)
+            if not found or self.reader.tip() == before:
+                break
+        known = {finding.entry for finding in self.findings}
+        for each in found:
+            if each.entry is None or each.entry not in known:
+                self._find("store_damaged", each.entry, f"the ledger file ({each.where}): {each.message}")
+
+    def _check_remembered(self, remembered: Remembered | None) -> None:
+        size = self.chain.head.size
+        if remembered is None or remembered.size == 0:
+            self.notes.append(f"consistent to {size}; a cut after {size} is not excluded")
+            return
+        if self.broken and size < remembered.size:
+            self.notes.append(f"the head remembered at {remembered.size} lies behind what is broken: not compared")
+            return
+        try:
+            ledger = self.state.ledger if self.state.size else self.reader.leaf(0) if size else remembered.ledger
+            check_remembered(remembered, ledger, self.chain.head, self.reader.leaf)
+        except HeadContradicted as error:
+            self.findings.append(Finding(error.code, None, error.message))
+        except CalyxError as error:
+            self.findings.append(Finding(error.code, remembered.size - 1, error.message))
+        else:
+            self.notes.append(
+                f"consistent to {size}, and with the head remembered at {remembered.size}; a cut of entries that this "
+                "reader never saw is not excluded"
+            )
+
+    def _note_objects(self) -> None:
+        self.notes.append(f"{self.kept.checked} objects checked")
+        if self.kept.kept_nowhere:
+            count = len(self.kept.kept_nowhere)
+            self.notes.append(f"{count} trees are named by their digest only: no manifest of them is kept")
+
+    def _object_missing(self, seq: int, error: CalyxError) -> None:
+        self._find(error.code, seq, error.message)
+
+    def _find(self, code: str, entry: int | None, message: str) -> None:
+        self.findings.append(Finding(code, entry, message))
+        if len(self.findings) >= MAX_FINDINGS:
+            raise _Enough

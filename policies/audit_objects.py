@@ -1,0 +1,151 @@
+"""Objects as an audit sees them: everything that the entries refer to is there and is what they say.
+
+What an entry refers to with hash and size (artifacts, fleets, findings, reports, long lists, raw samples) must be
+there. A `directory` artifact is a tree manifest, and so must each file that it lists. The other trees of a lease are
+named by digest alone: where their manifest is kept, it must be whole with its files; else that is only counted.
+
+    manifest = canonical JSON ["calyx-tree-v1", [path, "file" | "exec", sha256, size], [path, "link" | "dir", ...], ...]
+
+Source: docs/FORMAT.md, objects and tree digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from keys.canonical import Json, parse_json
+from keys.errors import CalyxError, FormatError
+from ledger.objects import ObjectRef
+from ledger.statement import Statement
+from policies.kinds import ABSENT
+
+TREE_MAGIC: Final = "calyx-tree-v1"
+MAX_MANIFEST: Final = 64 * 1024 * 1024
+
+
+class AuditObjects(Protocol):
+    """What an audit needs of an object store; `ledger.objects.ObjectStore` has it."""
+
+    def get(self, ref: ObjectRef) -> bytes:
+        """The object's content, verified, at most 64 MiB."""
+        ...
+
+    def check(self, ref: ObjectRef) -> None:
+        """Prove that the object is there and whole."""
+        ...
+
+    def find(self, digest: str) -> ObjectRef | None:
+        """The reference of what is stored under a digest."""
+        ...
+
+
+class ObjectAudit:
+    """Checks each object once, at the first entry that refers to it. `missing`: called with the entry and the error.
+
+    `kept_nowhere`: digests of trees that a lease names and of which no manifest is kept.
+    """
+
+    def __init__(self, objects: AuditObjects, missing: Callable[[int, CalyxError], None]) -> None:
+        self._objects = objects
+        self._missing = missing
+        self._seen: set[tuple[str, int]] = set()
+        self._trees: set[str] = set()
+        self.checked = 0
+        self.kept_nowhere: set[str] = set()
+
+    def visit(self, seq: int, statement: Statement) -> None:
+        """Check what a statement refers to."""
+        manifest = None
+        if statement.kind == "lease":
+            manifest = self._directory(statement.predicate)
+        for ref in references(statement.predicate):
+            if manifest is None or ref != manifest:
+                self._check(seq, ref)
+        if manifest is not None:
+            self._check_tree(seq, manifest)
+        if statement.kind == "lease":
+            for digest in _named_trees(statement.predicate):
+                kept = None if digest in self._trees else self._objects.find(digest)
+                if kept is not None:
+                    self._check_tree(seq, kept)
+                elif digest not in self._trees:
+                    self.kept_nowhere.add(digest)
+
+    def _check(self, seq: int, ref: ObjectRef) -> None:
+        if self._is_new(ref):
+            self._try(seq, lambda: self._objects.check(ref))
+
+    def _check_tree(self, seq: int, ref: ObjectRef) -> None:
+        if ref.sha256 in self._trees:
+            return
+        self._trees.add(ref.sha256)
+        self.kept_nowhere.discard(ref.sha256)
+
+        def check() -> None:
+            for file in manifest_files(self._objects.get(ref)):
+                self._check(seq, file)
+
+        self._is_new(ref)
+        self._try(seq, check)
+
+    def _is_new(self, ref: ObjectRef) -> bool:
+        key = (ref.sha256, ref.size)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self.checked += 1
+        return True
+
+    def _try(self, seq: int, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except CalyxError as error:
+            self._missing(seq, error)
+
+    @staticmethod
+    def _directory(predicate: dict[str, Json]) -> ObjectRef | None:
+        artifact = predicate.get("artifact")
+        if isinstance(artifact, dict) and artifact.get("type") == "directory":
+            return next(iter(references(artifact)), None)
+        return None
+
+
+def references(value: Json) -> Iterator[ObjectRef]:
+    """Every reference to an object inside a predicate: `sha256` and `size`, and in an artifact also `type`."""
+    if isinstance(value, dict):
+        if set(value) - {"type"} == {"sha256", "size"}:
+            yield ObjectRef.from_json({"sha256": value["sha256"], "size": value["size"]})
+            return
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def manifest_files(data: bytes) -> Iterator[ObjectRef]:
+    """The files that a tree manifest lists.
+
+    Raises: FormatError when the bytes are no manifest.
+    """
+    value = parse_json(data, limit=MAX_MANIFEST)
+    if not isinstance(value, list) or value[:1] != [TREE_MAGIC]:
+        raise FormatError("an object that should be a tree manifest is something else")
+    for item in value[1:]:
+        match item:
+            case [str(), "file" | "exec", digest, size]:
+                yield ObjectRef.from_json({"sha256": digest, "size": size})
+            case [str(), "link", str()] | [str(), "dir"]:
+                pass
+            case _:
+                raise FormatError("a tree manifest lists something that is no file, link or directory")
+
+
+def _named_trees(predicate: dict[str, Json]) -> Iterator[str]:
+    changes = predicate.get("changes")
+    for change in changes if isinstance(changes, list) else []:
+        if isinstance(change, dict):
+            for digest in (change.get("before"), change.get("after")):
+                if isinstance(digest, str) and digest != ABSENT:
+                    yield digest
