@@ -1,0 +1,72 @@
+"""Ask a service whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from executor.tree import shown
+from keys.errors import CalyxError
+from policies.fleet import Probe
+
+MAX_BODY: Final = 64 * 1024
+"""Bytes of an answer's body that are read. A longer one fails the probe."""
+_TRY_S: Final = 2.0
+_PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+Gone = Callable[[float], bool]
+"""Waits up to so many seconds for the service to end, and says whether it has."""
+
+
+def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError]) -> None:
+    """Prove that the service answers with the probe's status within its `timeout_s`; tried again until then.
+
+    Raises: CalyxError `probe_failed` with what the last try met; what `ended` makes as soon as the service is gone.
+    """
+    deadline = time.monotonic() + probe.timeout_s
+    tries = 0
+    while True:
+        why = try_probe(probe, min(_TRY_S, max(0.1, deadline - time.monotonic())))
+        # Another program may have answered on the service's port while the service failed to get it.
+        if gone(0):
+            raise ended()
+        if why is None:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise CalyxError(
+                "probe_failed", f"{shown(probe.url)} did not answer {probe.status} in {probe.timeout_s} s: {why}"
+            )
+        pause = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
+        tries += 1
+        if gone(min(pause, left)):
+            raise ended()
+
+
+def try_probe(probe: Probe, timeout_s: float) -> str | None:
+    """Ask once. None when the answer has the probe's status, else what was met, in one line."""
+    return asyncio.run(_ask(probe, timeout_s))
+
+
+async def _ask(probe: Probe, timeout_s: float) -> str | None:
+    import httpx
+
+    try:
+        # The environment's proxies have no say in what production is asked, and a redirect would leave the signed URL.
+        async with (
+            asyncio.timeout(timeout_s),
+            httpx.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False) as client,
+            client.stream("GET", probe.url, headers={"accept-encoding": "identity"}) as answer,
+        ):
+            size = 0
+            async for chunk in answer.aiter_raw():
+                size += len(chunk)
+                if size > MAX_BODY:
+                    return f"the body is over {MAX_BODY} bytes"
+            return None if answer.status_code == probe.status else f"the status is {answer.status_code}"
+    except TimeoutError:
+        return f"no answer within {timeout_s:.1f} s"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return type(error).__name__
