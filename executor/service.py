@@ -1,0 +1,57 @@
+"""Putting an executor together: one process, one key, one lock, on one home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from executor.home import Home
+from executor.host import Host
+from executor.local_host import LocalHost
+from executor.preflight import Hosts
+from executor.process_lock import ProcessLock
+from executor.run import Executor, Log, Wait
+from executor.watchman import MonitorProcess
+from keys.errors import Exit, Unavailable
+from ledger.objects import ObjectStore
+from policies.fleet import Instance
+
+EXECUTOR: Final = "cp20"
+MONITOR: Final = "cp19"
+
+
+def lock_path(home: Home, principal: str) -> Path:
+    """The lock that the process of a machine principal holds while it runs on this home."""
+    return home.run / f"{principal}.lock"
+
+
+def host_finder(objects: ObjectStore) -> Hosts:
+    """How an instance's host is found. Only this machine is reached so far."""
+    local = LocalHost(objects)
+
+    def find(instance: Instance) -> Host:
+        if instance.address != "local":
+            raise Unavailable(
+                "host_unsupported",
+                f"instance {instance.name} is at {instance.address}, and only local instances can be reached",
+                hint="give it the address local in the fleet",
+            )
+        return local
+
+    return find
+
+
+def run_executor(
+    home: Home, *, until_idle: bool, wait: Wait, log: Log, principal: str = EXECUTOR, accept_clock: bool = False
+) -> Exit:
+    """Run the executor on a home until `wait` says to stop, or until nothing is left to do.
+
+    Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
+    """
+    registrar = home.open_registrar(accept_clock=accept_clock)
+    signer = home.load_signer(principal, registrar.sync())
+    objects = home.open_objects()
+    with ProcessLock(lock_path(home, principal), f"an executor on {home.root}"):
+        watchman = MonitorProcess(home.root, lock_path(home, MONITOR), MONITOR)
+        executor = Executor(registrar, signer, objects, host_finder(objects), watchman, wait=wait, log=log)
+        return executor.run(until_idle=until_idle)
