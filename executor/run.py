@@ -153,6 +153,8 @@ class Executor:
         if detail["type"] == "ROLLBACK_STARTED":
             self._memory.unrestored.pop(deployment.lease_digest, None)
             self._memory.tries.clear()
+        if "instances" in detail:
+            detail = {**detail, "instances": _listed(detail["instances"], self._objects)}
         receipt = self._submit((deployment.lease.id, deployment.lease_digest), detail)
         return receipt is not None
 

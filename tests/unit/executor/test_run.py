@@ -1,0 +1,300 @@
+"""The executor against a real registrar and law, on a fleet in memory: orders, halts, refusals, takeovers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleetsim import Simulation
+from station import Station, fleet, matrix, tree_digest
+
+from executor.tree import make_tree
+from keys.errors import CalyxError, Exit, LawRefused
+from policies.deployment import Phase
+from policies.kinds import ABSENT
+
+NAMES = ["web-01", "web-02", "web-03", "web-04"]
+OLD = tree_digest("v1")
+
+
+class Scene(Simulation):
+    """A simulation with one lease under both keys."""
+
+    lease: tuple[str, str]
+    new: str
+
+
+def begin(root: Path, *, before: str = OLD, name: str = "LEASE-20260105-090000", **terms: Any) -> Scene:
+    station = Station(root, policy=matrix(**{"tiers": [50, 100], "bake_s": 2, "interval_s": 1, **terms}))
+    station.genesis()
+    station.enact_fleet(fleet(len(NAMES)))
+    scene = Scene(station)
+    assert station.state.fleet is not None
+    for instance in station.state.fleet.targets["web"].instances:
+        place = scene.hosts.place(instance)
+        if before != ABSENT:
+            place.current = place.serving = before
+            place.releases.add(before)
+    new = make_tree([], ())
+    station.objects.put(new.manifest)
+    scene.new = new.digest
+    scene.lease = station.propose(
+        name,
+        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
+        changes=[{"before": before, "after": new.digest, "instances": NAMES}],
+    )
+    station.approve(scene.lease)
+    return scene
+
+
+def phase(scene: Scene) -> Phase:
+    return scene.station.state.deployments[scene.lease[1]].phase
+
+
+def trees(scene: Scene) -> set[str]:
+    return {place.current for place in scene.hosts.places.values()}
+
+
+def order_at(scene: Scene, tier: int, verb: str, **changes: Any) -> None:
+    """Have a person give an order when a tier bakes."""
+    monitor = scene.monitor
+
+    def speak() -> None:
+        deployment = scene.station.state.deployments[scene.lease[1]]
+        baking = deployment.phase is Phase.BAKING and deployment.tier == tier
+        if baking and not any(note.verb == verb for note in deployment.commands):
+            scene.station.command("ben", scene.lease, verb, **changes)
+        monitor()
+
+    scene.monitor = speak  # type: ignore[method-assign]  # a person beside the monitor
+
+
+def test_first_deployment_from_absent_completes_and_serves(tmp_path: Path) -> None:
+    scene = begin(tmp_path, before=ABSENT)
+    assert scene.run() is Exit.DONE
+    assert phase(scene) is Phase.COMPLETED
+    assert {place.serving for place in scene.hosts.places.values()} == {scene.new}
+
+
+def test_bad_first_deployment_goes_back_to_absent(tmp_path: Path) -> None:
+    scene = begin(tmp_path, before=ABSENT)
+    scene.bad[scene.new] = "breach"
+    assert scene.run() is Exit.ROLLED_BACK
+    assert trees(scene) == {ABSENT}
+    assert {place.serving for place in scene.hosts.places.values()} == {None}
+
+
+@pytest.mark.parametrize("verb", ["abort", "rollback"])
+def test_order_during_a_bake_takes_everything_back(tmp_path: Path, verb: str) -> None:
+    scene = begin(tmp_path)
+    order_at(scene, 50, verb)
+    assert scene.run() is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == verb
+
+
+def test_abort_before_the_start_touches_nothing(tmp_path: Path) -> None:
+    scene = begin(tmp_path, start="command")
+    scene.silent = True
+    executor = scene.executor()
+    waited = 0
+
+    def wait(seconds: float) -> bool:
+        nonlocal waited
+        waited += seconds > 0
+        if seconds and waited == 3:
+            scene.station.command("ada", scene.lease, "abort")
+        return scene.wait(seconds)
+
+    executor._wait = wait
+    assert executor.run(until_idle=True) is Exit.REFUSED
+    assert phase(scene) is Phase.ABORTED
+    assert trees(scene) == {OLD}
+    assert not any("flip" in name or "stage" in name for name in scene.killer.names)
+
+
+def test_pause_holds_until_resumed_and_gates_stay_live(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    order_at(scene, 50, "pause")
+    monitor = scene.monitor
+
+    def breach_while_paused() -> None:
+        if phase(scene) is Phase.PAUSED:
+            scene.bad[scene.new] = "breach"
+        monitor()
+
+    scene.monitor = breach_while_paused  # type: ignore[method-assign]
+    assert scene.run() is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+
+
+def test_resume_goes_on(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    order_at(scene, 50, "pause")
+    monitor = scene.monitor
+
+    def resume() -> None:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and deployment.phase is Phase.PAUSED and deployment.pause_order is not None:
+            scene.station.command("ben", scene.lease, "resume")
+        monitor()
+
+    scene.monitor = resume  # type: ignore[method-assign]
+    assert scene.run() is Exit.DONE
+    assert trees(scene) == {scene.new}
+
+
+def test_manual_promotion_waits_for_the_order(tmp_path: Path) -> None:
+    scene = begin(tmp_path, promotion="manual")
+    monitor = scene.monitor
+    waited = 0
+
+    def promote() -> None:
+        nonlocal waited
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and deployment.phase is Phase.BAKING and deployment.tier == 50:
+            waited += 1
+            if waited == 10:
+                scene.station.command("ben", scene.lease, "promote")
+        monitor()
+
+    scene.monitor = promote  # type: ignore[method-assign]
+    assert scene.run() is Exit.DONE
+    assert waited >= 10
+
+
+def test_silent_monitor_is_missing_data_and_halts(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    monitor = scene.monitor
+
+    def fall_silent() -> None:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is None or deployment.phase is not Phase.BAKING:
+            monitor()
+
+    scene.monitor = fall_silent  # type: ignore[method-assign]
+    assert scene.run() is Exit.ROLLED_BACK
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == "missing"
+    assert trees(scene) == {OLD}
+
+
+def test_instance_that_drifted_halts_the_rollout(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    monitor = scene.monitor
+
+    def drift() -> None:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and deployment.tier == 50:
+            # Someone changes an instance of the last tier by hand.
+            scene.hosts.places[deployment.cohorts[100][0]].current = tree_digest("by hand")
+        monitor()
+
+    scene.monitor = drift  # type: ignore[method-assign]
+    assert scene.run() is Exit.ROLLED_BACK
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == "drift"
+
+
+def test_instance_that_fails_to_start_takes_the_rollout_back(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.hosts.fail["reload", "web-02"] = "service_start_failed"
+    first = scene.executor()
+    original = first._restore_one
+
+    def mend_then_restore(step: Any) -> bool:
+        scene.hosts.fail.clear()
+        return original(step)
+
+    first._restore_one = mend_then_restore  # type: ignore[method-assign]
+    assert first.run(until_idle=True) is Exit.ROLLED_BACK
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == "failed"
+    assert trees(scene) == {OLD}
+
+
+def test_rollback_that_fails_is_never_called_rolled_back(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.bad[scene.new] = "breach"
+    touched: list[str] = []
+    monitor = scene.monitor
+
+    def break_a_host() -> None:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and deployment.tier == 50 and not touched:
+            touched.append(deployment.cohorts[50][0])
+            scene.hosts.fail["flip", touched[0]] = "host_io"
+        monitor()
+
+    scene.monitor = break_a_host  # type: ignore[method-assign]
+    assert scene.run() is Exit.ROLLBACK_FAILED
+    assert phase(scene) is Phase.ROLLBACK_FAILED
+    # A person mends the host and orders it again.
+    scene.hosts.fail.clear()
+    scene.monitor = monitor  # type: ignore[method-assign]
+    scene.station.command("ada", scene.lease, "rollback")
+    assert scene.run() is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+
+
+def test_completed_deployment_is_rolled_back_by_command(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    assert scene.run() is Exit.DONE
+    scene.station.command("ada", scene.lease, "rollback")
+    assert scene.run() is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+
+
+def test_swapped_artifact_is_refused_before_the_claim(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    path = scene.station.root / "objects" / scene.new[:2] / scene.new[2:]
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes().replace(b"v1", b"v2"))
+    assert scene.run() is Exit.REFUSED
+    state = scene.station.state.leases[scene.lease[1]]
+    assert [code for _, code, _ in state.preflight] == ["object_mismatch"]
+    assert state.claim_seq is None
+    # Another executor meets the same problem and does not repeat it in the ledger.
+    assert scene.run("cp20b") is Exit.REFUSED
+    assert len(scene.station.state.leases[scene.lease[1]].preflight) == 1
+
+
+def test_lease_without_an_agent_key_is_not_claimed(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    other = scene.station.propose("LEASE-20260105-090001", changes=[
+        {"before": OLD, "after": scene.new, "instances": NAMES}
+    ], artifact={"type": "directory", "sha256": scene.new, "size": 17})  # fmt: skip
+    scene.station.vote("ada", other, "approver")
+    scene.station.say("ada", "objection", {"verb": "deny", "reason": "not this one"}, scene.lease)
+    assert scene.run() is Exit.DONE
+    assert not scene.station.state.deployments
+
+
+def test_executor_of_an_older_term_is_fenced_out(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    old = scene.executor("cp20")
+    old._take_over()
+    scene.executor("cp20b")._take_over()
+    with pytest.raises(LawRefused) as refusal:
+        while True:
+            old._round()
+            scene.wait(1)
+    assert refusal.value.code == "fenced"
+    assert trees(scene) == {OLD}
+
+
+def test_moved_base_is_named_and_consumes_nothing(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.hosts.places["web-03"].current = tree_digest("other")
+    assert scene.run() is Exit.REFUSED
+    ((_, code, text),) = scene.station.state.leases[scene.lease[1]].preflight
+    assert code == "base_moved"
+    assert "web-03" in text
+
+
+def test_broken_ledger_stops_the_executor(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    executor = scene.executor()
+    executor._registrar.sync()
+    with scene.station.store._connection as connection:
+        connection.execute("UPDATE record SET data = x'00' WHERE seq = 3")
+    with pytest.raises(CalyxError):
+        scene.executor("cp20b").run(until_idle=True)
