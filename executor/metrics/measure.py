@@ -15,8 +15,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 from executor.host import Running
 from keys.canonical import Json
 from keys.values import format_decimal
+from policies.event_kinds import GateValue
 from policies.fleet import Instance, Target
-from policies.kinds import GateValue
 from policies.matrix import Gate
 
 Quantity: TypeAlias = Literal["cpu", "memory", "requests", "errors", "tes"]

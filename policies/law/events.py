@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keys.values import parse_decimal, parse_time
-from policies import kinds
+from policies import event_kinds as kinds
 from policies.deployment import (
     EXECUTOR_EVENTS,
     FORWARD,
@@ -17,7 +17,8 @@ from policies.deployment import (
     SampleNote,
     VerdictNote,
 )
-from policies.kinds import ABSENT, Event, GateValue
+from policies.event_kinds import Event, GateValue
+from policies.kinds import ABSENT
 from policies.law.case import Case, Change, refuse, require_kind, require_role, subject_lease, vote_compromised
 from policies.law.claims import check_epoch
 from policies.law.commands import check_rollback, subject_deployment

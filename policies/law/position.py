@@ -9,13 +9,46 @@ from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.statement import Statement
 from ledger.verified import EnrolledKey, Resolve
-from policies.kinds import PREDICATES, Genesis, Predicate, TrustProposal
+from policies.event_kinds import Event
+from policies.kinds import (
+    Claim,
+    Command,
+    Cosignature,
+    FleetProposal,
+    Genesis,
+    Intent,
+    Lease,
+    Message,
+    Objection,
+    PolicyProposal,
+    Predicate,
+    Review,
+    Term,
+    TrustProposal,
+)
 from policies.law.case import refuse, trust_of
 from policies.state import State
 
 MAX_LAG: Final = 1_024
 """Entries by which a machine's head may be behind."""
 MAX_SKEW_S: Final = 120
+
+PREDICATES: Final[dict[str, type[Predicate]]] = {
+    "genesis": Genesis,
+    "trust": TrustProposal,
+    "policy": PolicyProposal,
+    "fleet": FleetProposal,
+    "intent": Intent,
+    "lease": Lease,
+    "review": Review,
+    "cosignature": Cosignature,
+    "objection": Objection,
+    "term": Term,
+    "claim": Claim,
+    "event": Event,
+    "command": Command,
+    "message": Message,
+}
 
 
 def parse_predicate(statement: Statement) -> Predicate:
