@@ -57,6 +57,21 @@ def load_matrix(text: str) -> CapabilityMatrix:
         raise _bad(node, f"{where}: {first['msg'].removeprefix('Value error, ')}", hint=hint) from None
 
 
+def load_yaml(text: str) -> Json:
+    """Read another document that people edit, such as a fleet, as strictly as a capability matrix: at most 262,144
+    characters of YAML.
+
+    Raises: FormatError (`bad_yaml`) with the line in its message and in `line`, counted from 1.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise FormatError(f"the document is over {MAX_CHARACTERS} characters", code="too_large", limit=MAX_CHARACTERS)
+    try:
+        return _value(_compose(text))
+    except FormatError as error:
+        hint = "" if error.hint == HINT else error.hint
+        raise FormatError(error.message.removeprefix("policy, "), code="bad_yaml", hint=hint, **error.fields) from None
+
+
 def _compose(text: str) -> Node:
     """The document's nodes, once the events have shown that composing them is cheap and unambiguous."""
     try:

@@ -1,0 +1,130 @@
+"""Approving: build the exact statement, show it, sign it, append it; what is signed is what was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from executor.render import Rendering, Section, read_statement, render_lease, render_own, render_proposal
+from keys.errors import LawRefused
+from keys.principals import TrustRoot
+from keys.signer import Signer
+from ledger.objects import ObjectStore
+from ledger.statement import Statement
+from ledger.store import Reader
+from ledger.verified import sign_statement
+from policies.law.case import holds_now
+from policies.law.governance import quorum_progress
+from policies.registrar import Draft, Receipt, Registrar
+from policies.state import LeaseState, ProposalState, State
+from policies.two_key import examine_lease
+
+
+@dataclass(frozen=True, slots=True)
+class Draftable:
+    """A statement about a subject that waits for its signature."""
+
+    statement: Statement
+    subject: Rendering
+    own: Section
+
+
+def name_of(subject: LeaseState | ProposalState) -> str:
+    """The name under which statements are about a lease or proposal."""
+    return subject.lease.id if isinstance(subject, LeaseState) else subject.kind
+
+
+def render_subject(
+    state: State, subject: LeaseState | ProposalState, reader: Reader, objects: ObjectStore, now: int
+) -> Rendering:
+    """A lease or proposal, from the bytes of its entry."""
+    statement = read_statement(reader, subject.seq, subject.digest)
+    if isinstance(subject, LeaseState):
+        return render_lease(state, subject, statement, objects, now)
+    return render_proposal(state, subject, statement)
+
+
+def draft_approval(
+    registrar: Registrar, subject: LeaseState | ProposalState, rendering: Rendering, signer: Signer
+) -> Draftable:
+    """The cosignature of a lease or proposal by a human, not signed yet."""
+    role: Literal["approver", "operator", "governor"] = "approver"
+    if isinstance(subject, ProposalState):
+        role = "operator" if subject.kind == "fleet" else "governor"
+    return _draft(registrar, "cosignature", {"role": role, "review": None}, subject, rendering, signer)
+
+
+def draft_objection(
+    registrar: Registrar,
+    verb: Literal["deny", "withdraw"],
+    reason: str,
+    subject: LeaseState | ProposalState,
+    rendering: Rendering,
+    signer: Signer,
+) -> Draftable:
+    """A denial or withdrawal, not signed yet."""
+    return _draft(registrar, "objection", {"verb": verb, "reason": reason}, subject, rendering, signer)
+
+
+def sign_and_append(registrar: Registrar, draft: Draftable, signer: Signer) -> Receipt:
+    """Sign the very statement that was shown, and append it. Raises: as `policies.registrar.Registrar.append`."""
+    return registrar.append([sign_statement(draft.statement, signer)])[0]
+
+
+def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -> list[str]:
+    """What a lease still lacks before it can be claimed, or a proposal before it is in force; one line each."""
+    if isinstance(subject, ProposalState):
+        proposal = state.proposals[subject.digest]
+        if proposal.decided_seq is not None:
+            return []
+        return [
+            f"{name}: {found} of {needed}" for name, found, needed in quorum_progress(state, proposal) if found < needed
+        ]
+    steps = examine_lease(state, subject.digest, now)
+    return [f"step {step.number}: {step.code}: {step.text}" for step in steps if not step.ok]
+
+
+def waits_for(state: State, subject: LeaseState | ProposalState, principal: str, now: int) -> bool:
+    """Whether a lease or proposal waits for this human's approval, and may still have it at `now`."""
+    from keys.values import parse_time
+
+    trust = state.trust
+    person = None if trust is None else trust.find_principal(principal)
+    if trust is None or person is None:
+        return False
+    if isinstance(subject, LeaseState):
+        open_ = subject.claim_seq is None and subject.denied is None and _in_force(state, subject)
+        role, until = "approver", subject.lease.approve_by
+    else:
+        base = {"trust": state.trust_digest, "policy": state.policy_digest, "fleet": state.fleet_digest}[subject.kind]
+        open_ = subject.decided_seq is None and subject.proposal.base == base
+        role, until = ("operator" if subject.kind == "fleet" else "governor"), subject.proposal.approve_by
+    return (
+        open_ and role in person.roles and now <= parse_time(until) and not _has_voted(trust, subject, principal, role)
+    )
+
+
+def _has_voted(trust: TrustRoot, subject: LeaseState | ProposalState, principal: str, role: str) -> bool:
+    standing = subject.ballot.standing()
+    return any(vote.signer.principal == principal and holds_now(trust, vote.signer, role) for vote in standing)
+
+
+def _in_force(state: State, lease: LeaseState) -> bool:
+    return lease.lease.policy == state.policy_digest and lease.lease.fleet == state.fleet_digest
+
+
+def _draft(
+    registrar: Registrar,
+    kind: str,
+    fields: Mapping[str, str | None],
+    subject: LeaseState | ProposalState,
+    rendering: Rendering,
+    signer: Signer,
+) -> Draftable:
+    if rendering.digest != subject.digest:
+        raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
+    statement = registrar.draft_statement(
+        signer.principal, Draft(kind, dict(fields), (name_of(subject), subject.digest)), machine=False
+    )
+    return Draftable(statement, rendering, render_own(statement, signer.keyid))

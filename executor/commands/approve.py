@@ -1,0 +1,168 @@
+"""`calyx approve`, `deny`, `withdraw`: show what is signed, name the key, ask, sign, append."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from executor.commands.common import (
+    AsOption,
+    ClockOption,
+    HomeOption,
+    IdArgument,
+    KeyOption,
+    LeaseArgument,
+    YesOption,
+    find_lease,
+    find_subject,
+    opened,
+)
+from executor.commands.terminal import ask, ask_passphrase, note, person_present, say
+from keys.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from executor.approval import Draftable
+    from executor.home import Home
+    from keys.signer import Signer
+    from policies.registrar import Registrar
+    from policies.state import LeaseState, ProposalState, State
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
+
+
+def approve(
+    identifier: IdArgument,
+    yes: YesOption = False,
+    key: KeyOption = None,
+    as_principal: AsOption = None,
+    home: HomeOption = None,
+    accept_clock: ClockOption = False,
+) -> None:
+    """Look at a lease or proposal, then sign your approval of it.
+
+    Example: calyx approve LEASE-20260105-090000
+
+    Everything that the signature binds is shown first: who asks, why, the difference of the files, the instances, the
+    terms and the times. Then the key is named, and you are asked. The answer says what is still missing.
+    """
+    with opened(home) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        state = registrar.sync()
+        approve_subject(place, registrar, find_subject(state, identifier), yes=yes, key=key, as_principal=as_principal)
+
+
+def deny(
+    lease: LeaseArgument,
+    reason: ReasonOption,
+    yes: YesOption = False,
+    key: KeyOption = None,
+    as_principal: AsOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Refuse a lease for good.
+
+    Example: calyx deny LEASE-20260105-090000 --reason "not before the holidays"
+
+    Nothing brings it back; another lease can be proposed.
+    """
+    _object("deny", lease, reason, yes=yes, key=key, as_principal=as_principal, home=home)
+
+
+def withdraw(
+    identifier: IdArgument,
+    reason: ReasonOption = "taken back",
+    yes: YesOption = False,
+    key: KeyOption = None,
+    as_principal: AsOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Take back the approvals that you gave so far.
+
+    Example: calyx withdraw LEASE-20260105-090000
+
+    It works until the executor has claimed the lease; after that, `calyx rollback` is the way.
+    """
+    _object("withdraw", identifier, reason, yes=yes, key=key, as_principal=as_principal, home=home)
+
+
+def approve_subject(
+    home: Home,
+    registrar: Registrar,
+    subject: LeaseState | ProposalState,
+    *,
+    yes: bool,
+    key: Path | None,
+    as_principal: str | None,
+) -> None:
+    """Show, ask, sign and append the approval of one subject; say what is still missing."""
+    from executor.approval import draft_approval, name_of, render_subject, still_missing
+
+    state = registrar.state
+    if yes and _must_look(state) and not person_present():
+        raise UsageError(
+            "look_needed",
+            "the policy asks that a person looks before approving, and nobody is at a terminal",
+            hint="run it on a terminal",
+        )
+    rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
+    signer = _signer(home, state, key, as_principal)
+    receipt = _confirm(registrar, draft_approval(registrar, subject, rendering, signer), signer, yes=yes)
+    say(f"Approved: entry {receipt}")
+    missing = still_missing(registrar.state, subject, registrar.now())
+    for line in missing:
+        say(f"  still missing: {line}")
+    if not missing:
+        say("  nothing is missing" if name_of(subject) not in {"trust", "policy", "fleet"} else "  it is in force")
+
+
+def _object(
+    verb: Literal["deny", "withdraw"],
+    identifier: str,
+    reason: str,
+    *,
+    yes: bool,
+    key: Path | None,
+    as_principal: str | None,
+    home: Path | None,
+) -> None:
+    from executor.approval import draft_objection, render_subject
+
+    with opened(home) as place:
+        registrar = place.open_registrar()
+        state = registrar.sync()
+        subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
+        rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
+        signer = _signer(place, state, key, as_principal)
+        draft = draft_objection(registrar, verb, reason, subject, rendering, signer)
+        receipt = _confirm(registrar, draft, signer, yes=yes, show=False)
+        say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
+
+
+def _signer(home: Home, state: State, key: Path | None, as_principal: str | None) -> Signer:
+    """The signer of the human who is named, or who sits here."""
+    principal = as_principal or home.find_me(state).id
+    person = None if state.trust is None else state.trust.find_principal(principal)
+    if person is not None and person.kind != "human":
+        raise UsageError(
+            "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
+        )
+    return home.load_signer(principal, state, ask_passphrase, None if key is None else key.expanduser())
+
+
+def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool, show: bool = True) -> int:
+    from executor.approval import sign_and_append
+    from executor.render import format_rendering, format_section
+
+    if show:
+        say(*format_rendering(draft.subject))
+    say("", *format_section(draft.own), "")
+    if not yes and not ask(f"Sign as {signer.principal} with {signer.keyid}?"):
+        note("nothing was signed")
+        raise typer.Exit(Exit.REFUSED)
+    return sign_and_append(registrar, draft, signer).seq
+
+
+def _must_look(state: State) -> bool:
+    return state.policy is not None and state.policy.deploy_production.look

@@ -1,0 +1,77 @@
+"""`calyx audit`: a whole check of a ledger, with a progress bar on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.terminal import on_terminal, say, say_json
+from keys.errors import Exit
+
+
+def audit(
+    home: HomeOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare the database's caches with the entries as well.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte, signature and rule of a ledger.
+
+    Example: calyx audit --home /mnt/copy-of-a-home
+
+    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one.
+    """
+    from policies.audit import audit as examine
+
+    with opened(home) as place:
+        remembered = place.pin().load()
+        with _progress(quiet=as_json) as progress:
+            report = examine(
+                place.open_store(),
+                place.open_objects(),
+                remembered=remembered,
+                progress=progress,
+                store_path=place.ledger if full else None,
+            )
+    if as_json:
+        say_json(
+            {
+                **{name: getattr(report, name) for name in ("ok", "size", "ledger", "root", "origin", "decided")},
+                "head": asdict(report.head),
+                "findings": [asdict(finding) for finding in report.findings],
+                "notes": list(report.notes),
+            }
+        )
+    else:
+        for finding in report.findings:
+            where = "ledger" if finding.entry is None else f"entry {finding.entry}"
+            say(f"{where}: {finding.code}: {finding.message}")
+        for text in report.notes:
+            say(f"note: {text}")
+        say(f"{'ok' if report.ok else 'NOT OK'}: {report.size} entries of {report.origin or 'an unnamed log'}")
+        say(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
+    if not report.ok:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    if quiet or not on_terminal():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("entries"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("entries", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,48 @@
+"""`calyx check`: the two-key rule for one lease, its nine steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from executor.commands.common import HomeOption, JsonOption, LeaseArgument, find_lease, opened
+from executor.commands.terminal import say, say_json, say_table
+from keys.errors import Exit
+
+
+def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Go through the two-key rule for a lease, step by step.
+
+    Example: calyx check LEASE-20260105-090000
+
+    Ends with 0 when the lease may be claimed now, and with 1 when a step fails.
+    """
+    from executor.home import system_clock
+    from keys.values import format_time
+    from policies.two_key import examine_lease
+
+    with opened(home) as place:
+        state = place.open_replay().sync()
+        found = find_lease(state, lease)
+        now = system_clock()
+        steps = examine_lease(state, found.digest, now)
+    good = all(step.ok for step in steps)
+    if as_json:
+        say_json(
+            {
+                "lease": found.lease.id,
+                "digest": found.digest,
+                "now": format_time(now),
+                "ok": good,
+                "steps": [asdict(step) for step in steps],
+            }
+        )
+    else:
+        say_table(
+            ("step", "", "code", "rule", "found"),
+            [(str(step.number), "ok" if step.ok else "failed", step.code, step.title, step.text) for step in steps],
+        )
+        say(f"{found.lease.id} {'may be claimed' if good else 'may not be claimed'} at {format_time(now)}")
+    if not good:
+        raise typer.Exit(Exit.REFUSED)

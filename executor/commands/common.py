@@ -1,0 +1,104 @@
+"""What most commands share: their options, the home they open, and whom a name or id stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+
+import typer
+
+from keys.errors import UsageError
+
+if TYPE_CHECKING:
+    from executor.home import Home
+    from policies.state import LeaseState, ProposalState, State
+
+T = TypeVar("T")
+
+MIN_PREFIX: Final = 12
+"""Hex digits of a digest that name a proposal."""
+
+
+def _home_of_group(ctx: typer.Context, value: Path | None) -> Path | None:
+    if value is not None:
+        return value
+    named: Any = ctx.find_root().params.get("home")
+    return Path(named) if named is not None else None
+
+
+HomeOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--home", callback=_home_of_group, help="The directory of the ledger and its keys; else CALYX_HOME."),
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+KeyOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--key", help="Your private key file, when it is not the one this home knows.")
+]
+AsOption: TypeAlias = Annotated[
+    str | None, typer.Option("--as", metavar="PRINCIPAL", help="Who you are, when this home does not know.")
+]
+YesOption: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking again.")]
+ClockOption: TypeAlias = Annotated[
+    bool, typer.Option("--accept-clock", help="Append although the clock contradicts the last entry.")
+]
+LeaseArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="LEASE", help="Its id, such as LEASE-20260105-090000.")
+]
+IdArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="A lease's id, or the first 12 digits of a digest.")
+]
+
+
+@contextmanager
+def opened(home: Path | None) -> Iterator[Home]:
+    """The home that the option or the environment names; closed at the end."""
+    from executor.home import Home, find_home
+
+    with Home(find_home(home, os.environ)) as found:
+        yield found
+
+
+def find_lease(state: State, name: str) -> LeaseState:
+    """The lease with this id, digest, or beginning of a digest.
+
+    Raises: UsageError (`unknown_lease`, `ambiguous_id`).
+    """
+    found = state.find_lease(name) or _by_prefix(state.leases, name)
+    if found is None:
+        raise UsageError("unknown_lease", f"there is no lease {name} in this ledger", hint="calyx status lists them")
+    return found
+
+
+def find_subject(state: State, name: str) -> LeaseState | ProposalState:
+    """The lease or proposal that a person means by an id or the beginning of a digest.
+
+    Raises: UsageError (`unknown_id`, `ambiguous_id`).
+    """
+    everything: dict[str, LeaseState | ProposalState] = {**state.leases, **state.proposals}
+    found = state.find_lease(name) or _by_prefix(everything, name)
+    if found is None:
+        raise UsageError(
+            "unknown_id", f"{name} names no lease and no proposal of this ledger", hint="calyx inbox lists what waits"
+        )
+    return found
+
+
+def _by_prefix(known: dict[str, T], name: str) -> T | None:
+    if len(name) < MIN_PREFIX:
+        return None
+    matches = [value for digest, value in known.items() if digest.startswith(name.lower())]
+    if len(matches) > 1:
+        raise UsageError("ambiguous_id", f"{name} begins more than one digest", hint="give more of its digits")
+    return matches[0] if matches else None
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a duration such as `90s`, `30m`, `2h` or `1d`. Raises: UsageError (`bad_duration`)."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], text[-1]) if text and text[-1] in units else (text, "s")
+    if not (number.isascii() and number.isdigit() and len(number) <= 9) or not int(number):
+        raise UsageError("bad_duration", f"{text} is not a duration", hint="write 90s, 30m, 2h or 1d")
+    return int(number) * units[unit]

@@ -1,0 +1,66 @@
+"""Files that people hand to a command: bounded, UTF-8, and strict about what two readers could read differently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from keys.canonical import Json
+from keys.errors import FormatError, UsageError
+
+MAX_JSON: Final = 64 * 1024 * 1024
+MAX_YAML: Final = 1024 * 1024
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A text file of at most `limit` bytes. Raises: UsageError (`file_unreadable`); FormatError (`too_large`)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError("file_unreadable", f"cannot read {path}: {error.strerror}") from None
+    if len(data) > limit:
+        raise FormatError(f"{path} is over {limit} bytes", code="too_large", limit=limit)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is not UTF-8 text") from None
+
+
+def load_document(path: Path) -> Json:
+    """A document that people edit: JSON where the name ends in `.json`, else YAML as strict as a policy's.
+
+    Raises: UsageError, FormatError with the line where there is one.
+    """
+    if path.suffix == ".json":
+        return _load_json(path)
+    from policies.matrix_file import load_yaml
+
+    try:
+        return load_yaml(read_text(path, MAX_YAML))
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.message}", code=error.code, hint=error.hint) from None
+
+
+def _load_json(path: Path) -> Json:
+    try:
+        found: Json = json.loads(
+            read_text(path, MAX_JSON), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
+        )
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.message}", code=error.code) from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not JSON: {error}") from None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise FormatError("a key stands twice in one object")
+    return found
+
+
+def _no_float(text: str) -> Json:
+    raise FormatError(f"{text} is no whole number; write it as text")

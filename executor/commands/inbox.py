@@ -1,0 +1,73 @@
+"""`calyx inbox` and `calyx show`: what waits for a person, and what exactly it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, find_subject, opened
+from executor.commands.terminal import say, say_json, say_table
+from keys.errors import Exit
+
+
+def inbox(
+    home: HomeOption = None,
+    as_principal: AsOption = None,
+    as_json: JsonOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 6 when something waits.")] = False,
+) -> None:
+    """List what waits for your key.
+
+    Example: calyx inbox --exit-code
+
+    Leases that you have not approved, proposals that need your vote, and deployments that go on only at your word; the
+    longest wait first.
+    """
+    from executor.home import system_clock
+    from executor.render import shown_distance
+    from executor.waiting import list_waiting
+    from keys.values import format_time
+
+    with opened(home) as place:
+        state = place.open_replay().sync()
+        now = system_clock()
+        waiting = list_waiting(state, as_principal or place.find_me(state).id, now)
+    if as_json:
+        say_json([{**asdict(item), "since": format_time(item.since)} for item in waiting])
+    elif waiting:
+        say_table(
+            ("what", "which", "", "since", "until", "answer"),
+            [
+                (item.kind, item.name, item.text, shown_distance(item.since - now), item.until or "", item.command)
+                for item in waiting
+            ],
+        )
+    else:
+        say("Nothing waits for you.")
+    if exit_code and waiting:
+        raise typer.Exit(Exit.WAITING)
+
+
+def show(identifier: IdArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show a lease or proposal exactly as its proposer signed it.
+
+    Example: calyx show LEASE-20260105-090000
+
+    It is read from the bytes of its entry, and the difference of the files from the objects that it names. With --json,
+    the signed statement itself is printed.
+    """
+    from executor.approval import render_subject
+    from executor.home import system_clock
+    from executor.render import format_rendering, read_statement
+    from keys.canonical import parse_json
+
+    with opened(home) as place:
+        state = place.open_replay().sync()
+        subject = find_subject(state, identifier)
+        reader = place.open_store()
+        if as_json:
+            say_json(parse_json(read_statement(reader, subject.seq, subject.digest).body))
+            return
+        say(*format_rendering(render_subject(state, subject, reader, place.open_objects(), system_clock())))

@@ -1,0 +1,100 @@
+"""`calyx status`: what is in force, what waits, what runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.terminal import say, say_json, say_table
+
+if TYPE_CHECKING:
+    from executor.home import Home
+    from policies.state import LeaseState, State
+
+RUNNERS = ("cp14", "cp18", "cp19", "cp20")
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what is in force, what is waiting and what is running.
+
+    Example: calyx status
+    """
+    from executor.home import system_clock
+
+    with opened(home) as place:
+        replay = place.open_replay()
+        state = replay.sync()
+        found = _facts(place, state, system_clock())
+    if as_json:
+        say_json(found)
+        return
+    say(
+        f"Ledger  {found['ledger'][:16]}, {found['size']} entries, {found['origin']}",
+        f"Home    {found['home']}",
+        f"Trust   until {found['trust_expires']}",
+        f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
+        f"Fleet   {found['fleet'][:12] if found['targets'] else 'none'}"
+        + "".join(f", {name} {count}" for name, count in found["targets"].items()),
+        f"Runs    {', '.join(found['running']) or 'nothing here'}",
+    )
+    if found["leases"]:
+        say("")
+        say_table(
+            ("lease", "target", "state", "", "since"),
+            [(row["lease"], row["target"], row["state"], row["note"], row["since"]) for row in found["leases"]],
+        )
+
+
+def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
+    enabled = state.policy is not None and state.policy.deployment_enabled()
+    targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
+    rows = [_lease(state, lease, now) for lease in state.leases.values()]
+    return {
+        "home": str(home.root),
+        "ledger": state.ledger,
+        "origin": state.origin,
+        "size": state.size,
+        "head": state.history.leaf(state.size - 1),
+        "trust_expires": "" if state.trust is None else state.trust.expires,
+        "policy": state.policy_digest,
+        "deployment_enabled": enabled,
+        "fleet": state.fleet_digest,
+        "targets": targets,
+        "epoch": None if state.term is None else state.term.epoch,
+        "running": [name for name in RUNNERS if _runs(home, name)],
+        "leases": [row for row in rows if row["state"] != "expired"][-50:],
+    }
+
+
+def _runs(home: Home, name: str) -> bool:
+    from executor.process_lock import ProcessLock
+
+    return ProcessLock(home.lock_path(name), name).held()
+
+
+def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
+    from executor.progress import measure_progress
+    from keys.values import format_time, parse_time
+    from policies.two_key import examine_lease
+
+    row: dict[str, Any] = {
+        "lease": lease.lease.id,
+        "digest": lease.digest,
+        "target": lease.lease.target,
+        "since": format_time(lease.time),
+        "progress": None,
+    }
+    deployment = state.deployments.get(lease.digest)
+    if deployment is not None:
+        progress = measure_progress(deployment, now)
+        return {**row, "state": progress.phase, "note": progress.note, "progress": asdict(progress)}
+    if lease.denied is not None:
+        return {**row, "state": "denied", "note": f"by {lease.denied.principal} in entry {lease.denied.seq}"}
+    if now > parse_time(lease.lease.execute_by):
+        return {**row, "state": "expired", "note": f"at {lease.lease.execute_by}"}
+    open_steps = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
+    note = "both keys are there" if not open_steps else f"step {open_steps[0].number}: {open_steps[0].text}"
+    if lease.preflight:
+        note += f"; not ready: {lease.preflight[-1][1]}: {lease.preflight[-1][2]}"
+    return {**row, "state": "open" if open_steps else "approved", "note": note}

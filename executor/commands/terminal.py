@@ -1,0 +1,98 @@
+"""What commands say and ask. Every line passes through `escape`; tables are rich's on a terminal, columns in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from executor.escape import escape
+from keys.errors import CalyxError, UsageError
+
+_IN_THE_LINE = ("rule", "step", "entry")
+
+
+def say(*lines: str) -> None:
+    """Print lines to standard output, each escaped."""
+    for line in lines:
+        typer.echo(_encodable(escape(line), sys.stdout.encoding))
+
+
+def note(*lines: str) -> None:
+    """Print lines to standard error, each escaped: what is not a command's result."""
+    for line in lines:
+        typer.echo(_encodable(escape(line), sys.stderr.encoding), err=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value on one line, ASCII only, so that nothing in it reaches a terminal as more than text."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    typer.echo(text.replace("\x7f", "\\u007f"))
+
+
+def show_error(error: CalyxError) -> None:
+    """Print a refusal: one line, and its hint on another."""
+    facts = ", ".join(f"{name} {error.fields[name]}" for name in _IN_THE_LINE if error.fields.get(name) is not None)
+    note(f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else ""))
+    if error.hint:
+        note(f"hint: {error.hint}")
+
+
+def on_terminal() -> bool:
+    """Whether a person sees what is printed."""
+    return sys.stdout.isatty()
+
+
+def person_present() -> bool:
+    """Whether a person sees what is printed and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask a yes or no question; anything but yes is no, and so is the end of input."""
+    typer.echo(f"{escape(question)} [y/N] ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        typer.echo("", err=True)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def ask_passphrase(path: Path) -> bytes:
+    """Ask for the passphrase of a key file, without showing it. Raises: UsageError (`passphrase_needed`)."""
+    if not sys.stdin.isatty():
+        raise UsageError("passphrase_needed", f"{path} needs a passphrase", hint="run it on a terminal")
+    from getpass import getpass
+
+    return getpass(f"Passphrase for {escape(str(path))}: ", stream=sys.stderr).encode("utf-8", "surrogateescape")
+
+
+def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Print a table: rich's on a terminal, aligned columns in a pipe."""
+    cells = [[escape(cell) for cell in row] for row in rows]
+    if on_terminal():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title) if title else None, title_justify="left")
+        for header in headers:
+            table.add_column(Text(header), overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        Console(markup=False, emoji=False, highlight=False).print(table)
+        return
+    if title:
+        say(title)
+    widths = [max(len(cell) for cell in column) for column in zip(headers, *cells, strict=True)]
+    for row in (list(headers), *cells):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _encodable(text: str, encoding: str | None) -> str:
+    """The text as the stream can carry it: a terminal of another encoding gets code points, not a failure."""
+    name = encoding or "ascii"
+    return text.encode(name, "backslashreplace").decode(name)

@@ -1,0 +1,181 @@
+"""`calyx`: the command line. What is here is cheap; a command's module is imported when the command is used.
+
+`COMMANDS` is the whole list. Its summaries are the first sentences of the commands' own help, so that `calyx --help`
+imports none of them; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from keys.errors import CalyxError, Exit, UsageError
+
+ROOMS: Final = ("keys", "ledger", "policies", "executor")
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One word after `calyx`. `place`: module below `executor.commands`, and the function or Typer app in it."""
+
+    section: str
+    place: str
+    summary: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "init": Command("Begin", "init:init", "Make a ledger here, with keys for you and for each machine."),
+    "propose": Command("Every day", "propose:propose", "Ask for a change of production: an intent and a lease in one."),
+    "inbox": Command("Every day", "inbox:inbox", "List what waits for your key."),
+    "show": Command("Every day", "inbox:show", "Show a lease or proposal exactly as its proposer signed it."),
+    "approve": Command("Every day", "approve:approve", "Look at a lease or proposal, then sign your approval of it."),
+    "deny": Command("Every day", "approve:deny", "Refuse a lease for good."),
+    "withdraw": Command("Every day", "approve:withdraw", "Take back the approvals that you gave so far."),
+    "check": Command("Every day", "check:check", "Go through the two-key rule for a lease, step by step."),
+    "status": Command("Every day", "status:status", "Say what is in force, what is waiting and what is running."),
+    "watch": Command("Every day", "watch:watch", "Follow a rollout: its tiers, instances, gates and time left."),
+    "start": Command("Orders", "orders:start", "Start a claimed deployment that waits for its command."),
+    "pause": Command("Orders", "orders:pause", "Stop a rollout where it is; nothing goes forward until resumed."),
+    "resume": Command("Orders", "orders:resume", "Let a paused rollout go on."),
+    "promote": Command("Orders", "orders:promote", "Send a rollout that is baking on to its next tier."),
+    "abort": Command("Orders", "orders:abort", "End a rollout; what it touched goes back."),
+    "rollback": Command("Orders", "orders:rollback", "Take a deployment back to the trees from before it."),
+    "audit": Command("Prove", "audit:audit", "Check every byte, signature and rule of a ledger."),
+    "ledger": Command("Prove", "ledger:app", "Read the ledger: its entries and its checkpoint."),
+    "keys": Command("Set up", "keys:app", "Make keys and see who may sign."),
+    "fleet": Command("Set up", "fleet:app", "See and change which machines a target stands for."),
+    "agent": Command("Run", "agent:app", "Run a reviewing or monitoring agent: cp14, cp18 or cp19."),
+    "executor": Command("Run", "executor:app", "Run the executor, which deploys leases that carry both keys."),
+}
+ALIASES: Final[Mapping[str, str]] = {"sign": "approve", "verify": "check"}
+
+
+class Commands(TyperGroup):
+    """The group behind `calyx`: it finds commands in `COMMANDS`, and turns refusals into one line and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every word that may follow, in the order of the help."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, its module imported now."""
+        del ctx
+        command = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        return None if command is None else load_command(command)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The help's list of commands, by section, without importing them."""
+        del ctx
+        for section in dict.fromkeys(command.section for command in COMMANDS.values()):
+            with formatter.section(section):
+                formatter.write_dl([(name, c.summary) for name, c in COMMANDS.items() if c.section == section])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. A refusal becomes its exit code, an interrupt 130, a closed pipe silence; a bug stays a
+        traceback.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except CalyxError as error:
+            _show_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except (KeyboardInterrupt, typer.Abort):
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read us has enough. Python would complain again when it flushes at its end.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
+        return result
+
+
+def load_command(command: Command) -> Any:
+    """Import a command's module and give its command object."""
+    module, _, name = command.place.partition(":")
+    found = getattr(import_module(f"executor.commands.{module}"), name)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    single.command()(found)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    name="calyx",
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="calyx COMMAND --help says more about each. Exit codes: 0 done, 1 refused, 2 usage, 3 rolled back, "
+    "4 rollback failed, 5 unavailable, 6 something waits.",
+)
+
+
+@app.callback()
+def calyx(
+    home: Annotated[
+        Path | None, typer.Option("--home", help="The directory of the ledger and its keys; else CALYX_HOME.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Two keys for every change of production: a person's and an agent's, in a ledger that anyone can check.
+
+    Begin with `calyx init`, then `calyx status`.
+    """
+    del home  # read by the commands' own --home
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"calyx {version_of('station-calyx')}")
+        raise typer.Exit(Exit.DONE)
+
+
+def check_rooms() -> None:
+    """Prove that all four rooms are this distribution's own: their names are common ones.
+
+    Raises: UsageError (`foreign_room`).
+    """
+    here = Path(__file__).parent.parent
+    for room in ROOMS:
+        spec = find_spec(room)
+        origin = None if spec is None or spec.origin is None else Path(spec.origin)
+        if origin is None or origin.parent.parent.resolve() != here.resolve():
+            raise UsageError(
+                "foreign_room",
+                f"the package {room} is not the one that belongs to calyx, it is {origin or 'missing'}",
+                hint="install calyx into an environment of its own",
+            )
+
+
+def main() -> None:
+    """Run `calyx` with the process's arguments, and end the process."""
+    try:
+        check_rooms()
+    except CalyxError as error:
+        _show_error(error)
+        sys.exit(error.exit_code)
+    app()
+
+
+def _show_error(error: CalyxError) -> None:
+    from executor.commands.terminal import show_error
+
+    show_error(error)

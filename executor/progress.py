@@ -1,0 +1,112 @@
+"""How far a deployment is, as facts that a terminal, a pipe and a page can show. Read from the fold alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from executor.gates import Reading, judge_deployment
+from executor.waiting import awaited_order
+from policies.deployment import Deployment, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class TierProgress:
+    """One tier. `state`: `waiting`, `deploying`, `baking`, `passed` or `touched`. `instances`: name -> where it is."""
+
+    tier: int
+    state: str
+    instances: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GateProgress:
+    """One gate at the newest sample, as text; "" for what is not known."""
+
+    gate: str
+    state: str
+    value: str
+    baseline: str
+    limit: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A deployment. `left_s`: seconds until the bake of this tier may end, None outside a bake. `samples`: whole ones
+    so far, and how many the bake needs. `note`: one line on why it is where it is.
+    """
+
+    lease: str
+    target: str
+    phase: str
+    tier: int
+    tiers: tuple[TierProgress, ...]
+    gates: tuple[GateProgress, ...]
+    samples: tuple[int, int]
+    left_s: int | None
+    note: str
+    ended: bool
+
+
+def measure_progress(deployment: Deployment, now: int) -> Progress:
+    """The progress of a deployment at a time. `now`: seconds since 1970."""
+    lease = deployment.lease
+    needed = -(-lease.bake_s // lease.interval_s)
+    left_s = None
+    if deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
+        left_s = max(0, deployment.bake_started_at + lease.bake_s - now)
+    watched = deployment.bake_started_at is not None and deployment.tier > 0
+    readings = judge_deployment(deployment, now).readings if watched else ()
+    return Progress(
+        lease=lease.id,
+        target=lease.target,
+        phase=deployment.phase.value,
+        tier=deployment.tier,
+        tiers=tuple(_tier(deployment, tier, names) for tier, names in deployment.cohorts.items()),
+        gates=tuple(_gate(reading) for reading in readings),
+        samples=(deployment.whole_samples(), needed),
+        left_s=left_s,
+        note=_note(deployment),
+        ended=not deployment.live,
+    )
+
+
+def instance_state(deployment: Deployment, name: str) -> str:
+    """Where one instance is: `old`, `changing`, `new` or `restored`."""
+    if name in deployment.restored:
+        return "restored"
+    if name in deployment.applied:
+        return "new"
+    return "changing" if name in deployment.intended else "old"
+
+
+def _tier(deployment: Deployment, tier: int, names: tuple[str, ...]) -> TierProgress:
+    if tier > deployment.tier:
+        state = "waiting"
+    elif deployment.phase in {Phase.HALTED, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED}:
+        state = "touched"
+    elif tier < deployment.tier or deployment.phase in {Phase.COMPLETED, Phase.PROMOTED}:
+        state = "passed"
+    else:
+        state = "baking" if deployment.working_phase is Phase.BAKING else "deploying"
+    return TierProgress(tier, state, {name: instance_state(deployment, name) for name in names})
+
+
+def _gate(reading: Reading) -> GateProgress:
+    return GateProgress(
+        reading.gate,
+        reading.state,
+        "" if reading.value is None else f"{reading.value:f}",
+        "" if reading.baseline is None else f"{reading.baseline:f}",
+        f"{reading.limit:f}",
+        reading.text,
+    )
+
+
+def _note(deployment: Deployment) -> str:
+    awaited = awaited_order(deployment)
+    if awaited is not None:
+        return f"{awaited[1]}; calyx {awaited[0]} {deployment.lease.id}"
+    if deployment.halted_cause is not None:
+        return f"halted at tier {deployment.halted_tier} %: {deployment.halted_cause}"
+    return "" if deployment.verdict is None else f"{deployment.verdict.verdict}: {deployment.verdict.text}"
