@@ -14,7 +14,8 @@ from keys.errors import LawRefused
 from keys.values import parse_time
 from policies.deployment import CommandNote, Deployment, Phase
 from policies.law.commands import check_rollback
-from policies.law.events import check_forward, check_health
+from policies.law.events import check_forward
+from policies.law.health import check_health
 from policies.state import State
 
 MIN_SILENCE_S: Final = 15

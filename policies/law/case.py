@@ -12,6 +12,7 @@ from keys.values import parse_time
 from ledger.chain import Entry
 from ledger.statement import Statement
 from ledger.verified import VerifiedStatement
+from policies.deployment import Deployment
 from policies.kinds import Predicate
 from policies.matrix import CapabilityMatrix
 from policies.names import Objects
@@ -19,6 +20,8 @@ from policies.state import LeaseState, ProposalState, SignerRef, State, Vote
 
 Change: TypeAlias = Callable[[State], None]
 """What a lawful entry does to the state. Judges read the state and return this; only then is anything changed."""
+Effect: TypeAlias = Callable[[Deployment], None]
+"""What a lawful event does to its deployment."""
 
 
 @dataclass(frozen=True, slots=True)

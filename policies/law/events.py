@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from keys.values import parse_decimal, parse_time
+from keys.values import parse_time
 from policies import event_kinds as kinds
 from policies.deployment import (
     EXECUTOR_EVENTS,
     FORWARD,
     MONITOR_EVENTS,
-    Baseline,
     Deployment,
     Phase,
-    SampleNote,
-    VerdictNote,
 )
-from policies.event_kinds import Event, GateValue
-from policies.kinds import ABSENT
-from policies.law.case import Case, Change, refuse, require_kind, require_role, subject_lease, vote_compromised
+from policies.event_kinds import Event
+from policies.law.case import Case, Change, Effect, refuse, require_kind, require_role, subject_lease, vote_compromised
 from policies.law.claims import check_epoch
 from policies.law.commands import check_rollback, subject_deployment
+from policies.law.health import check_health, judge_baseline, judge_sample, judge_verdict
 from policies.names import open_names
 from policies.state import State, TouchNote
 
 RULE = "deployment"
-
-Effect = Callable[[Deployment], None]
 
 
 def judge_event(case: Case, event: Event) -> Change:
@@ -94,25 +89,6 @@ def tainted_votes(state: State, deployment: Deployment) -> list[int]:
     trust = state.trust
     votes = state.leases[deployment.lease_digest].ballot.votes
     return [v.seq for v in votes if trust is not None and v.seq in deployment.counted and vote_compromised(trust, v)]
-
-
-def samples_needed(deployment: Deployment) -> int:
-    """How many whole samples a tier needs: ceil(bake / interval)."""
-    return -(-deployment.lease.bake_s // deployment.lease.interval_s)
-
-
-def check_health(deployment: Deployment) -> None:
-    """The present tier was watched long enough and is healthy. Raises: LawRefused (`not_baked`, `not_healthy`)."""
-    order = deployment.promote_order
-    skipped = order is not None and order.skip_bake and order.tier == deployment.tier
-    whole, needed = deployment.whole_samples(), samples_needed(deployment)
-    if whole < needed and not skipped:
-        refuse("not_baked", f"{whole} of {needed} whole samples of the tier {deployment.tier} %", rule="health")
-    newest = deployment.samples[-1] if deployment.samples else None
-    verdict = deployment.verdict
-    n = newest.n if newest is not None and newest.tier == deployment.tier else 0
-    if verdict is None or verdict.tier != deployment.tier or verdict.n != n or verdict.verdict != "pass":
-        refuse("not_healthy", f"the newest verdict on the tier {deployment.tier} % is not a pass", rule="health")
 
 
 def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:
@@ -326,77 +302,6 @@ def _rollback_failed(case: Case, deployment: Deployment, detail: kinds.RollbackF
     return effect
 
 
-def _baseline(case: Case, deployment: Deployment, detail: kinds.Baseline) -> Effect:
-    del case
-    if deployment.tier != 0 or deployment.baseline is not None:
-        refuse("late_baseline", "the baseline lies before the first tier, and is taken once", rule="health")
-    from_absent = all(tree == ABSENT for tree in deployment.before.values())
-    if from_absent != (detail.values is None):
-        refuse("bad_baseline", "the baseline is null from absent, and only then", rule="health")
-    values = None if detail.values is None else {k: v for k, (v, _) in _gate_values(deployment, detail.values).items()}
-
-    def effect(ours: Deployment) -> None:
-        ours.baseline = Baseline(values)
-
-    return effect
-
-
-def _sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Effect:
-    lease = deployment.lease
-    if deployment.working_phase is not Phase.BAKING or deployment.bake_started_at is None:
-        refuse("not_baking", "a sample is taken while a tier bakes", rule="health")
-    if detail.tier != deployment.tier:
-        refuse("wrong_tier", f"the tier {deployment.tier} % bakes, not {detail.tier} %", rule="health")
-    last = deployment.samples[-1].n if deployment.samples and deployment.samples[-1].tier == detail.tier else 0
-    if detail.n <= last:
-        refuse("repeated", f"sample {last} of this tier is recorded; the next one is later", rule="repetition")
-    made_at = case.statement.made_at
-    if made_at < deployment.bake_started_at + detail.n * lease.interval_s - 1:
-        refuse("early_sample", f"sample {detail.n} is taken too early", rule="health")
-    values = _gate_values(deployment, detail.values)
-    note = SampleNote(
-        seq=case.seq,
-        tier=detail.tier,
-        n=detail.n,
-        made_at=made_at,
-        values=values,
-        whole=all(value is not None for value, _ in values.values()),
-        rest={v.gate: None if v.rest is None else parse_decimal(v.rest) for v in detail.values},
-    )
-    return lambda ours: ours.samples.append(note)
-
-
-def _verdict(case: Case, deployment: Deployment, detail: kinds.Verdict) -> Effect:
-    newest = deployment.samples[-1] if deployment.samples else None
-    n = newest.n if newest is not None and newest.tier == deployment.tier else 0
-    if detail.tier != deployment.tier or detail.n != n:
-        refuse("wrong_sample", f"the newest sample is {n} of the tier {deployment.tier} %", rule="health")
-    if detail.verdict == "pass" and n == 0:
-        refuse("not_healthy", "no data is not health", rule="health")
-    note = VerdictNote(
-        seq=case.seq,
-        digest=case.statement.digest,
-        tier=detail.tier,
-        n=detail.n,
-        verdict=detail.verdict,
-        gate=detail.gate,
-        text=detail.text,
-    )
-
-    def effect(ours: Deployment) -> None:
-        ours.verdict = note
-
-    return effect
-
-
-def _gate_values(deployment: Deployment, values: tuple[GateValue, ...]) -> dict[str, tuple[Any, int | None]]:
-    """Gate -> (value or None, requests). Raises: LawRefused unless each gate of the lease stands there once."""
-    wanted = [gate.name for gate in deployment.lease.gates]
-    if sorted(value.gate for value in values) != sorted(wanted):
-        refuse("bad_values", "there is one value for each gate of the lease", rule="health")
-    return {v.gate: (None if v.value is None else parse_decimal(v.value), v.requests) for v in values}
-
-
 _EFFECTS: Final[dict[type, Callable[[Case, Deployment, Any], Effect]]] = {
     kinds.Started: _started,
     kinds.Aborted: _aborted,
@@ -412,7 +317,7 @@ _EFFECTS: Final[dict[type, Callable[[Case, Deployment, Any], Effect]]] = {
     kinds.InstanceRestored: _instance_restored,
     kinds.RolledBack: _rolled_back,
     kinds.RollbackFailed: _rollback_failed,
-    kinds.Baseline: _baseline,
-    kinds.Sample: _sample,
-    kinds.Verdict: _verdict,
+    kinds.Baseline: judge_baseline,
+    kinds.Sample: judge_sample,
+    kinds.Verdict: judge_verdict,
 }
