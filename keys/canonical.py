@@ -9,6 +9,7 @@ Source: RFC 8785 (JSON Canonicalization Scheme), restricted as docs/FORMAT.md sa
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeAlias
 
 import orjson
@@ -20,6 +21,9 @@ Json: TypeAlias = bool | int | str | list["Json"] | dict[str, "Json"] | None
 MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 16
 MAX_BYTES: Final = 65_535
+
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
 
 
 def format_json(value: Json) -> bytes:
@@ -87,25 +91,14 @@ def _check(value: Json, depth: int) -> None:
 
 def _check_depth(data: bytes) -> None:
     # Counted before parsing, so that hostile nesting never reaches a recursive parser. Brackets inside strings do not
-    # count; a quote after an odd run of backslashes does not close a string.
+    # count. The pattern also takes a string that never ends, so that it is linear whatever the bytes are.
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
-    in_string = False
-    escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x5B, 0x7B):
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
+        if bracket in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
-        elif byte in (0x5D, 0x7D):
+        else:
             depth -= 1
