@@ -74,7 +74,7 @@ MOVES: Final[dict[tuple[Phase, str], Phase]] = {
     (_P.BAKING, "COMPLETED"): _P.COMPLETED,
     # What was intended before a stop can still finish on the host; its result is recorded wherever the stop led.
     **{(phase, "INSTANCE_APPLIED"): phase for phase in _RESULTS_ANYWHERE},
-    **{(phase, "TIER_APPLIED"): phase for phase in (_P.DEPLOYING, _P.PAUSED)},
+    **{(phase, "TIER_APPLIED"): phase for phase in (_P.DEPLOYING, _P.PAUSED, _P.HALTED)},
     **{(phase, "PAUSED"): _P.PAUSED for phase in (_P.CLAIMED, _P.DEPLOYING, _P.BAKING, _P.PROMOTED)},
     **{(phase, "HALTED"): _P.HALTED for phase in (_P.DEPLOYING, _P.BAKING, _P.PROMOTED, _P.PAUSED)},
     # RESUMED leads back to the phase before PAUSED; `Deployment.move` looks that up.
@@ -87,6 +87,7 @@ MOVES: Final[dict[tuple[Phase, str], Phase]] = {
     (_P.ROLLING_BACK, "ROLLBACK_FAILED"): _P.ROLLBACK_FAILED,
     (_P.CLAIMED, "BASELINE"): _P.CLAIMED,
     (_P.DEPLOYING, "BASELINE"): _P.DEPLOYING,
+    (_P.PAUSED, "BASELINE"): _P.PAUSED,
     **{(phase, event): phase for phase in (_P.BAKING, _P.PAUSED) for event in ("SAMPLE", "VERDICT")},
     **{(phase, "SANITY"): phase for phase in Phase},
 }
@@ -145,10 +146,12 @@ class CommandNote:
 class Deployment:
     """A claimed lease and everything that happened to it. The fold alone changes it.
 
-    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order. `before`, `after`: instance ->
+    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order;
+    `tier_of`: the same by instance. `before`, `after`: instance ->
     tree.
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
-    `state_leaf`: leaf of the newest claim, executor event or command. Times: seconds since 1970.
+    `state_leaf`: leaf of the newest claim, executor event or command. `samples`: of the newest tier, while it lives.
+    `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -157,6 +160,7 @@ class Deployment:
     claim_seq: int
     counted: tuple[int, int]
     cohorts: dict[int, tuple[str, ...]]
+    tier_of: dict[str, int]
     before: dict[str, str]
     after: dict[str, str]
     state_leaf: str

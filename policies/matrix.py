@@ -6,6 +6,7 @@ the canonical JSON of `CapabilityMatrix` inside a genesis or policy statement.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -141,6 +142,13 @@ class CapabilityMatrix(Model):
         )
 
 
-def path_allowed(path: str, rules: tuple[str, ...]) -> bool:
-    """Whether a changed path (a directory ends in `/`) is one of the exact rules or below one of the prefixes."""
-    return any(path == rule or (rule.endswith("/") and path.startswith(rule)) for rule in rules)
+def path_allowed(path: str, rules: Collection[str]) -> bool:
+    """Whether the rules allow a changed path."""
+    return not any(True for _ in paths_outside((path,), rules))
+
+
+def paths_outside(paths: Iterable[str], rules: Collection[str]) -> Iterator[str]:
+    """Those changed paths (a directory ends in `/`) that are none of the exact rules and below none of the prefixes."""
+    exact = frozenset(rules)
+    prefixes = tuple(rule for rule in rules if rule.endswith("/"))
+    return (path for path in paths if path not in exact and not path.startswith(prefixes))

@@ -46,11 +46,17 @@ def open_names(names: Names, objects: Objects) -> tuple[str, ...]:
 
 
 def open_paths(paths: Paths, objects: Objects) -> tuple[str, ...]:
-    """The paths of a field. Raises: as `open_names`; FormatError when they are not sorted by bytes and unique."""
+    """The paths of a field.
+
+    Raises: as `open_names`; FormatError when they are not plain, sorted by their bytes and unique.
+    """
     opened = _open(paths, objects, _PATHS)
     encoded = [path.encode() for path in opened]
     if any(a >= b for a, b in pairwise(encoded)):
         raise FormatError("changed paths are not sorted by their bytes and unique")
+    # A rule allows what lies below a prefix, and `static/../etc` only looks as if it did.
+    if any(not {"", ".", ".."}.isdisjoint(path.removesuffix("/").split("/")) for path in opened):
+        raise FormatError("a changed path is not a plain relative path")
     return opened
 
 

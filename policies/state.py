@@ -13,7 +13,7 @@ from keys.values import ZERO_HASH
 from policies.deployment import Deployment
 from policies.fleet import Fleet
 from policies.history import History
-from policies.kinds import FleetProposal, Intent, Lease, Message, PolicyProposal, Review, TrustProposal
+from policies.kinds import FleetProposal, Intent, Lease, PolicyProposal, Review, TrustProposal
 from policies.matrix import CapabilityMatrix
 
 
@@ -67,19 +67,34 @@ class Ballot:
 
     votes: list[Vote] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
+    _standing: list[Vote] = field(default_factory=list)
+    _until: dict[str, int] = field(default_factory=dict)
+    """Principal -> seq of its newest withdrawal."""
 
     def withdrawn(self, vote: Vote) -> bool:
-        """Whether its signer took a vote back after giving it."""
-        return any(w.principal == vote.signer.principal and vote.head_size <= w.seq for w in self.withdrawals)
+        """Whether its signer took a vote back, having seen at least what it had seen when it voted."""
+        return vote.head_size <= self._until.get(vote.signer.principal, -1)
 
     def standing(self) -> list[Vote]:
-        """Votes that were not withdrawn, by seq."""
-        return [vote for vote in self.votes if not self.withdrawn(vote)]
+        """Votes that were not withdrawn, by seq: at most one for each key and role."""
+        return list(self._standing)
+
+    def add_vote(self, vote: Vote) -> None:
+        """Take a vote in. It does not stand when a withdrawal says so that came before it."""
+        self.votes.append(vote)
+        if not self.withdrawn(vote):
+            self._standing.append(vote)
+
+    def add_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Take a withdrawal in."""
+        self.withdrawals.append(withdrawal)
+        self._until[withdrawal.principal] = withdrawal.seq
+        self._standing = [vote for vote in self._standing if not self.withdrawn(vote)]
 
 
 @dataclass(slots=True)
 class LeaseState:
-    """A lease and what was said about it before its claim. `names`: change index -> instance names, resolved."""
+    """A lease and what was said about it before its claim. `before`, `after`: instance -> tree."""
 
     digest: str
     seq: int
@@ -131,6 +146,17 @@ class TouchNote:
     deployment: str
 
 
+@dataclass(frozen=True, slots=True)
+class MessageNote:
+    """A message that was said; its text is in its entry."""
+
+    seq: int
+    by: str
+    to: str | None
+    type: str
+    reply_to: str | None
+
+
 @dataclass(slots=True)
 class State:
     """Everything that the law knows after the entries so far."""
@@ -153,6 +179,8 @@ class State:
     """Every fleet that was ever in force: a rollback goes to the machines that its lease was signed for."""
     key_owners: dict[str, str] = field(default_factory=dict)
     """Raw public key (hex) of any root so far -> principal id: a key is never reassigned."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Folded id of every principal of any root so far -> its kind: the kind fixes how the keys sign."""
     ids: dict[str, str] = field(default_factory=dict)
     """Folded id of every intent and lease -> statement digest."""
     intents: dict[str, Intent] = field(default_factory=dict)
@@ -165,7 +193,9 @@ class State:
     touched: dict[tuple[str, str], TouchNote] = field(default_factory=dict)
     """(Target, instance) -> the newest deployment with a TIER_INTENT on it."""
     term: TermState | None = None
-    messages: dict[str, Message] = field(default_factory=dict)
+    messages: dict[str, MessageNote] = field(default_factory=dict)
+    rollback_orders: dict[str, set[str]] = field(default_factory=dict)
+    """Target -> deployments that had ended when their rollback was ordered, and did not begin it."""
     owed_reviews: dict[str, int] = field(default_factory=dict)
     """Break-glass lease digest -> time by which its review is due."""
 

@@ -19,8 +19,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.record import Record, parse_record
 from ledger.statement import Statement, parse_statement
 from ledger.store import Reader
-from ledger.verified import open_envelope
-from policies.law.position import parse_predicate, resolver
+from policies.law.position import find_holder, open_signed, parse_predicate
 from policies.state import State
 
 Report = Callable[[str, int, str], None]
@@ -141,7 +140,8 @@ class Survey:
             statement = parse_statement(record.envelope.body)
             self._visit(seq, statement)
             predicate = parse_predicate(statement)
-            open_envelope(record.envelope, resolver(self._state, predicate), statement=statement)
+            holder = find_holder(self._state, statement, predicate, record.envelope.keyid)
+            open_signed(record.envelope, statement, holder)
         except LawRefused:
             self.unknown += 1
             return

@@ -31,7 +31,7 @@ from keys.principals import TrustRoot
 from keys.values import format_time, parse_time
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
-from policies.matrix import DeployProduction, path_allowed
+from policies.matrix import DeployProduction, paths_outside
 from policies.state import LeaseState, SignerRef, State, Vote
 
 _MADE_HERE: Final = object()
@@ -152,9 +152,8 @@ def _step_2(state: State, lease: LeaseState, now: int) -> str:
     rule = terms.targets.get(lease.lease.target)
     if rule is None:
         _fail(2, "target_not_allowed", f"the policy does not allow deployments to {lease.lease.target}")
-    for path in lease.paths:
-        if not path_allowed(path, rule.paths):
-            _fail(2, "path_not_allowed", f"the policy does not allow a change of {path}")
+    for path in paths_outside(lease.paths, rule.paths):
+        _fail(2, "path_not_allowed", f"the policy does not allow a change of {path}")
     _check_terms(state, lease, terms)
     return f"target {lease.lease.target}, {len(lease.paths)} changed paths, all allowed"
 

@@ -43,7 +43,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
     _check_cohorts(claim, verified)
     _check_seen(case, claim, lease.before)
     owed_by = None
-    if lease.lease.rule == "break_glass":
+    if lease.lease.rule == "break_glass" and not lease.reviews:
         owed_by = case.now + case.policy.deploy_production.break_glass.review_within_s
     deployment = Deployment(
         lease_digest=lease.digest,
@@ -52,6 +52,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
         claim_seq=case.seq,
         counted=counted,
         cohorts=verified.cohorts,
+        tier_of={name: tier for tier, names in verified.cohorts.items() for name in names},
         before=lease.before,
         after=lease.after,
         state_leaf=case.entry.leaf,
@@ -61,6 +62,9 @@ def judge_claim(case: Case, claim: Claim) -> Change:
         state.leases[deployment.lease_digest].claim_seq = case.seq
         state.deployments[deployment.lease_digest] = deployment
         state.live[deployment.lease.target] = deployment.lease_digest
+        # An order to roll back what ended before is void now: the target has moved on.
+        for digest in state.rollback_orders.pop(deployment.lease.target, ()):
+            state.deployments[digest].rollback_order = None
         if owed_by is not None:
             state.owed_reviews[deployment.lease_digest] = owed_by
 

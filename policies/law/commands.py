@@ -44,13 +44,16 @@ def judge_command(case: Case, command: Command) -> Change:
     digest, leaf = deployment.lease_digest, case.entry.leaf
 
     def change(state: State) -> None:
-        _apply(state.deployments[digest], note, leaf)
+        ours = state.deployments[digest]
+        _apply(ours, note, leaf)
+        if note.verb == "rollback" and not ours.live:
+            state.rollback_orders.setdefault(ours.lease.target, set()).add(digest)
 
     return change
 
 
 def subject_deployment(case: Case) -> Deployment:
-    """The deployment that the statement is about, and its claim within the signer's head.
+    """The deployment that the statement is about, its lease within the signer's head.
 
     Raises: LawRefused (`not_claimed`, `unknown_subject`).
     """

@@ -109,9 +109,24 @@ def _keep_live(state: State, deployment: Deployment, now: int) -> None:
     if deployment.live:
         state.live[target] = digest
         deployment.ended_at = None
+        state.rollback_orders.get(target, set()).discard(digest)
     elif state.live.get(target) == digest:
         del state.live[target]
         deployment.ended_at = now
+        # They are in the ledger for whoever asks; a station that runs for years has millions of them.
+        deployment.samples = []
+
+
+def _check_order(deployment: Deployment, digest: str | None, verb: str) -> None:
+    """An event names a command only if it was given. Raises: LawRefused (`unknown_command`)."""
+    if digest is not None and all(note.digest != digest or note.verb != verb for note in deployment.commands):
+        refuse("unknown_command", f"no order to {verb} this deployment has the digest that the event names", rule=RULE)
+
+
+def _paused(case: Case, deployment: Deployment, detail: kinds.Paused) -> Effect:
+    del case
+    _check_order(deployment, detail.command, "pause")
+    return _nothing
 
 
 def _nothing(ours: Deployment) -> None:
@@ -146,6 +161,8 @@ def _aborted(case: Case, deployment: Deployment, detail: kinds.Aborted) -> Effec
 def _halted(case: Case, deployment: Deployment, detail: kinds.Halted) -> Effect:
     if not deployment.started:
         refuse("illegal_transition", "it has not started: it is aborted, not halted", rule=RULE)
+    if detail.evidence is not None and case.state.history.find(detail.evidence) is None:
+        refuse("unknown_evidence", "the evidence is no statement of this ledger", rule=RULE)
 
     def effect(ours: Deployment) -> None:
         ours.halted_cause = detail.cause
@@ -177,7 +194,7 @@ def _tier_intent(case: Case, deployment: Deployment, detail: kinds.TierIntent) -
 def _instance_applied(case: Case, deployment: Deployment, detail: kinds.InstanceApplied) -> Effect:
     del case
     name = detail.instance
-    if name not in deployment.cohorts.get(detail.tier, ()) or name not in deployment.intended:
+    if deployment.tier_of.get(name) != detail.tier or name not in deployment.intended:
         refuse("not_intended", f"no intent covers instance {name} in the tier {detail.tier} %", rule=RULE)
     if name in deployment.applied or name in deployment.restored:
         refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
@@ -206,7 +223,7 @@ def _bake_started(case: Case, deployment: Deployment, detail: kinds.BakeStarted)
 
     def effect(ours: Deployment) -> None:
         ours.bake_started_at = case.now
-        ours.samples = [sample for sample in ours.samples if sample.tier != detail.tier]
+        ours.samples = []
 
     return effect
 
@@ -237,7 +254,7 @@ def _completed(case: Case, deployment: Deployment, detail: kinds.Completed) -> E
 
 
 def _resumed(case: Case, deployment: Deployment, detail: kinds.Resumed) -> Effect:
-    del detail
+    _check_order(deployment, detail.command, "resume")
     if deployment.working_phase is Phase.PAUSED:
         refuse("illegal_transition", "it is not known what the pause interrupted", rule=RULE)
 
@@ -248,7 +265,7 @@ def _resumed(case: Case, deployment: Deployment, detail: kinds.Resumed) -> Effec
 
 
 def _rollback_started(case: Case, deployment: Deployment, detail: kinds.RollbackStarted) -> Effect:
-    del detail
+    _check_order(deployment, detail.command, "rollback")
     if not deployment.live:
         if deployment.rollback_order is None:
             refuse("rollback_not_ordered", "a deployment that has ended is rolled back by command", rule="rollback")
@@ -306,6 +323,7 @@ _EFFECTS: Final[dict[type, Callable[[Case, Deployment, Any], Effect]]] = {
     kinds.Started: _started,
     kinds.Aborted: _aborted,
     kinds.Halted: _halted,
+    kinds.Paused: _paused,
     kinds.TierIntent: _tier_intent,
     kinds.InstanceApplied: _instance_applied,
     kinds.TierApplied: _tier_applied,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keys.errors import CalyxError
 from keys.principals import Role, Signer, TrustRoot, check_succession, check_trust_root, count_quorum
-from keys.values import parse_time
+from keys.values import fold_id, parse_time
 from ledger.checkpoint import check_origin
 from ledger.note import parse_vkey
 from policies.fleet import Fleet, parse_fleet
@@ -21,7 +21,7 @@ from policies.law.case import (
 )
 from policies.matrix import CapabilityMatrix
 from policies.names import Objects
-from policies.state import GovernanceKind, ProposalState, State, Vote
+from policies.state import GovernanceKind, ProposalState, State, Vote, Withdrawal
 
 RULE = "governance"
 
@@ -80,23 +80,39 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
         refuse("stale_base", f"another {kind} came into force; this proposal is void", rule=RULE)
     check_approval_window(case, proposal.proposal.approve_by)
     vote = case.vote(role, None)
-    voters = _roots_for_vote(case.state, proposal)
-    if not any(holds_now(root, vote.signer, role) for root in voters):
+    if not any(holds_now(root, vote.signer, role) for root in _roots_for_vote(case.state, proposal)):
         refuse("role_missing", f"{vote.signer.principal} does not hold the role {role}", rule="roles")
-    standing = [*proposal.ballot.standing(), vote]
-    if any(v.signer.keyid == vote.signer.keyid for v in standing[:-1]):
+    standing = proposal.ballot.standing()
+    if any(v.signer.keyid == vote.signer.keyid for v in standing):
         refuse("already_cosigned", f"{vote.signer.principal} cosigned with this key already", rule=RULE)
-    decided = _quorum_met(case.state, proposal, standing)
+    # A cosignature that its signer withdrew before it came in does not stand, and so it completes nothing.
+    decided = not proposal.ballot.withdrawn(vote) and _quorum_met(case.state, proposal, [*standing, vote])
     if decided and isinstance(proposal.proposal, TrustProposal):
         _check_trust(case, proposal.proposal.trust)
     digest = proposal.digest
 
     def change(state: State) -> None:
         ours = state.proposals[digest]
-        ours.ballot.votes.append(vote)
+        ours.ballot.add_vote(vote)
         if decided:
             ours.decided_seq = case.seq
             _bring_into_force(state, ours)
+
+    return change
+
+
+def judge_withdrawal(case: Case, proposal: ProposalState) -> Change:
+    """Whoever may cosign a proposal stops their own cosignatures of it, until it is in force."""
+    role = _role_for(proposal.kind)
+    if proposal.decided_seq is not None:
+        refuse("already_in_force", f"it is in force since entry {proposal.decided_seq}", rule="objection")
+    if not any(holds_now(root, case.signer, role) for root in _roots_for_vote(case.state, proposal)):
+        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
+    note = Withdrawal(case.seq, case.principal.id)
+    digest = proposal.digest
+
+    def change(state: State) -> None:
+        state.proposals[digest].ballot.add_withdrawal(note)
 
     return change
 
@@ -153,6 +169,15 @@ def _check_content(case: Case, proposal: GovernanceKind) -> Fleet | None:
 def _check_trust(case: Case, new: TrustRoot) -> None:
     check_trust_root(new, parse_vkey(case.state.log_key).public)
     check_succession(case.trust, new, case.state.key_owners)
+    for principal in new.principals:
+        kind = case.state.kinds.get(fold_id(principal.id), principal.kind)
+        if kind != principal.kind:
+            refuse(
+                "bad_trust_root",
+                f"{principal.id} was {kind} and cannot become {principal.kind}: its keys would sign in another way",
+                rule="trust_root",
+                hint="enrol a principal with another id",
+            )
     if any(item.position > case.seq for item in new.compromised):
         refuse("bad_trust_root", "a compromise names a position that is not in the ledger yet", rule="trust_root")
 
@@ -181,6 +206,7 @@ def _set_trust(state: State, trust: TrustRoot, digest: str) -> None:
     state.trust = trust
     state.trust_digest = digest
     for principal in trust.principals:
+        state.kinds[fold_id(principal.id)] = principal.kind
         for entry in principal.keys:
             state.key_owners[entry.public.raw.hex()] = principal.id
 

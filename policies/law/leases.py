@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from keys.values import fold_id, parse_time
@@ -17,18 +18,20 @@ from policies.law.case import (
     subject_lease,
     subject_proposal,
 )
-from policies.law.governance import judge_vote
+from policies.law.governance import judge_vote, judge_withdrawal
 from policies.names import open_names, open_paths
-from policies.state import LeaseState, ProposalState, ReviewNote, State, Withdrawal
+from policies.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
 
 RULE = "lease"
+INTENT_ID = re.compile(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", re.ASCII)
+LEASE_ID = re.compile(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", re.ASCII)
 CAPABILITY = "deploy_production"
 
 
 def judge_intent(case: Case, intent: Intent) -> Change:
     """A proposer says what is to change, and why."""
     require_role(case, "proposer")
-    _check_new_id(case, intent.id)
+    _check_new_id(case, intent.id, INTENT_ID, "INT-YYYYMMDD-NNN")
     digest = case.statement.digest
 
     def change(state: State) -> None:
@@ -41,7 +44,7 @@ def judge_intent(case: Case, intent: Intent) -> Change:
 def judge_lease(case: Case, lease: Lease) -> Change:
     """A proposer asks to change production, on the policy and fleet in force."""
     require_role(case, "proposer")
-    _check_new_id(case, lease.id)
+    _check_new_id(case, lease.id, LEASE_ID, "LEASE-YYYYMMDD-HHMMSS")
     intent = case.state.intents.get(fold_id(lease.intent))
     if intent is None:
         refuse("unknown_intent", f"the lease names the intent {lease.intent}, which is not in the ledger", rule=RULE)
@@ -105,7 +108,7 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     digest = subject.digest
 
     def change(state: State) -> None:
-        state.leases[digest].ballot.votes.append(vote)
+        state.leases[digest].ballot.add_vote(vote)
 
     return change
 
@@ -113,19 +116,12 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
 def judge_objection(case: Case, objection: Objection) -> Change:
     """`withdraw` stops the signer's own cosignatures so far; `deny` ends a lease, whoever says it later."""
     subject = subject_proposal(case)
-    note = Withdrawal(case.seq, case.principal.id)
-    digest = subject.digest
     if isinstance(subject, ProposalState):
         if objection.verb == "deny":
             refuse("wrong_subject", "only leases can be denied; do not cosign the proposal", rule="objection")
-        if subject.decided_seq is not None:
-            refuse("already_in_force", f"it is in force since entry {subject.decided_seq}", rule="objection")
-        check_voter(case, subject)
-
-        def change_proposal(state: State) -> None:
-            state.proposals[digest].ballot.withdrawals.append(note)
-
-        return change_proposal
+        return judge_withdrawal(case, subject)
+    note = Withdrawal(case.seq, case.principal.id)
+    digest = subject.digest
     if subject.claim_seq is not None:
         _refuse_claimed(subject)
     if objection.verb == "deny":
@@ -139,33 +135,32 @@ def judge_objection(case: Case, objection: Objection) -> Change:
     require_role(case, "approver", "sentinel", "validator")
 
     def withdraw(state: State) -> None:
-        state.leases[digest].ballot.withdrawals.append(note)
+        state.leases[digest].ballot.add_withdrawal(note)
 
     return withdraw
 
 
-def check_voter(case: Case, proposal: ProposalState) -> None:
-    """The signer may cosign the proposal now. Raises: LawRefused (`role_missing`)."""
-    role = "operator" if proposal.kind == "fleet" else "governor"
-    if role not in case.principal.roles:
-        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
-
-
 def judge_message(case: Case, message: Message) -> Change:
-    """Principals talk. An answer names a message that was said."""
-    if message.reply_to is not None and message.reply_to not in case.state.messages:
-        refuse("unknown_subject", "the message replies to none of this ledger", rule="subject")
+    """Principals talk. An answer names a message that its signer had seen."""
+    if message.reply_to is not None:
+        earlier = case.state.messages.get(message.reply_to)
+        if earlier is None or earlier.seq >= case.statement.head.size:
+            refuse("unknown_subject", "the message replies to none that its signer had seen", rule="subject")
     if message.to is not None and case.trust.find_principal(message.to) is None:
         refuse("unknown_principal", f"there is no principal {message.to}", rule="subject")
     digest = case.statement.digest
+    note = MessageNote(case.seq, case.principal.id, message.to, message.type, message.reply_to)
 
     def change(state: State) -> None:
-        state.messages[digest] = message
+        state.messages[digest] = note
 
     return change
 
 
-def _check_new_id(case: Case, identifier: str) -> None:
+def _check_new_id(case: Case, identifier: str, pattern: re.Pattern[str], form: str) -> None:
+    # A person tells by its id what a thing is, so no intent is named like a lease.
+    if not pattern.fullmatch(identifier):
+        refuse("bad_id", f"{identifier} is not of the form {form}", rule="ids", hint="a suffix such as -2 may follow")
     if fold_id(identifier) in case.state.ids:
         refuse(
             "id_taken", f"{identifier} is in the ledger already", rule="ids", hint="use another id, such as a suffix -2"

@@ -7,8 +7,9 @@ from typing import Final
 from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
+from ledger.envelope import Envelope
 from ledger.statement import Statement
-from ledger.verified import EnrolledKey, Resolve
+from ledger.verified import EnrolledKey, VerifiedStatement, open_envelope
 from policies.event_kinds import Event
 from policies.kinds import (
     Claim,
@@ -66,21 +67,20 @@ def parse_predicate(statement: Statement) -> Predicate:
     return predicate
 
 
-def resolver(state: State, predicate: Predicate) -> Resolve:
-    """How the signer's key is found: in the root in force; in its own root for genesis; for a cosignature on a trust
-    proposal, also in the proposed root.
+def open_signed(envelope: Envelope, statement: Statement, holder: Holder) -> VerifiedStatement:
+    """Prove that `holder`, whom `find_holder` found, signed the statement of this envelope.
+
+    Raises: SignatureRefused, FormatError.
     """
-
-    def resolve(statement: Statement, keyid: str) -> EnrolledKey:
-        holder = find_holder(state, statement, predicate, keyid)
-        entry = holder.entry
-        return EnrolledKey(holder.principal.id, holder.principal.kind, entry.public, entry.user_verification)
-
-    return resolve
+    enrolled = EnrolledKey(
+        holder.principal.id, holder.principal.kind, holder.entry.public, holder.entry.user_verification
+    )
+    return open_envelope(envelope, lambda _statement, _keyid: enrolled, statement=statement)
 
 
 def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:
-    """The principal that signs, and its key with this key id.
+    """The principal that signs, and its key with this key id: in the root in force; in its own root for genesis; for a
+    cosignature on a trust proposal or its withdrawal, also in the proposed root.
 
     Raises: SignatureRefused (`unknown_key`).
     """
@@ -99,7 +99,7 @@ def _roots(state: State, statement: Statement, predicate: Predicate) -> list[Tru
     if isinstance(predicate, Genesis):
         return [predicate.trust]
     roots = [trust_of(state)]
-    if statement.kind == "cosignature":
+    if statement.kind in {"cosignature", "objection"}:
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
             roots.append(proposal.proposal.trust)

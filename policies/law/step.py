@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ledger.chain import Entry
 from ledger.statement import parse_statement
-from ledger.verified import VerifiedStatement, open_envelope
+from ledger.verified import VerifiedStatement
 from policies.law.case import Case, Change
 from policies.law.claims import judge_claim, judge_term
 from policies.law.commands import judge_command
@@ -29,7 +29,7 @@ from policies.law.leases import (
     judge_objection,
     judge_review,
 )
-from policies.law.position import check_place, check_time, find_holder, parse_predicate, resolver
+from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate
 from policies.names import Objects
 from policies.state import SignerRef, State
 
@@ -60,9 +60,10 @@ def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, Verifie
     statement = parse_statement(envelope.body)
     check_place(state, entry, statement)
     predicate = parse_predicate(statement)
-    verified = open_envelope(envelope, resolver(state, predicate), statement=statement)
+    holder = find_holder(state, statement, predicate, envelope.keyid)
+    verified = open_signed(envelope, statement, holder)
     check_time(state, entry, statement, machine=verified.signer.kind != "human")
-    principal = find_holder(state, statement, predicate, envelope.keyid).principal
+    principal = holder.principal
     signer = SignerRef(principal.id, principal.kind, envelope.keyid, verified.signer.key.raw.hex(), principal.custodian)
     case = Case(state, entry, verified, predicate, signer, principal, objects)
     return _JUDGES[statement.kind](case, predicate), verified
