@@ -55,8 +55,10 @@ class InstanceSource(Protocol):
 class TargetSource(Protocol):
     """One way to measure a whole target."""
 
-    def read(self, target: Target) -> Reading:
-        """The newest reading. Never raises for what is wrong with the data."""
+    def read(self, target: Target, since: int | None) -> Reading:
+        """The newest reading. `since`: seconds since 1970, what was measured before then does not count; None for no
+        such time. Never raises for what is wrong with the data.
+        """
         ...
 
 
@@ -75,13 +77,13 @@ class Meters:
         self._instances: Final = tuple(instances)
         self._targets: Final = tuple(targets)
 
-    def read(self, target: Target, places: Sequence[Place]) -> Snapshot:
-        """Read every source once: the end of one window and the beginning of the next."""
+    def read(self, target: Target, places: Sequence[Place], since: int | None = None) -> Snapshot:
+        """Read every source once: the end of one window and the beginning of the next. `since`: as `TargetSource`."""
         read = [source.read(places) for source in self._instances]
         names = [place.instance.name for place in places]
         return Snapshot(
             {name: _merge(by_name[name] for by_name in read if name in by_name) for name in names},
-            _merge(source.read(target) for source in self._targets),
+            _merge(source.read(target, since) for source in self._targets),
         )
 
 

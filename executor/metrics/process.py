@@ -4,7 +4,7 @@ CPU is what the service's process and its descendants used between two readings,
 counters hold those of the children it has waited for, so a child that ends between readings is not lost. Memory is the
 sum of their resident sets as percent of the machine's; pages that they share count for each, so it is an upper bound.
 
-Source: proc_pid_stat(5), fields utime, stime, cutime, cstime and starttime.
+Source: proc_pid_stat(5), fields utime, stime, cutime and cstime.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 import psutil
 
 from executor.host import Running
 from executor.metrics.measure import Place, Quantity, Reading, two_decimals
-
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+from executor.processes import is_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +38,10 @@ class ProcessSource:
         self._edges: Final[dict[str, _Edge]] = {}
 
     def read(self, places: Sequence[Place]) -> Mapping[str, Reading]:
-        boot = _boot_id()
         total = psutil.virtual_memory().total
-        return {place.instance.name: self._read(place, boot, total) for place in places}
+        return {place.instance.name: self._read(place, total) for place in places}
 
-    def _read(self, place: Place, boot: str, total: int) -> Reading:
+    def _read(self, place: Place, total: int) -> Reading:
         name, process = place.instance.name, place.process
         before = self._edges.pop(name, None)
         if process is None:
@@ -52,7 +49,7 @@ class ProcessSource:
         if place.instance.address != "local":
             return Reading(notes=("the service runs on another machine",))
         try:
-            cpu_s, resident = _usage(process, boot)
+            cpu_s, resident = _usage(process)
         except psutil.Error:
             return Reading(notes=(f"process {process.pid} is gone",))
         edge = self._edges[name] = _Edge(process, cpu_s, self._monotonic())
@@ -68,24 +65,20 @@ class ProcessSource:
         return Reading(values)
 
 
-def _usage(running: Running, boot: str) -> tuple[float, int]:
+def _usage(running: Running) -> tuple[float, int]:
     """Seconds of CPU and bytes of memory of a process and its descendants. Raises: psutil.Error when it is gone."""
     process = psutil.Process(running.pid)
-    if running.boot != boot or _start_ticks(running.pid) != running.started:
-        raise psutil.NoSuchProcess(running.pid)
-    descendants = process.children(recursive=True)
-    # The process itself is read last: if its number was given to another meanwhile, psutil notices here.
-    cpu_s, resident = 0.0, 0
-    for one in descendants:
+    cpu_s, resident = _own_usage(process)
+    for one in process.children(recursive=True):
         try:
             used, held = _own_usage(one)
         except psutil.Error:
             continue  # it ended just now; its parent's counters have it from here on
         cpu_s, resident = cpu_s + used, resident + held
-    used, held = _own_usage(process)
-    if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+    # Asked last: had the number been another process's by the time it was read, this one would not live any more.
+    if not is_alive(running):
         raise psutil.NoSuchProcess(running.pid)
-    return cpu_s + used, resident + held
+    return cpu_s, resident
 
 
 def _own_usage(process: psutil.Process) -> tuple[float, int]:
@@ -93,20 +86,3 @@ def _own_usage(process: psutil.Process) -> tuple[float, int]:
         times = process.cpu_times()
         own = times.user + times.system + times.children_user + times.children_system
         return own, process.memory_info().rss
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Clock ticks between boot and the start of a process, or None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        # The name, in parentheses, may hold anything; starttime is the 20th field after it.
-        return int(stat[stat.rindex(b")") + 1 :].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _boot_id() -> str:
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -39,7 +39,7 @@ class TesSource:
         self._clock: Final = clock
         self._max_age_s: Final = max_age_s
 
-    def read(self, target: Target) -> Reading:
+    def read(self, target: Target, since: int | None = None) -> Reading:
         if target.tes is None:
             return Reading(notes=("the fleet names no TES file",))
         try:
@@ -60,6 +60,9 @@ class TesSource:
                 continue
             if now - time > self._max_age_s:
                 notes.append(f"tes: the newest row is {now - time} s old, more than {self._max_age_s} s")
+                break
+            if since is not None and time < since:
+                notes.append("tes: the newest row is from before this was watched")
                 break
             return Reading({"tes": score}, tuple(notes))
         if not notes:

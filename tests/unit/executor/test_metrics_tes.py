@@ -18,15 +18,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "agent_metrics.csv"
 
 
-def read(path: Path, data: bytes | None = None, **columns: str) -> Reading:
+def read(path: Path, data: bytes | None = None, since: int | None = None, **columns: str) -> Reading:
     if data is not None:
         path.write_bytes(data)
     target = Target(instances=(Instance(name="a", root="/srv/a"),), tes=TesFile(path=str(path), **columns))
-    return TesSource(lambda: NOW, 300).read(target)
+    return TesSource(lambda: NOW, 300).read(target, since)
 
 
 def score(path: Path, data: bytes, **columns: str) -> Decimal | None:
-    return read(path, data, **columns).values.get("tes")
+    return read(path, data, None, **columns).values.get("tes")
 
 
 def test_newest_row_is_the_score(path: Path) -> None:
@@ -82,6 +82,14 @@ def test_old_row_is_no_value(path: Path) -> None:
     got = read(path, f"timestamp,tes\n{NOW - 301},90\n".encode())
     assert got.values == {}
     assert got.notes == ("tes: the newest row is 301 s old, more than 300 s",)
+
+
+def test_row_from_before_the_bake_says_nothing_of_the_new_release(path: Path) -> None:
+    rows = f"timestamp,tes\n{NOW - 20},90\n".encode()
+    assert read(path, rows, since=NOW - 20).values == {"tes": Decimal(90)}
+    got = read(path, rows, since=NOW - 19)
+    assert got.values == {}
+    assert got.notes == ("tes: the newest row is from before this was watched",)
 
 
 def test_row_from_the_future_is_no_value(path: Path) -> None:

@@ -1,0 +1,258 @@
+"""CP19, the monitor, says what it sees of a deployment: a baseline before the first tier, then one sample per interval
+while a tier bakes, and a verdict on each.
+
+It watches through a pause, and signs no number that it did not measure: an interval that it missed is skipped, and a
+reading that failed is null. Which sample is next stands in the ledger; only where a window began is kept in memory, so
+a monitor that was restarted opens a new window and goes on with a later sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from executor.agents.loop import Ledger, Log, Tries, one_line
+from executor.gates import judge_deployment
+from executor.host import Observed
+from executor.metrics.measure import MAX_NOTE, Meters, Place, Snapshot, gate_values, raw_values
+from executor.preflight import Hosts
+from keys.canonical import Json, format_json
+from keys.errors import CalyxError, Unavailable
+from keys.signer import Signer
+from ledger.objects import ObjectStore
+from policies.deployment import Deployment, Phase
+from policies.event_kinds import GateValue
+from policies.fleet import Instance, Target
+from policies.kinds import ABSENT, Lease
+from policies.matrix import Gate
+from policies.names import store_list
+from policies.registrar import Draft, Receipt
+from policies.state import State
+
+MAX_AT_ONCE: Final = 16
+MAX_TREES: Final = 256
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What this process keeps of one deployment. `window`: what is being watched now. `opened_at`: when the window
+    began, seconds since 1970; None for no window.
+    """
+
+    meters: Meters
+    window: tuple[int, int | None] | None = None
+    opened_at: int | None = None
+    first_opened_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the hosts showed. `drift`: the first instance that runs another tree than it should, in words."""
+
+    places: Sequence[Place]
+    trees: Mapping[str, Sequence[str]]
+    drift: str | None
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+class Monitor:
+    """The monitor of one ledger. `meters`: opens the meters of a deployment."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        signer: Signer,
+        objects: ObjectStore,
+        hosts: Hosts,
+        meters: Callable[[Lease], Meters],
+        *,
+        monotonic: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._ledger: Final = ledger
+        self._signer: Final = signer
+        self._objects: Final = objects
+        self._hosts: Final = hosts
+        self._meters: Final = meters
+        self._log: Final = log
+        self._tries: Final = Tries(monotonic, log)
+        self._watches: Final[dict[str, _Watch]] = {}
+
+    def act(self, state: State) -> None:
+        """Take the baselines, samples and verdicts that are due."""
+        for digest in self._watches.keys() - set(state.live.values()):
+            del self._watches[digest]
+        for digest in list(state.live.values()):
+            deployment = state.deployments[digest]
+            self._tries.run(digest, deployment.lease.id, partial(self._attend, state, deployment))
+
+    def _attend(self, state: State, deployment: Deployment) -> None:
+        if deployment.lease_digest not in self._watches:
+            self._watches[deployment.lease_digest] = _Watch(self._meters(deployment.lease))
+        watch = self._watches[deployment.lease_digest]
+        target = state.fleets[deployment.lease.fleet].targets[deployment.lease.target]
+        if deployment.baseline is None and deployment.phase in {Phase.CLAIMED, Phase.DEPLOYING}:
+            self._take_baseline(deployment, target, watch)
+        elif deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
+            self._take_sample(deployment, target, watch, deployment.bake_started_at)
+
+    def _take_baseline(self, deployment: Deployment, target: Target, watch: _Watch) -> None:
+        cohort = [name for name, tree in deployment.before.items() if tree != ABSENT]
+        if not cohort:
+            self._give_baseline(deployment, None)
+            return
+        lease, now = deployment.lease, self._ledger.now()
+        if watch.opened_at is None:
+            snapshot = self._open_window(target, watch, (0, None), self._look(deployment, target, cohort), now)
+            watch.first_opened_at = now
+        elif now - watch.opened_at < lease.interval_s:
+            return
+        else:
+            snapshot = watch.meters.read(target, self._look(deployment, target, cohort).places)
+            watch.opened_at = now
+        measured = gate_values(lease.gates, snapshot, cohort, ())
+        values = [_substantial(gate, value) for gate, value in zip(lease.gates, measured, strict=True)]
+        # Only gates against the baseline read it. For these a value is waited for as long as they wait for one later.
+        lacking = [
+            gate
+            for gate, value in zip(lease.gates, values, strict=True)
+            if gate.against == "baseline" and value.value is None
+        ]
+        waited_s = now - watch.first_opened_at
+        if all(waited_s >= max(lease.interval_s, gate.missing_s) for gate in lacking):
+            self._give_baseline(deployment, values)
+
+    def _give_baseline(self, deployment: Deployment, values: Sequence[GateValue] | None) -> None:
+        said = None if values is None else [value.to_json() for value in values]
+        receipt = self._say(deployment, {"type": "BASELINE", "values": said})
+        shown = "none, from absent" if values is None else _spell(values)
+        self._log(f"{deployment.lease.id} baseline: {shown} (entry {receipt.seq})")
+
+    def _take_sample(self, deployment: Deployment, target: Target, watch: _Watch, began: int) -> None:
+        lease, now = deployment.lease, self._ledger.now()
+        cohort = [instance.name for instance in target.instances if instance.name in deployment.applied]
+        if watch.window != (deployment.tier, began):
+            # The left edge of the first interval.
+            seen = self._look(deployment, target, cohort)
+            self._open_window(target, watch, (deployment.tier, began), seen, now)
+            return
+        opened_at = now if watch.opened_at is None else watch.opened_at
+        newest = deployment.samples[-1] if deployment.samples else None
+        last = newest.n if newest is not None and newest.tier == deployment.tier else 0
+        n = (now - began) // lease.interval_s
+        # After a restart the window is shorter than the interval; one much shorter says too little, and n is skipped.
+        if n <= last or 2 * (now - opened_at) < lease.interval_s:
+            return
+        seen = self._look(deployment, target, cohort)
+        snapshot = watch.meters.read(target, seen.places, began)
+        watch.opened_at = now
+        rest = [instance.name for instance in target.instances if instance.name not in deployment.applied]
+        values = gate_values(lease.gates, snapshot, cohort, rest)
+        detail = {
+            "type": "SAMPLE",
+            "tier": deployment.tier,
+            "n": n,
+            "values": [value.to_json() for value in values],
+            "trees": [{"tree": tree, "instances": self._listed(names)} for tree, names in seen.trees.items()],
+            "raw": self._keep_raw(snapshot, seen, now - opened_at),
+        }
+        receipt = self._say(deployment, detail)
+        self._log(f"{lease.id} sample {n} of {deployment.tier} %: {_spell(values)} (entry {receipt.seq})")
+        self._give_verdict(deployment.lease_digest, deployment.tier, n, seen.drift)
+
+    def _give_verdict(self, digest: str, tier: int, n: int, drift: str | None) -> None:
+        deployment = self._ledger.sync().deployments[digest]
+        newest = deployment.samples[-1] if deployment.samples else None
+        if newest is None or (newest.tier, newest.n, deployment.tier) != (tier, n, tier):
+            return
+        judgement = judge_deployment(deployment, self._ledger.now(), drift)
+        detail = {
+            "type": "VERDICT",
+            "tier": tier,
+            "n": n,
+            "verdict": judgement.verdict,
+            "gate": judgement.gate,
+            "text": one_line(judgement.text),
+        }
+        receipt = self._say(deployment, detail)
+        name = deployment.lease.id
+        self._log(f"{name} verdict {judgement.verdict} (entry {receipt.seq}): {one_line(judgement.text)}")
+
+    def _open_window(
+        self, target: Target, watch: _Watch, window: tuple[int, int | None], seen: _Seen, now: int
+    ) -> Snapshot:
+        snapshot = watch.meters.read(target, seen.places)
+        watch.window, watch.opened_at = window, now
+        return snapshot
+
+    def _look(self, deployment: Deployment, target: Target, cohort: Sequence[str]) -> _Seen:
+        """Inspect the cohort, and the rest of the target where a gate compares with it."""
+        members = set(cohort)
+        compares = any(gate.against == "rest" for gate in deployment.lease.gates)
+        wanted = [instance for instance in target.instances if compares or instance.name in members]
+        with ThreadPoolExecutor(max_workers=MAX_AT_ONCE) as pool:
+            found = list(pool.map(self._inspect, wanted))
+        trees: dict[str, list[str]] = {}
+        unseen: dict[str, str] = {}
+        drift: str | None = None
+        places = []
+        for instance, observed in zip(wanted, found, strict=True):
+            known = observed if isinstance(observed, Observed) else None
+            places.append(Place(instance, None if known is None else known.process))
+            if instance.name not in members:
+                continue
+            expected = (deployment.after if deployment.tier else deployment.before).get(instance.name)
+            if known is not None:
+                trees.setdefault(known.tree, []).append(instance.name)
+            elif isinstance(observed, CalyxError):
+                unseen[instance.name] = one_line(str(observed), MAX_NOTE)
+            drift = drift or _drift(instance, observed, expected)
+        return _Seen(places, dict(list(trees.items())[:MAX_TREES]), drift, unseen)
+
+    def _inspect(self, instance: Instance) -> Observed | CalyxError:
+        try:
+            return self._hosts(instance).inspect(instance)
+        except CalyxError as error:
+            return error
+
+    def _keep_raw(self, snapshot: Snapshot, seen: _Seen, window_s: int) -> Json:
+        readings = raw_values(snapshot)
+        raw: Json = {"readings": readings, "unseen": dict(seen.unseen), "version": 1, "window_s": window_s}
+        try:
+            return self._objects.put(format_json(raw)).to_json()
+        except Unavailable as error:
+            # The values themselves are in the sample; a full disk must not blind whoever watches.
+            self._log(f"raw values are not kept: {one_line(str(error))}")
+            return None
+
+    def _listed(self, names: Sequence[str]) -> Any:
+        stored = store_list(names, self._objects)
+        return list(stored) if isinstance(stored, tuple) else stored.to_json()
+
+    def _say(self, deployment: Deployment, detail: dict[str, Any]) -> Receipt:
+        subject = (deployment.lease.id, deployment.lease_digest)
+        return self._ledger.submit(self._signer, Draft("event", {"epoch": None, "detail": detail}, subject))
+
+
+def _drift(instance: Instance, observed: Observed | CalyxError, expected: str | None) -> str | None:
+    if isinstance(observed, Unavailable):
+        return None  # not seen is not drift; its values are missing too
+    if isinstance(observed, CalyxError):
+        return f"instance {instance.name}: {observed.message}"
+    if observed.tree == expected:
+        return None
+    return f"instance {instance.name} is on {observed.tree[:16]}, not on the lease's tree"
+
+
+def _substantial(gate: Gate, value: GateValue) -> GateValue:
+    """The value, or null where it rests on too few requests: a rate of three requests is no measure for later ones."""
+    if gate.source != "error_rate" or (value.requests or 0) >= gate.min_requests:
+        return value
+    return value.model_copy(update={"value": None})
+
+
+def _spell(values: Sequence[GateValue]) -> str:
+    return ", ".join(f"{value.gate} {'none' if value.value is None else value.value}" for value in values)
