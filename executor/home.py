@@ -143,10 +143,6 @@ class Home:
         """Where the home keeps a principal's private key, if it keeps it."""
         return self.keys / f"{principal}.key"
 
-    def lock_path(self, principal: str) -> Path:
-        """The lock that the one process working for a machine principal holds."""
-        return self.run / f"{principal}.lock"
-
     def find_key(self, principal: str) -> Path | None:
         """The file with a principal's private key: in the home, else where the settings say; None when neither is."""
         inside = self.key_path(principal)

@@ -1,0 +1,132 @@
+"""`calyx propose`: an intent and a lease in one, with everything that the lease names put into the object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from executor.commands.common import ClockOption, HomeOption, JsonOption, opened, parse_duration
+from executor.commands.terminal import ask_passphrase, note, say, say_json
+from keys.errors import UsageError
+
+if TYPE_CHECKING:
+    from executor.home import Home
+    from executor.propose import Planned, Wish
+    from keys.signer import Signer
+    from policies.registrar import Receipt, Registrar
+    from policies.state import State
+
+
+def propose(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A target of the fleet.")],
+    *,
+    directory: Annotated[Path | None, typer.Option("--dir", help="The whole new content, as a directory.")] = None,
+    patch: Annotated[Path | None, typer.Option("--patch", help="The change, as a git patch.")] = None,
+    what: Annotated[str, typer.Option("--what", help="What changes, in a line; it is signed and public.")] = "",
+    why: Annotated[str, typer.Option("--why", help="Why; whoever approves reads it.")] = "",
+    lease_id: Annotated[str | None, typer.Option("--id", metavar="LEASE", help="Its id; else from the time.")] = None,
+    tiers: Annotated[
+        str | None, typer.Option("--tiers", metavar="5,25,100", help="Percents; at least the policy's.")
+    ] = None,
+    bake: Annotated[
+        str | None, typer.Option("--bake", metavar="DURATION", help="How long each tier is watched; else the policy's.")
+    ] = None,
+    manual_start: Annotated[bool, typer.Option("--manual-start", help="Wait for calyx start after the claim.")] = False,
+    manual_promotion: Annotated[
+        bool, typer.Option("--manual-promotion", help="Wait for calyx promote after each tier.")
+    ] = False,
+    valid_for: Annotated[str, typer.Option("--valid-for", metavar="DURATION", help="Time to approve it.")] = "1h",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    accept_clock: ClockOption = False,
+) -> None:
+    """Ask for a change of production: an intent and a lease in one.
+
+    Example: calyx propose web --dir build/ --why "the new checkout"
+
+    CBO's key signs it. Each instance is looked at, the trees before and after are worked out, and the lease is held
+    against the policy before anyone is asked to approve it.
+    """
+    from executor.propose import Wish, find_target, plan_change
+    from executor.service import host_finder
+
+    source = directory if directory is not None else patch
+    if source is None or (directory is not None and patch is not None):
+        raise UsageError("source_undecided", "say either --dir or --patch")
+    wish = Wish(
+        target=target,
+        kind="directory" if directory is not None else "patch",
+        source=source.expanduser(),
+        what=what
+        or f"{'the content of' if directory is not None else 'the patch'} {source.name or source.resolve().name}",
+        why=why or "not said",
+        lease_id=lease_id,
+        tiers=None if tiers is None else _parse_tiers(tiers),
+        bake_s=None if bake is None else parse_duration(bake),
+        start="command" if manual_start else None,
+        promotion="manual" if manual_promotion else None,
+        valid_s=parse_duration(valid_for),
+    )
+    with opened(home) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        state = registrar.sync()
+        signer = _proposer(place, state)
+        objects = place.open_objects()
+        planned = plan_change(wish, find_target(state, target), host_finder(objects), objects)
+        lease, receipt = _submit(place, registrar, signer, wish, planned)
+    if planned.settled:
+        note(f"note: {len(planned.settled)} instances have this tree already and are left out")
+    if as_json:
+        say_json({"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "paths": list(planned.paths)})
+        return
+    count = sum(len(names) for names in planned.groups.values())
+    say(
+        lease,
+        f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {target}",
+        f"  next: calyx approve {lease}",
+    )
+
+
+def _submit(home: Home, registrar: Registrar, signer: Signer, wish: Wish, planned: Planned) -> tuple[str, Receipt]:
+    from executor.propose import check_terms, lease_fields
+    from policies.registrar import Draft
+    from policies.state import SignerRef
+
+    state = registrar.sync()
+    now = max(registrar.now(), state.history.time(state.size - 1))
+    fields = lease_fields(wish, planned, state, home.open_objects(), now)
+    lease = Draft("lease", fields)
+    holder = None if state.trust is None else state.trust.find_key(signer.keyid)
+    if holder is None:
+        raise UsageError("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
+    proposer = SignerRef(
+        signer.principal,
+        holder.principal.kind,
+        signer.keyid,
+        holder.entry.public.raw.hex(),
+        holder.principal.custodian,
+    )
+    check_terms(state, registrar.draft_statement(signer.principal, lease), planned, proposer, now)
+    intent = {"id": fields["intent"], "target": wish.target, "what": wish.what, "why": wish.why}
+    return str(fields["id"]), registrar.submit_all(signer, [Draft("intent", intent), lease])[1]
+
+
+def _proposer(home: Home, state: State) -> Signer:
+    """The signer of a principal with the role proposer whose key this home holds.
+
+    Raises: UsageError (`no_proposer`).
+    """
+    known = [] if state.trust is None else [p.id for p in state.trust.principals if "proposer" in p.roles]
+    for principal in known:
+        if home.find_key(principal) is not None:
+            return home.load_signer(principal, state, ask_passphrase)
+    raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
+
+
+def _parse_tiers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 3 and 1 <= int(part) <= 100 for part in parts):
+        raise UsageError("bad_tiers", f"{text} is not a list of percents", hint="write 5,25,100")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,261 @@
+"""Planning a lease: which trees the instances have and would get, which paths change, and on which terms.
+
+observe    what each instance runs now; a tree before that is not in the object store yet is read from the instance
+plan       the trees after, from a directory or by a patch; instances grouped by their pair; the changed paths
+terms      the policy's, or stricter ones that a person asked for
+check      step 2 of the two-key rule on the finished lease, so that nobody is asked to sign what cannot pass
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from executor.host import Host
+from executor.patch import plan_patch
+from executor.preflight import Hosts
+from executor.scan import ingest
+from executor.tree import Tree, changed_paths, make_tree, parse_manifest
+from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.values import fold_id, format_time
+from ledger.objects import ObjectRef, ObjectStore
+from ledger.statement import Statement
+from policies.fleet import Instance, Target
+from policies.kinds import ABSENT, Artifact, Lease
+from policies.law.position import parse_predicate
+from policies.matrix import DeployProduction
+from policies.names import store_list
+from policies.state import LeaseState, SignerRef, State
+from policies.two_key import examine_lease
+
+HOUR: Final = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for. `source`: the directory or the patch file. `valid_s`: seconds in which it can be
+    approved. None: as the policy says.
+    """
+
+    target: str
+    kind: Literal["directory", "patch"]
+    source: Path
+    what: str
+    why: str
+    lease_id: str | None = None
+    tiers: tuple[int, ...] | None = None
+    bake_s: int | None = None
+    start: Literal["auto", "command"] | None = None
+    promotion: Literal["auto", "manual"] | None = None
+    valid_s: int = HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A change, worked out. `groups`: (tree before, tree after) -> instance names, in the fleet's order. `settled`:
+    instances that have the tree after already.
+    """
+
+    artifact: Artifact
+    groups: dict[tuple[str, str], list[str]]
+    paths: tuple[str, ...]
+    settled: tuple[str, ...]
+
+
+def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) -> Planned:
+    """Look at every instance and work out the change; artifact, trees and files are objects on return.
+
+    Raises: UsageError (`no_change`, `shared_differ`, `source_missing`); Unavailable of a host; CalyxError of a tree or
+    patch.
+    """
+    befores = {i.name: _observe(i, hosts(i), objects) for i in target.instances}
+    if wish.kind == "directory":
+        artifact, afters = _from_directory(wish.source, target, objects)
+    else:
+        artifact, afters = _from_patch(wish.source, target, befores, objects)
+    groups: dict[tuple[str, str], list[str]] = {}
+    paths: set[str] = set()
+    settled = []
+    for instance in target.instances:
+        before, after = befores[instance.name], afters[instance.name]
+        pair = (before.digest if before else ABSENT, after.digest)
+        if pair[0] == pair[1]:
+            settled.append(instance.name)
+            continue
+        if pair not in groups:
+            paths.update(changed_paths(before, after))
+        groups.setdefault(pair, []).append(instance.name)
+    if not groups:
+        raise UsageError("no_change", f"every instance of {wish.target} has this tree already")
+    return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled))
+
+
+def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStore, now: int) -> dict[str, Any]:
+    """The lease's predicate without the common fields. `state`: has a policy and a fleet. `now`: seconds since 1970."""
+    terms = _terms(state)
+    tiers = list(wish.tiers or terms.tiers)
+    bake_s = wish.bake_s or terms.bake_s
+    approve_by = now + wish.valid_s
+    execute_by = approve_by + HOUR
+    return {
+        "id": wish.lease_id or free_lease_id(state, now),
+        "intent": free_intent_id(state, now),
+        "capability": "deploy_production",
+        "target": wish.target,
+        "fleet": state.fleet_digest,
+        "policy": state.policy_digest,
+        "rule": "two_key",
+        "artifact": planned.artifact.to_json(),
+        "changes": [
+            {"before": before, "after": after, "instances": _listed(names, objects)}
+            for (before, after), names in planned.groups.items()
+        ],
+        "paths": _listed(planned.paths, objects),
+        "not_before": format_time(now),
+        "approve_by": format_time(approve_by),
+        "execute_by": format_time(execute_by),
+        "complete_by": format_time(execute_by + len(tiers) * bake_s * 4 + HOUR),
+        "tiers": tiers,
+        "bake_s": bake_s,
+        "interval_s": terms.interval_s,
+        "gates": [gate.to_json() for gate in terms.gates],
+        "start": wish.start or terms.start,
+        "promotion": wish.promotion or terms.promotion,
+        "hooks": {"drain": None, "undrain": None},
+        "reason": None,
+    }
+
+
+def check_terms(state: State, statement: Statement, planned: Planned, proposer: SignerRef, now: int) -> None:
+    """Prove that a lease, not in the ledger yet, would pass step 2 of the two-key rule: policy, fleet, paths, terms.
+
+    Raises: LawRefused with the step's code; FormatError.
+    """
+    lease = parse_predicate(statement)
+    if not isinstance(lease, Lease):
+        raise TypeError("not a lease")
+    before = {name: pair[0] for pair, names in planned.groups.items() for name in names}
+    after = {name: pair[1] for pair, names in planned.groups.items() for name in names}
+    asked = LeaseState(statement.digest, state.size, now, lease, proposer, before, after, planned.paths)
+    # A copy of the state's outer shell; the state itself is the registrar's and stays as it is.
+    shadow = replace(state, leases={**state.leases, statement.digest: asked})
+    step = examine_lease(shadow, statement.digest, now)[1]
+    if not step.ok:
+        raise LawRefused(
+            step.code,
+            f"the lease could never be claimed: {step.text}",
+            rule="two_key",
+            hint="change the proposal, or have the governors change the policy",
+            step=step.number,
+        )
+
+
+def find_target(state: State, name: str) -> Target:
+    """The target in the fleet in force. Raises: UsageError (`no_fleet`, `unknown_target`)."""
+    if state.fleet is None:
+        raise UsageError("no_fleet", "no fleet is in force yet", hint="calyx fleet propose FILE --approve")
+    target = state.fleet.targets.get(name)
+    if target is None:
+        known = ", ".join(state.fleet.targets) or "none"
+        raise UsageError("unknown_target", f"the fleet has no target {name}; it has {known}", hint="calyx fleet show")
+    return target
+
+
+def free_lease_id(state: State, now: int) -> str:
+    """LEASE-YYYYMMDD-HHMMSS, with a suffix when it is taken."""
+    return _free(state, f"LEASE-{_stamp(now)}")
+
+
+def free_intent_id(state: State, now: int) -> str:
+    """INT-YYYYMMDD-NNN, the first number of the day that is free."""
+    day = _stamp(now)[:8]
+    number = 1
+    while fold_id(f"INT-{day}-{number:03}") in state.ids:
+        number += 1
+    return f"INT-{day}-{number:03}"
+
+
+def _observe(instance: Instance, host: Host, objects: ObjectStore) -> Tree | None:
+    """The tree that an instance runs, None for none; kept as objects, so that everyone can see what changes."""
+    observed = host.inspect(instance)
+    if observed.tree == ABSENT:
+        return None
+    ref = objects.find(observed.tree)
+    if ref is not None:
+        return parse_manifest(objects.get(ref))
+    if instance.address != "local":
+        raise Unavailable(
+            "object_missing",
+            f"the tree of {instance.name} is not in the object store, and the instance is on another machine",
+            object=observed.tree,
+        )
+    tree = ingest(Path(instance.root) / "current", objects, instance.shared)
+    if tree.digest != observed.tree:
+        raise CalyxError(
+            "tree_dirty",
+            f"{instance.name} should run {observed.tree[:16]}, and what is there is {tree.digest[:16]}",
+            hint="find out who changed it; then let the instance be restored",
+            instance=instance.name,
+        )
+    return tree
+
+
+def _from_directory(source: Path, target: Target, objects: ObjectStore) -> tuple[Artifact, dict[str, Tree]]:
+    if len({frozenset(i.shared) for i in target.instances}) > 1:
+        raise UsageError(
+            "shared_differ",
+            "instances of the target have different shared paths, so one directory makes different trees on them",
+            hint="propose a patch",
+        )
+    if not source.is_dir():
+        raise UsageError("source_missing", f"{source} is not a directory")
+    tree = ingest(source, objects, target.instances[0].shared)
+    artifact = Artifact(type="directory", sha256=tree.ref.sha256, size=tree.ref.size)
+    return artifact, {i.name: tree for i in target.instances}
+
+
+def _from_patch(
+    source: Path, target: Target, befores: dict[str, Tree | None], objects: ObjectStore
+) -> tuple[Artifact, dict[str, Tree]]:
+    if not source.is_file():
+        raise UsageError("source_missing", f"{source} is not a file")
+    ref: ObjectRef = objects.put_file(source)
+    patch = objects.get(ref)
+    made: dict[tuple[str, frozenset[str]], Tree] = {}
+    afters = {}
+    for instance in target.instances:
+        before, shared = befores[instance.name], frozenset(instance.shared)
+        key = (before.digest if before else ABSENT, shared)
+        if key not in made:
+            with tempfile.TemporaryDirectory(prefix="calyx-propose-") as scratch:
+                start = before if before is not None else make_tree(())
+                made[key] = plan_patch(start, objects, patch, Path(scratch), shared)
+        afters[instance.name] = made[key]
+    return Artifact(type="patch", sha256=ref.sha256, size=ref.size), afters
+
+
+def _terms(state: State) -> DeployProduction:
+    if state.policy is None:
+        raise Unavailable("no_genesis", "the ledger is empty", hint="calyx init makes one")
+    return state.policy.deploy_production
+
+
+def _free(state: State, name: str) -> str:
+    found, number = name, 1
+    while fold_id(found) in state.ids:
+        number += 1
+        found = f"{name}-{number}"
+    return found
+
+
+def _stamp(now: int) -> str:
+    text = format_time(now)
+    return f"{text[:4]}{text[5:7]}{text[8:10]}-{text[11:13]}{text[14:16]}{text[17:19]}"
+
+
+def _listed(items: Sequence[str], objects: ObjectStore) -> Any:
+    stored = store_list(items, objects)
+    return list(stored) if isinstance(stored, tuple) else stored.to_json()
