@@ -6,19 +6,27 @@ The clock stands still until a test moves it. Every statement goes through the r
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from terms import GATES, PEOPLE, START, fleet, matrix
+
+from keys.canonical import format_json
 from keys.openssh import PrivateKey, format_public, new_private_key
 from keys.principals import Kind
-from keys.signer import FileSigner
-from keys.values import ZERO_HASH, format_time, parse_time
+from keys.signer import FileSigner, Signer
+from keys.values import ZERO_HASH, format_time
+from ledger.envelope import Envelope, pae
 from ledger.log_key import LogKey
 from ledger.memory import HeadMemory
-from ledger.objects import DirectoryObjects
+from ledger.objects import DirectoryObjects, ObjectRef
+from ledger.record import make_record
 from ledger.sqlite_store import SqliteStore
+from ledger.statement import make_statement
+from ledger.verified import namespace_of
 from policies.fleet import Fleet
 from policies.matrix import CapabilityMatrix
 from policies.names import store_list
@@ -26,85 +34,6 @@ from policies.registrar import Draft, Receipt, Registrar
 from policies.replay import Pin
 from policies.state import State
 from policies.two_key import check_two_key
-
-START = parse_time("2026-01-05T09:00:00Z")
-
-PEOPLE: dict[str, tuple[Kind, str, list[str]]] = {
-    "ada": ("human", "ada", ["approver", "governor", "operator"]),
-    "ben": ("human", "ben", ["approver", "governor", "operator"]),
-    "cbo": ("overseer", "cbo", ["proposer"]),
-    "cp14": ("agent", "cp14", ["sentinel"]),
-    "cp18": ("agent", "cp18", ["validator"]),
-    "cp19": ("monitor", "cp19", []),
-    "cp20": ("executor", "cp20", []),
-    "cp20b": ("executor", "cp20b", []),
-}
-
-GATES: list[dict[str, Any]] = [
-    {
-        "name": "error_rate",
-        "source": "error_rate",
-        "against": "absolute",
-        "breach": "above",
-        "limit": "10",
-        "absolute": None,
-        "for_s": 0,
-        "min_samples": 1,
-        "missing_s": 60,
-        "min_requests": 1,
-    },
-    {
-        "name": "tes",
-        "source": "tes",
-        "against": "baseline",
-        "breach": "below",
-        "limit": "5",
-        "absolute": "70",
-        "for_s": 0,
-        "min_samples": 1,
-        "missing_s": 60,
-        "min_requests": 0,
-    },
-]
-
-
-def matrix(**changes: Any) -> dict[str, Any]:
-    """A policy as JSON material; `changes` replace members of `deploy_production`."""
-    terms: dict[str, Any] = {
-        "enabled": True,
-        "targets": {"web": {"paths": ["app.py", "static/", "VERSION"]}},
-        "tiers": [5, 25, 100],
-        "bake_s": 30,
-        "interval_s": 15,
-        "retention_s": 7 * 86_400,
-        "start": "auto",
-        "promotion": "auto",
-        "skip_bake": False,
-        "look": False,
-        "reviews": ["sentinel"],
-        "gates": GATES,
-        "hooks": {},
-        "break_glass": {
-            "enabled": True,
-            "max_validity_s": 900,
-            "review_within_s": 86_400,
-            "user_verification": False,
-        },
-        "notify": {},
-    }
-    phases = {
-        "0": {"name": "reflect", "status": "implemented", "capabilities": ["intent"]},
-        "1": {"name": "review", "status": "implemented", "capabilities": ["propose"]},
-        "2": {"name": "sandbox", "status": "implemented", "capabilities": ["test"]},
-        "3": {"name": "deploy", "status": "implemented", "capabilities": ["deploy_production"]},
-    }
-    return {"version": 1, "phases": phases, "deploy_production": {**terms, **changes}}
-
-
-def fleet(count: int = 20, **instance: Any) -> dict[str, Any]:
-    """A fleet with one target `web` of `count` instances, as material for `Fleet.from_json`."""
-    instances = [{"name": f"web-{n:02}", "root": f"/srv/web-{n:02}", **instance} for n in range(1, count + 1)]
-    return {"targets": {"web": {"instances": instances, "max_unavailable": 4}}}
 
 
 @dataclass
@@ -225,11 +154,12 @@ class Station:
     def lease_fields(self, name: str, intent: str) -> dict[str, Any]:
         """A lease predicate that fits the policy and fleet in force."""
         state = self.state
-        assert state.fleet is not None and state.policy is not None
+        assert state.fleet is not None
+        assert state.policy is not None
         terms = state.policy.deploy_production
         names = [instance.name for instance in state.fleet.targets["web"].instances]
-        after = tree_digest("v2")
-        listed = store_list(names, self.objects)
+        after = self.put_tree("v2")
+        self.put_tree("v1")
         return {
             "id": name,
             "intent": intent,
@@ -238,12 +168,12 @@ class Station:
             "fleet": state.fleet_digest,
             "policy": state.policy_digest,
             "rule": "two_key",
-            "artifact": {"type": "directory", "sha256": after, "size": 100},
+            "artifact": {"type": "directory", "sha256": after.sha256, "size": after.size},
             "changes": [
                 {
                     "before": tree_digest("v1"),
-                    "after": after,
-                    "instances": list(listed) if isinstance(listed, tuple) else listed.to_json(),
+                    "after": after.sha256,
+                    "instances": self.listed(names),
                 }
             ],
             "paths": ["app.py"],
@@ -260,6 +190,37 @@ class Station:
             "hooks": {"drain": None, "undrain": None},
             "reason": None,
         }
+
+    def listed(self, names: Sequence[str]) -> Any:
+        """Names as JSON material: inline, or as an object where they are many."""
+        stored = store_list(names, self.objects)
+        return list(stored) if isinstance(stored, tuple) else stored.to_json()
+
+    def put_tree(self, label: str) -> ObjectRef:
+        """Keep the manifest and the file of the tree that `tree_digest` names."""
+        self.objects.put(label.encode())
+        return self.objects.put(_manifest(label))
+
+    def sign(self, who: str, draft: Draft, *, signer: Signer | None = None, **common: Any) -> Envelope:
+        """A signed statement that was not submitted. `common`: what it says of `by`, `ledger`, `head`, `nonce` or
+        `made_at` in place of the truth. `signer`: whoever signs it instead.
+        """
+        statement = self.registrar.draft_statement(who, draft, machine=self.people[who][0] != "human")
+        statement = make_statement(draft.kind, {**statement.predicate, **common}, draft.subject)
+        signer = signer or self.signer(who)
+        return Envelope(statement.body, signer.keyid, signer.sign(pae(statement.body), namespace_of(draft.kind)))
+
+    def append(self, envelope: Envelope) -> Receipt:
+        """Submit what was signed elsewhere."""
+        self.registrar.sync()
+        return self.registrar.append([envelope])[0]
+
+    def force(self, envelope: Envelope) -> int:
+        """Write a record past the registrar, with a checkpoint that covers it; its seq."""
+        head = self.store.head()
+        record = make_record(head.size, head.hash, self.clock.now, envelope)
+        self.store.append(head, [record], self.log_key.sign)
+        return head.size
 
     def review(self, who: str, lease: tuple[str, str], verdict: str = "pass") -> Receipt:
         """An agent's review, and its cosignature when it passes."""
@@ -291,8 +252,8 @@ class Station:
             "type": "VERIFIED_2KEY",
             "epoch": state.term.epoch if state.term else 0,
             "counted": [vote.seq for vote in verified.counted],
-            "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in verified.cohorts.items()],
-            "seen": [{"tree": tree, "instances": names} for tree, names in trees.items()],
+            "cohorts": [{"tier": tier, "instances": self.listed(names)} for tier, names in verified.cohorts.items()],
+            "seen": [{"tree": tree, "instances": self.listed(names)} for tree, names in trees.items()],
         }
 
     def claim(self, lease: tuple[str, str], who: str = "cp20", **changes: Any) -> Receipt:
@@ -379,8 +340,13 @@ class Station:
 
 
 def tree_digest(label: str) -> str:
-    """A tree digest that stands for itself."""
-    return sha256(label.encode()).hexdigest()
+    """The digest of a tree with one file, whose content is the label."""
+    return sha256(_manifest(label)).hexdigest()
+
+
+def _manifest(label: str) -> bytes:
+    content = label.encode()
+    return format_json(["calyx-tree-v1", ["app.py", "file", sha256(content).hexdigest(), len(content)]])
 
 
 def new_station(root: Path, **options: Any) -> Station:
