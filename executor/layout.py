@@ -24,7 +24,6 @@ from ledger.durable import make_directory, sync_directory
 from policies.fleet import Instance
 from policies.kinds import ABSENT
 
-LOCK_WAIT_S: Final = 10.0
 _CURRENT: Final = re.compile(r"releases/([0-9a-f]{64})", re.ASCII)
 _AT_FDCWD: Final = -100
 _EXCHANGE: Final = 2
@@ -103,7 +102,7 @@ def read_current(layout: Layout) -> str | Literal["adoptable"]:
 
 
 @contextmanager
-def locked(layout: Layout, name: str, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+def locked(layout: Layout, name: str, wait_s: float) -> Iterator[None]:
     """Hold one of the instance's locks. The kernel gives it back when the process ends, however it ends.
 
     Raises: Unavailable `host_busy` when another process holds it for longer than `wait_s` seconds.

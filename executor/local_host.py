@@ -39,10 +39,13 @@ _GRACE_S: Final = 0.2
 
 
 class LocalHost:
-    """This machine. `objects`: where artifacts and files of trees are read from."""
+    """This machine. `objects`: where artifacts and files of trees are read from. `lock_wait_s`: how long a flip waits
+    for another executor's.
+    """
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, lock_wait_s: float = 10.0) -> None:
         self._objects: Final = objects
+        self._lock_wait_s: Final = lock_wait_s
 
     def inspect(self, instance: Instance) -> Observed:
         with _naming(instance) as layout:
@@ -92,11 +95,11 @@ class LocalHost:
     def flip(self, instance: Instance, expected: str, new: str, fence: Fence) -> None:
         with _naming(instance) as layout:
             prepare(layout)
-            with locked(layout, "lock"):
+            with locked(layout, "lock", self._lock_wait_s):
                 flip_locked(layout, instance, expected, new, fence)
 
     def reload(self, instance: Instance, fence: Fence) -> None:
-        with _naming(instance) as layout, _fenced(layout, fence):
+        with _naming(instance) as layout, self._fenced(layout, fence):
             _check_reload(instance)
             tree = _served(layout)
             if instance.reload.kind == "command":
@@ -107,7 +110,7 @@ class LocalHost:
                 start_service(layout, instance.process, tree)
 
     def stop(self, instance: Instance, fence: Fence) -> None:
-        with _naming(instance) as layout, _fenced(layout, fence):
+        with _naming(instance) as layout, self._fenced(layout, fence):
             if instance.process is not None:
                 stop_service(layout, instance.process.stop_s)
 
@@ -138,11 +141,19 @@ class LocalHost:
     def prune(self, instance: Instance, keep: tuple[str, ...]) -> None:
         with _naming(instance) as layout:
             prepare(layout)
-            with locked(layout, "stage.lock", _STAGE_WAIT_S), locked(layout, "lock"):
+            with locked(layout, "stage.lock", _STAGE_WAIT_S), locked(layout, "lock", self._lock_wait_s):
                 current = read_current(layout)
                 for path in layout.releases.iterdir():
                     if path.name != current and path.name not in keep:
                         remove_release(layout, path.name)
+
+    @contextmanager
+    def _fenced(self, layout: Layout, fence: Fence) -> Iterator[None]:
+        prepare(layout)
+        with locked(layout, "service.lock", _SERVICE_WAIT_S):
+            with locked(layout, "lock", self._lock_wait_s):
+                take_fence(layout.private / "fence", fence)
+            yield
 
 
 def flip_locked(layout: Layout, instance: Instance, expected: str, new: str, fence: Fence) -> None:
@@ -184,15 +195,6 @@ def _naming(instance: Instance) -> Iterator[Layout]:
         raise Unavailable(
             "host_io", f"instance {instance.name}: {error.strerror or error}{where}", instance=instance.name
         ) from error
-
-
-@contextmanager
-def _fenced(layout: Layout, fence: Fence) -> Iterator[None]:
-    prepare(layout)
-    with locked(layout, "service.lock", _SERVICE_WAIT_S):
-        with locked(layout, "lock"):
-            take_fence(layout.private / "fence", fence)
-        yield
 
 
 def _served(layout: Layout) -> str:

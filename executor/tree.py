@@ -153,7 +153,8 @@ def check_path(path: str) -> None:
     if not path.isascii() or not path.isprintable():
         _check_text(path, path)
     segments = path.split("/")
-    if len(path) > MAX_NAME and (
+    # A character is at most four bytes.
+    if len(path) > MAX_NAME // 4 and (
         len(path.encode()) > MAX_PATH or any(len(segment.encode()) > MAX_NAME for segment in segments)
     ):
         raise _bad_path(path, "is longer than a file system allows")

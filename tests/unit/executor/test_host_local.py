@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import pytest
+from instances import FENCE, deploy, directory_plan, refuse, release, tree_of
+
+from executor.host import ABSENT, Fence
+from executor.local_host import LocalHost
+from executor.tree import Tree
+from ledger.objects import DirectoryObjects
+from policies.fleet import Instance, Process, Reload
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> DirectoryObjects:
+    return DirectoryObjects(tmp_path / "objects")
+
+
+@pytest.fixture
+def host(objects: DirectoryObjects) -> LocalHost:
+    return LocalHost(objects)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    return Instance(name="web-1", root=str(tmp_path / "srv"))
+
+
+@pytest.fixture
+def one(tmp_path: Path, objects: DirectoryObjects) -> Tree:
+    return tree_of(tmp_path, objects, "one")
+
+
+@pytest.fixture
+def two(tmp_path: Path, objects: DirectoryObjects) -> Tree:
+    return tree_of(tmp_path, objects, "two")
+
+
+def test_empty_place_is_absent(host: LocalHost, instance: Instance) -> None:
+    observed = host.inspect(instance)
+    assert (observed.tree, observed.adoptable, observed.process, observed.fence) == (ABSENT, False, None, None)
+    assert observed.free_bytes > 0
+    assert not Path(instance.root).exists()
+
+
+def test_release_is_staged_served_and_taken_back(host: LocalHost, instance: Instance, one: Tree, two: Tree) -> None:
+    deploy(host, instance, one)
+    root = Path(instance.root)
+    assert str((root / "current").readlink()) == f"releases/{one.digest}"
+    host.stage(instance, directory_plan(two, one.digest))
+    assert (root / "current/version").read_text() == "one"
+    host.flip(instance, one.digest, two.digest, FENCE)
+    assert (root / "current/version").read_text() == "two"
+    host.settle(instance, two.digest)
+    host.scrub(instance, one.digest)
+    host.flip(instance, two.digest, one.digest, FENCE)
+    assert (root / "current/version").read_text() == "one"
+    host.flip(instance, one.digest, ABSENT, FENCE)
+    assert not (root / "current").is_symlink()
+    host.settle(instance, ABSENT)
+    assert host.inspect(instance).fence == FENCE
+
+
+def test_operations_done_twice_change_nothing(host: LocalHost, instance: Instance, one: Tree) -> None:
+    for _ in range(2):
+        host.stage(instance, directory_plan(one))
+        host.flip(instance, ABSENT, one.digest, FENCE)
+        host.reload(instance, FENCE)
+        host.settle(instance, one.digest)
+    for _ in range(2):
+        host.stop(instance, FENCE)
+        host.flip(instance, one.digest, ABSENT, FENCE)
+
+
+def test_flip_from_another_tree_is_refused(host: LocalHost, instance: Instance, one: Tree, two: Tree) -> None:
+    deploy(host, instance, one)
+    host.stage(instance, directory_plan(two))
+    refuse("tree_unexpected", lambda: host.flip(instance, "e" * 64, two.digest, FENCE))
+    refuse("tree_unexpected", lambda: host.flip(instance, ABSENT, two.digest, FENCE))
+    refuse("release_missing", lambda: host.flip(instance, one.digest, "e" * 64, FENCE))
+    assert host.inspect(instance).tree == one.digest
+
+
+@pytest.mark.parametrize("target", ["/etc", "releases/../../etc", "releases/xyz", "releases/" + "A" * 64])
+def test_current_that_leads_elsewhere_is_not_followed(
+    host: LocalHost, instance: Instance, target: str, one: Tree
+) -> None:
+    host.stage(instance, directory_plan(one))
+    (Path(instance.root) / "current").symlink_to(target)
+    refuse("current_unknown", lambda: host.inspect(instance))
+    refuse("current_unknown", lambda: host.flip(instance, ABSENT, one.digest, FENCE))
+
+
+def test_current_that_is_a_file_is_not_replaced(host: LocalHost, instance: Instance, one: Tree) -> None:
+    host.stage(instance, directory_plan(one))
+    (Path(instance.root) / "current").write_text("mine")
+    refuse("current_unknown", lambda: host.flip(instance, ABSENT, one.digest, FENCE))
+
+
+def test_replaced_executor_can_neither_flip_nor_reload_nor_stop(
+    host: LocalHost, instance: Instance, one: Tree, two: Tree
+) -> None:
+    deploy(host, instance, one)
+    host.stage(instance, directory_plan(two))
+    newer = Fence(ledger=FENCE.ledger, epoch=2, leaf="c" * 64)
+    host.flip(instance, one.digest, one.digest, newer)
+    refuse("fenced", lambda: host.flip(instance, one.digest, two.digest, FENCE))
+    refuse("fenced", lambda: host.reload(instance, FENCE))
+    refuse("fenced", lambda: host.stop(instance, FENCE))
+    assert host.inspect(instance).tree == one.digest
+
+
+def test_flip_without_effect_is_fenced_too(host: LocalHost, instance: Instance, one: Tree) -> None:
+    deploy(host, instance, one)
+    fork = Fence(ledger=FENCE.ledger, epoch=FENCE.epoch, leaf="c" * 64)
+    refuse("fork_detected", lambda: host.flip(instance, one.digest, one.digest, fork))
+
+
+def test_lock_that_another_holds_is_waited_for_and_then_named(
+    instance: Instance, one: Tree, objects: DirectoryObjects
+) -> None:
+    host = LocalHost(objects, lock_wait_s=0.05)
+    deploy(host, instance, one)
+    with (Path(instance.root) / ".calyx/lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refuse("host_busy", lambda: host.flip(instance, one.digest, ABSENT, FENCE))
+    host.flip(instance, one.digest, ABSENT, FENCE)
+
+
+def test_flip_does_not_wait_for_a_stage(host: LocalHost, instance: Instance, one: Tree) -> None:
+    deploy(host, instance, one)
+    with (Path(instance.root) / ".calyx/stage.lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        host.flip(instance, one.digest, ABSENT, FENCE)
+
+
+@pytest.mark.parametrize("root", ["/", "/srv/../etc", "//"])
+def test_root_that_is_no_plain_path_is_refused(host: LocalHost, root: str) -> None:
+    refuse("bad_root", lambda: host.inspect(Instance(name="web-1", root=root)))
+
+
+def test_disk_that_refuses_is_told_as_such(host: LocalHost, tmp_path: Path, one: Tree) -> None:
+    (tmp_path / "file").write_text("")
+    instance = Instance(name="web-1", root=str(tmp_path / "file/below"))
+    error = refuse("host_io", lambda: host.stage(instance, directory_plan(one)))
+    assert error.exit_code == 5
+
+
+def test_prune_keeps_the_current_release_and_those_named(
+    host: LocalHost, instance: Instance, one: Tree, two: Tree, tmp_path: Path, objects: DirectoryObjects
+) -> None:
+    three = tree_of(tmp_path, objects, "three")
+    for tree in (one, two, three):
+        host.stage(instance, directory_plan(tree))
+    host.flip(instance, ABSENT, one.digest, FENCE)
+    host.prune(instance, (two.digest,))
+    assert {path.name for path in (Path(instance.root) / "releases").iterdir()} == {one.digest, two.digest}
+    host.scrub(instance, one.digest)
+
+
+def test_reload_command_runs_in_the_current_release(
+    host: LocalHost, tmp_path: Path, one: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "of the executor")
+    command = Reload(kind="command", argv=("sh", "-c", f"pwd -P > {tmp_path}/seen; env >> {tmp_path}/seen"))
+    instance = Instance(name="web-1", root=str(tmp_path / "srv"), reload=command)
+    deploy(host, instance, one)
+    host.reload(instance, FENCE)
+    seen = (tmp_path / "seen").read_text()
+    assert seen.splitlines()[0] == str(release(instance, one))
+    assert "SECRET" not in seen
+
+
+@pytest.mark.parametrize(
+    ("argv", "timeout_s", "says"),
+    [
+        (("sh", "-c", "echo first; echo the cause >&2; exit 3"), 10, "ended with 3: the cause"),
+        (("sh", "-c", "sleep 60"), 0, "longer than 0 s"),
+        (("/no/such/program",), 10, "No such file"),
+    ],
+)
+def test_reload_command_that_fails_is_named(
+    host: LocalHost, tmp_path: Path, one: Tree, argv: tuple[str, ...], timeout_s: int, says: str
+) -> None:
+    command = Reload(kind="command", argv=argv, timeout_s=timeout_s)
+    instance = Instance(name="web-1", root=str(tmp_path / "srv"), reload=command)
+    deploy(host, instance, one)
+    assert says in refuse("reload_failed", lambda: host.reload(instance, FENCE)).message
+
+
+def test_reload_command_beside_a_process_is_refused_before_anything_is_staged(
+    host: LocalHost, tmp_path: Path, one: Tree
+) -> None:
+    instance = Instance(
+        name="web-1",
+        root=str(tmp_path / "srv"),
+        reload=Reload(kind="command", argv=("true",)),
+        process=Process(argv=("x",)),
+    )
+    refuse("bad_reload", lambda: host.stage(instance, directory_plan(one)))
+
+
+def test_reload_with_nothing_deployed_is_refused(host: LocalHost, instance: Instance) -> None:
+    refuse("release_missing", lambda: host.reload(instance, FENCE))
