@@ -117,10 +117,14 @@ class Replay:
             # The chain may be ahead of the state now; both begin again.
             self.forget()
             raise
-        if self.head != before:
-            self._check_remembered()
-            if self._pin is not None:
-                self._pin.store(self.state.ledger, self.head)
+        if self.head != before and self._pin is not None:
+            remembered = self._pin.load()
+            if remembered is not None and remembered.size > self.head.size < self._reader.head().size:
+                # Another process appended, and remembered that, after this one had looked at the tip. What is
+                # remembered was durable before, so a whole ledger holds it by now: read on.
+                return self.sync()
+            self._check(remembered)
+            self._pin.store(self.state.ledger, self.head)
         return self.state
 
     def take(self, record: Record) -> Entry:
@@ -158,10 +162,9 @@ class Replay:
             raise Unlawful(entry.seq, error) from error
 
     def _check_remembered(self) -> None:
-        if self._pin is None:
-            return
-        remembered = self._pin.load()
-        if remembered is None:
-            return
-        history = self.state.history
-        check_remembered(remembered, self.state.ledger or ZERO_HASH, self.head, history.leaf)
+        if self._pin is not None:
+            self._check(self._pin.load())
+
+    def _check(self, remembered: Remembered | None) -> None:
+        if remembered is not None:
+            check_remembered(remembered, self.state.ledger or ZERO_HASH, self.head, self.state.history.leaf)

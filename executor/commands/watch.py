@@ -140,5 +140,4 @@ def _picture(progress: Progress) -> Group:
             gate.limit,
             Text(escape(gate.text)),
         )
-    parts = [Text(escape(_headline(progress)), style="bold"), tiers, gates]
-    return Group(*parts, Text(escape(progress.note)))
+    return Group(Text(escape(_headline(progress)), style="bold"), tiers, gates, Text(escape(progress.note)))
