@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from station import GATES, Station, fleet, matrix, tree_digest
+
+from executor.agents.loop import run, stopping
+from executor.agents.monitor import Monitor
+from executor.gates import judge_deployment
+from executor.host import Host, Observed, Running
+from executor.metrics.measure import Meters, Place, Quantity, Reading
+from keys.canonical import parse_json
+from keys.errors import CalyxError, Unavailable
+from ledger.objects import ObjectRef
+from ledger.record import parse_record
+from ledger.statement import Statement, parse_statement
+from policies.deployment import Deployment
+from policies.fleet import Instance, Target
+
+OLD, NEW = tree_digest("v1"), tree_digest("v2")
+INTERVAL = 15
+
+
+def gate(**changes: Any) -> dict[str, Any]:
+    return {**GATES[0], **changes}
+
+
+@dataclass
+class World:
+    """Hosts and measurements that a test changes as it likes. Readings are given for windows; the first has none."""
+
+    trees: dict[str, str | CalyxError] = field(default_factory=dict)
+    rates: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    tes: str | None = "90"
+    since: list[int | None] = field(default_factory=list)
+    reads: int = 0
+
+    def inspect(self, instance: Instance) -> Observed:
+        tree = self.trees.get(instance.name, OLD)
+        if isinstance(tree, CalyxError):
+            raise tree
+        process = Running(pid=100, started=1, boot="b", tree=NEW)
+        return Observed(tree=tree, adoptable=False, process=process, fence=None, free_bytes=0)
+
+    def host(self, instance: Instance) -> Host:
+        return cast(Host, self)
+
+    def meters(self, lease: object) -> Meters:
+        return Meters([_Windows(self)], [self])
+
+    def read(self, target: Target, since: int | None) -> Reading:
+        self.since.append(since)
+        return Reading({} if self.tes is None else {"tes": Decimal(self.tes)})
+
+
+class _Windows:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._opened: set[str] = set()
+
+    def read(self, places: Sequence[Place]) -> dict[str, Reading]:
+        self._world.reads += 1
+        return {place.instance.name: self._one(place.instance.name) for place in places}
+
+    def _one(self, name: str) -> Reading:
+        rate = self._world.rates.get(name, (100, 0))
+        if name not in self._opened:
+            self._opened.add(name)
+            return Reading()
+        if rate is None:
+            return Reading(notes=("counters: ConnectError",))
+        values: dict[Quantity, Decimal] = {"requests": Decimal(rate[0]), "errors": Decimal(rate[1])}
+        return Reading(values)
+
+
+@dataclass
+class Scene:
+    station: Station
+    world: World
+    lease: tuple[str, str] = ("", "")
+    lines: list[str] = field(default_factory=list)
+    ticks: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.monitor = self.restart()
+
+    def restart(self) -> Monitor:
+        """Another process: it knows the ledger and nothing else."""
+        self.monitor = Monitor(
+            self.station.registrar,
+            self.station.signer("cp19"),
+            self.station.objects,
+            self.world.host,
+            self.world.meters,
+            monotonic=lambda: self.ticks,
+            log=self.lines.append,
+        )
+        return self.monitor
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.station.state.deployments[self.lease[1]]
+
+    def act(self, seconds: int = 0) -> None:
+        self.station.clock.tick(seconds)
+        self.ticks += seconds
+        self.monitor.act(self.station.state)
+
+    def claim(self, **changes: Any) -> None:
+        self.lease = self.station.propose(**changes)
+        self.station.approve(self.lease)
+        self.station.take_term()
+        self.station.claim(self.lease)
+
+    def bake(self, tier: int = 5) -> None:
+        """To the beginning of a tier's bake, the monitor looking on."""
+        self.act()
+        self.act(INTERVAL)
+        assert self.deployment.baseline is not None
+        if not self.deployment.started:
+            self.station.event("cp20", self.lease, "STARTED")
+        self.station.deploy_tier(self.lease, tier)
+        for name in self.deployment.applied:
+            self.world.trees[name] = NEW
+        self.act()
+
+    def said(self) -> list[dict[str, Any]]:
+        """Details of every event that the monitor signed."""
+        return [statement.predicate["detail"] for statement in self.statements() if statement.by == "cp19"]
+
+    def statements(self) -> list[Statement]:
+        raw = self.station.store.read(0, self.station.state.size)
+        return [parse_statement(parse_record(data).envelope.body) for data in raw]
+
+
+def make_scene(tmp_path: Path, gates: list[dict[str, Any]] | None = None, body: dict[str, Any] | None = None) -> Scene:
+    station = Station(tmp_path, policy=matrix(gates=gates or GATES))
+    station.genesis()
+    station.enact_fleet(body or fleet())
+    return Scene(station, World())
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return make_scene(tmp_path)
+
+
+def values(detail: dict[str, Any]) -> dict[str, str | None]:
+    return {value["gate"]: value["value"] for value in detail["values"]}
+
+
+def test_baseline_is_taken_once_before_the_first_tier(scene: Scene) -> None:
+    scene.claim()
+    scene.act()
+    scene.act(1)
+    (baseline,) = scene.said()
+    assert baseline["type"] == "BASELINE"
+    assert values(baseline) == {"error_rate": None, "tes": "90.00"}
+    scene.act(INTERVAL)
+    scene.restart()
+    scene.act(INTERVAL)
+    assert len(scene.said()) == 1
+
+
+def test_baseline_from_absent_is_null(scene: Scene) -> None:
+    names = [f"web-{n:02}" for n in range(1, 21)]
+    scene.claim(changes=[{"before": "absent", "after": NEW, "instances": names}])
+    scene.act()
+    assert scene.said() == [{"type": "BASELINE", "values": None}]
+
+
+def test_baseline_of_a_rate_is_taken_over_an_interval(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, [gate(against="baseline", absolute="10", min_requests=10)])
+    scene.world.rates = {f"web-{n:02}": (5, 1) for n in range(1, 21)}
+    scene.claim()
+    scene.act()
+    scene.act(INTERVAL - 1)
+    assert scene.said() == []
+    scene.act(1)
+    assert values(scene.said()[0]) == {"error_rate": "20.00"}
+
+
+def test_baseline_of_too_few_requests_is_null_after_a_while(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, [gate(against="baseline", absolute="10", min_requests=10, missing_s=40)])
+    scene.world.rates.update({f"web-{n:02}": (0, 0) for n in range(2, 21)})
+    scene.world.rates["web-01"] = (9, 9)
+    scene.claim()
+    for _ in range(3):
+        scene.act(INTERVAL)
+        assert scene.said() == []
+    scene.act(INTERVAL)
+    assert values(scene.said()[0]) == {"error_rate": None}
+
+
+def test_one_sample_and_one_verdict_per_interval(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    began = scene.deployment.bake_started_at
+    assert [detail["type"] for detail in scene.said()] == ["BASELINE"]
+    scene.act(INTERVAL - 1)
+    assert len(scene.said()) == 1
+    scene.act(1)
+    scene.act()
+    sample, verdict = scene.said()[1:]
+    assert (sample["tier"], sample["n"], values(sample)) == (5, 1, {"error_rate": "0.00", "tes": "90.00"})
+    assert sample["values"][0]["requests"] == 100
+    assert (verdict["verdict"], verdict["gate"], verdict["n"]) == ("pass", None, 1)
+    assert sample["trees"] == [{"tree": NEW, "instances": sorted(scene.deployment.applied)}]
+    for n in (2, 3, 4):
+        scene.act(INTERVAL)
+        assert scene.deployment.samples[-1].n == n
+        assert scene.deployment.verdict is not None
+        assert scene.deployment.verdict.n == n
+    # A score from before the bake says nothing of the new release.
+    assert scene.world.since == [None, None, began, began, began, began]
+
+
+def test_raw_values_are_kept_as_an_object(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.world.rates[name] = None
+    scene.act(INTERVAL)
+    raw = scene.said()[1]["raw"]
+    kept: Any = parse_json(scene.station.objects.get(ObjectRef(**raw)))
+    assert kept["window_s"] == INTERVAL
+    assert kept["readings"]["instances"] == {name: {"notes": ["counters: ConnectError"], "values": {}}}
+
+
+def test_breach_is_said_at_once(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.world.rates[name] = (100, 11)
+    scene.act(INTERVAL)
+    verdict = scene.said()[-1]
+    assert (verdict["verdict"], verdict["gate"]) == ("breach", "error_rate")
+    assert verdict["text"] == "error_rate was above 10 %; now 11.00 %"
+
+
+def test_value_that_could_not_be_read_is_null_and_never_passes(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.world.rates[name] = None
+    verdicts = []
+    for _ in range(4):
+        scene.act(INTERVAL)
+        verdicts.append(scene.said()[-1]["verdict"])
+    assert values(scene.said()[-2]) == {"error_rate": None, "tes": "90.00"}
+    assert verdicts == ["inconclusive", "inconclusive", "inconclusive", "missing"]
+    assert scene.deployment.whole_samples() == 0
+
+
+def test_another_tree_on_a_host_aborts(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.world.trees[name] = "ee" * 32
+    scene.act(INTERVAL)
+    sample, verdict = scene.said()[-2:]
+    assert sample["trees"] == [{"tree": "ee" * 32, "instances": [name]}]
+    assert verdict["verdict"] == "abort"
+    assert verdict["text"] == f"instance {name} is on eeeeeeeeeeeeeeee, not on the lease's tree"
+
+
+def test_host_in_an_unknown_state_aborts_and_one_out_of_reach_does_not(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.world.trees[name] = Unavailable("host_io", "no answer")
+    scene.act(INTERVAL)
+    sample, verdict = scene.said()[-2:]
+    assert sample["trees"] == []
+    assert verdict["verdict"] == "pass"
+    scene.world.trees[name] = CalyxError("current_unknown", "current leads out of releases")
+    scene.act(INTERVAL)
+    assert scene.said()[-1]["verdict"] == "abort"
+
+
+def test_gate_stays_live_while_paused(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    scene.station.command("ada", scene.lease, "pause")
+    order = scene.deployment.pause_order
+    assert order is not None
+    scene.station.event("cp20", scene.lease, "PAUSED", command=order.digest, cause="command", text="paused")
+    (name,) = scene.deployment.applied
+    scene.world.rates[name] = (10, 10)
+    scene.act(INTERVAL)
+    assert scene.said()[-1]["verdict"] == "breach"
+
+
+def test_missed_intervals_are_skipped_and_not_invented(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    scene.act(3 * INTERVAL + 5)
+    assert [sample.n for sample in scene.deployment.samples] == [1, 4]
+
+
+def test_restarted_monitor_opens_a_new_window_and_goes_on(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    scene.restart()
+    scene.act(INTERVAL + 1)
+    # It has no left edge for the second interval, and says nothing until it has watched for half of one.
+    assert [sample.n for sample in scene.deployment.samples] == [1]
+    scene.act(7)
+    assert [sample.n for sample in scene.deployment.samples] == [1]
+    scene.act(1)
+    assert [sample.n for sample in scene.deployment.samples] == [1, 2]
+    raw = parse_json(_raw_of(scene))
+    assert isinstance(raw, dict)
+    assert raw["window_s"] == 8
+
+
+def _raw_of(scene: Scene) -> bytes:
+    return scene.station.objects.get(ObjectRef(**scene.said()[-2]["raw"]))
+
+
+def test_next_tier_begins_with_a_window_of_its_own(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    scene.act(INTERVAL)
+    scene.station.event("cp20", scene.lease, "CANARY_PROMOTED", tier=5, to=25)
+    scene.station.deploy_tier(scene.lease, 25)
+    for name in scene.deployment.applied:
+        scene.world.trees[name] = NEW
+    scene.act(3)
+    reads = scene.world.reads
+    scene.act(INTERVAL)
+    newest = scene.deployment.samples[-1]
+    assert (newest.tier, newest.n) == (25, 1)
+    assert scene.world.reads == reads + 1
+    assert newest.values["error_rate"] == (Decimal(0), 500)
+
+
+def test_verdict_is_what_a_reader_computes_from_the_ledger(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    for rate in ((100, 0), None, (0, 0), (100, 50)):
+        scene.world.rates[name] = rate
+        scene.act(INTERVAL)
+        said = scene.said()[-1]
+        made_at = scene.statements()[-1].made_at
+        computed = judge_deployment(scene.deployment, made_at)
+        assert (computed.verdict, computed.gate, computed.text) == (said["verdict"], said["gate"], said["text"])
+
+
+def test_rest_of_the_fleet_is_in_the_sample(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, [gate(against="rest", absolute="50", limit="5")])
+    scene.world.rates = {f"web-{n:02}": (100, 10) for n in range(1, 21)}
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    (value,) = scene.said()[-2]["values"]
+    assert (value["value"], value["rest"]) == ("10.00", "10.00")
+    (name,) = scene.deployment.applied
+    scene.world.rates[name] = (100, 16)
+    scene.act(INTERVAL)
+    verdict = scene.said()[-1]
+    assert (verdict["verdict"], verdict["text"]) == (
+        "breach",
+        "error_rate was above 15.00 % (10.00 % on the rest of the fleet); now 16.00 %",
+    )
+
+
+def test_ended_and_halted_deployments_are_left_alone(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    scene.station.event("cp20", scene.lease, "HALTED", cause="breach", gate=None, evidence=None, text="")
+    size = scene.station.state.size
+    scene.act(10 * INTERVAL)
+    assert scene.station.state.size == size
+
+
+def test_full_disk_does_not_blind_the_monitor(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.claim()
+    scene.bake()
+
+    def full(data: bytes) -> None:
+        raise Unavailable("object_write_failed", "no space left on device")
+
+    monkeypatch.setattr(scene.station.objects, "put", full)
+    scene.act(INTERVAL)
+    assert scene.said()[-2]["raw"] is None
+    assert scene.said()[-1]["verdict"] == "pass"
+
+
+def test_source_with_a_defect_is_tried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.claim()
+    scene.bake()
+
+    def broken(instance: Instance) -> Host:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.monitor, "_hosts", broken)
+        scene.act(INTERVAL)
+    assert scene.deployment.samples == []
+    assert "internal_error: ZeroDivisionError" in scene.lines[-1]
+    scene.act(INTERVAL)
+    assert [sample.n for sample in scene.deployment.samples] == [2]
+
+
+class Once:
+    def __init__(self, error: CalyxError | None) -> None:
+        self.error = error
+        self.acts = 0
+
+    def act(self, state: object) -> None:
+        self.acts += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_loop_goes_on_after_an_outage_and_stops_when_told(scene: Scene) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 9
+
+    agent = Once(Unavailable("ledger_busy", "later"))
+    run(agent, scene.station.registrar, wait=wait, log=scene.lines.append)
+    assert agent.acts == 9
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert scene.lines[0] == "ledger_busy: later; trying again in 1 s"
+
+
+@pytest.mark.parametrize("code", ["head_contradicted", "unlawful_entry", "broken_chain", "ledger_corrupt"])
+def test_loop_stops_on_a_ledger_that_contradicts_itself(scene: Scene, code: str) -> None:
+    with pytest.raises(CalyxError) as caught:
+        run(Once(CalyxError(code, "")), scene.station.registrar, wait=lambda _: False, log=scene.lines.append)
+    assert caught.value.code == code
+
+
+def test_signal_ends_the_wait_and_is_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping() as wait:
+        assert wait(0) is False
+        threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        assert wait(30) is True
+        assert wait(30) is True
+    assert signal.getsignal(signal.SIGTERM) is before
