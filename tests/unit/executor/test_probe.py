@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from instances import free_port
+
+from executor.probe import MAX_BODY, check_probe, try_probe
+from keys.errors import CalyxError
+from policies.fleet import Probe
+
+
+@contextmanager
+def answering(reply: Callable[[socket.socket], object], connections: int = 1) -> Iterator[str]:
+    """A server of 127.0.0.1 that answers so many connections and ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+
+        def serve() -> None:
+            for _ in range(connections):
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(10)
+                    try:
+                        connection.recv(4096)
+                        reply(connection)
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def status(line: str, body: bytes = b"", headers: str = "") -> Callable[[socket.socket], object]:
+    head = f"HTTP/1.1 {line}\r\ncontent-length: {len(body)}\r\n{headers}connection: close\r\n\r\n"
+    return lambda connection: connection.sendall(head.encode() + body)
+
+
+def never(timeout_s: float) -> bool:
+    time.sleep(timeout_s)
+    return False
+
+
+def ended() -> CalyxError:
+    return CalyxError("service_exited", "it ended")
+
+
+def test_right_status_passes() -> None:
+    with answering(status("204 No Content")) as url:
+        check_probe(Probe(url=url, status=204), never, ended)
+
+
+def test_wrong_status_fails_and_is_named() -> None:
+    with answering(status("503 Busy"), 50) as url, pytest.raises(CalyxError, match="the status is 503") as refused:
+        check_probe(Probe(url=url, timeout_s=0), never, ended)
+    assert refused.value.code == "probe_failed"
+
+
+def test_probe_is_tried_until_the_service_is_up() -> None:
+    replies = iter([status("503 Busy"), status("503 Busy"), status("200 OK", b"up")])
+
+    def reply(connection: socket.socket) -> None:
+        next(replies)(connection)
+
+    with answering(reply, 3) as url:
+        check_probe(Probe(url=url, timeout_s=10), never, ended)
+
+
+def test_redirect_is_not_followed() -> None:
+    with answering(status("302 Found", headers="location: http://127.0.0.1:1/\r\n")) as url:
+        assert try_probe(Probe(url=url), 2) == "the status is 302"
+
+
+def test_body_without_an_end_is_cut() -> None:
+    with answering(status("200 OK", b"x" * (MAX_BODY + 1))) as url:
+        assert try_probe(Probe(url=url), 2) == f"the body is over {MAX_BODY} bytes"
+
+
+def test_answer_that_drips_is_given_up_as_a_whole() -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            connection.sendall(b"x: y\r\n")
+            time.sleep(0.05)
+
+    started = time.monotonic()
+    with answering(drip) as url:
+        assert try_probe(Probe(url=url), 0.3) == "no answer within 0.3 s"
+    assert time.monotonic() - started < 5
+
+
+def test_garbage_is_no_answer() -> None:
+    with answering(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n")) as url:
+        assert try_probe(Probe(url=url), 2) == "RemoteProtocolError"
+
+
+def test_nothing_there_is_no_answer() -> None:
+    assert try_probe(Probe(url=f"http://127.0.0.1:{free_port()}/"), 2) == "ConnectError"
+
+
+def test_url_that_is_none_is_no_answer() -> None:
+    assert try_probe(Probe(url="http://[::1"), 2) == "InvalidURL"
+
+
+def test_dead_service_is_not_waited_for() -> None:
+    with pytest.raises(CalyxError) as refused:
+        check_probe(Probe(url=f"http://127.0.0.1:{free_port()}/", timeout_s=60), lambda _: True, ended)
+    assert refused.value.code == "service_exited"
+
+
+def test_answer_of_a_stranger_does_not_count_for_a_dead_service() -> None:
+    with answering(status("200 OK")) as url, pytest.raises(CalyxError) as refused:
+        check_probe(Probe(url=url, timeout_s=60), lambda _: True, ended)
+    assert refused.value.code == "service_exited"
+
+
+def test_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}/")
+    with answering(status("200 OK")) as url:
+        assert try_probe(Probe(url=url), 2) is None
