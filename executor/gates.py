@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from keys.values import parse_decimal
@@ -20,6 +21,8 @@ from policies.deployment import Baseline, Deployment, SampleNote
 from policies.matrix import Gate
 
 VerdictName: TypeAlias = Literal["breach", "abort", "missing", "inconclusive", "pass"]
+
+_decimal: Final = lru_cache(maxsize=1024)(parse_decimal)  # a gate's limits are read again for every sample
 
 ORDER: Final[tuple[VerdictName, ...]] = ("breach", "abort", "missing", "inconclusive", "pass")
 """Worst first."""
@@ -124,7 +127,7 @@ class _Line:
 
 
 def _line(gate: Gate, sample: SampleNote | None, baseline: Baseline | None) -> _Line:
-    limit = parse_decimal(gate.limit)
+    limit = _decimal(gate.limit)
     other: Decimal | None = None
     if gate.against == "baseline" and baseline is not None and baseline.values is not None:
         other = baseline.values.get(gate.name)
@@ -133,7 +136,7 @@ def _line(gate: Gate, sample: SampleNote | None, baseline: Baseline | None) -> _
     if other is not None:
         return _Line(other + limit if gate.breach == "above" else other - limit, other)
     if gate.against != "absolute" and gate.absolute is not None:
-        limit = parse_decimal(gate.absolute)
+        limit = _decimal(gate.absolute)
     return _Line(limit, None)
 
 

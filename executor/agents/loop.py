@@ -7,12 +7,8 @@ A ledger that contradicts itself does.
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Final, Protocol, TypeAlias
 
 from keys.errors import CalyxError
@@ -115,23 +111,6 @@ def run(agent: Agent, ledger: Ledger, *, wait: Wait, log: Log, poll_s: float = P
             log(f"{one_line(str(error))}; trying again in {delay_s:.0f} s")
         if wait(delay_s):
             return
-
-
-@contextmanager
-def stopping() -> Iterator[Wait]:
-    """A `Wait` that ends early, for good, on SIGTERM or SIGINT. For the main thread."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop.wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def one_line(text: str, limit: int = 500) -> str:

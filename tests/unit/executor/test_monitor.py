@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,7 +9,7 @@ from typing import Any, cast
 import pytest
 from station import GATES, Station, fleet, matrix, tree_digest
 
-from executor.agents.loop import run, stopping
+from executor.agents.loop import run
 from executor.agents.monitor import Monitor
 from executor.gates import judge_deployment
 from executor.host import Host, Observed, Running
@@ -445,13 +442,3 @@ def test_loop_stops_on_a_ledger_that_contradicts_itself(scene: Scene, code: str)
     with pytest.raises(CalyxError) as caught:
         run(Once(CalyxError(code, "")), scene.station.registrar, wait=lambda _: False, log=scene.lines.append)
     assert caught.value.code == code
-
-
-def test_signal_ends_the_wait_and_is_given_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with stopping() as wait:
-        assert wait(0) is False
-        threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGTERM]).start()
-        assert wait(30) is True
-        assert wait(30) is True
-    assert signal.getsignal(signal.SIGTERM) is before
