@@ -174,6 +174,8 @@ class Registrar:
 
         Raises: as `submit`; UsageError (`ledger_exists`).
         """
+        if self.head != EMPTY_HEAD:
+            raise _exists()
         statement = self.draft_statement(signer.principal, draft, machine=False)
         receipts = self._append([sign_statement(statement, signer)], empty=True)
         if self._pin is not None:
@@ -186,7 +188,7 @@ class Registrar:
             with self._store.writer(self._log_key.sign) as writer:
                 if empty:
                     if writer.head != EMPTY_HEAD:
-                        raise UsageError("ledger_exists", "the ledger has a genesis already", hint="use another --home")
+                        raise _exists()
                 else:
                     self._check_log_key(self.sync())
                 receipts = []
@@ -249,3 +251,7 @@ def open_registrar(
     """
     with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
         yield Registrar(store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock)
+
+
+def _exists() -> UsageError:
+    return UsageError("ledger_exists", "the ledger has a genesis already", hint="use another --home")
