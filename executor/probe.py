@@ -30,7 +30,7 @@ def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError]) -> No
     deadline = time.monotonic() + probe.timeout_s
     tries = 0
     while True:
-        why = try_probe(probe, min(_TRY_S, max(0.1, deadline - time.monotonic())))
+        why = try_probe(probe, min(_TRY_S, max(0.5, deadline - time.monotonic())))
         # Another program may have answered on the service's port while the service failed to get it.
         if gone(0):
             raise ended()
@@ -55,11 +55,12 @@ def try_probe(probe: Probe, timeout_s: float) -> str | None:
 async def _ask(probe: Probe, timeout_s: float) -> str | None:
     import httpx
 
+    tls = _tls()
     try:
         # The environment's proxies have no say in what production is asked, and a redirect would leave the signed URL.
         async with (
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(verify=_tls(), timeout=timeout_s, trust_env=False, follow_redirects=False) as client,
+            httpx.AsyncClient(verify=tls, timeout=timeout_s, trust_env=False, follow_redirects=False) as client,
             client.stream("GET", probe.url, headers={"accept-encoding": "identity"}) as answer,
         ):
             size = 0
