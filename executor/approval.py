@@ -10,6 +10,7 @@ from executor.render import Rendering, Section, read_statement, render_lease, re
 from keys.errors import LawRefused
 from keys.principals import TrustRoot
 from keys.signer import Signer
+from keys.values import parse_time
 from ledger.objects import ObjectStore
 from ledger.statement import Statement
 from ledger.store import Reader
@@ -43,6 +44,15 @@ def render_subject(
     if isinstance(subject, LeaseState):
         return render_lease(state, subject, statement, objects, now)
     return render_proposal(state, subject, statement)
+
+
+def check_open(subject: LeaseState | ProposalState, now: int) -> None:
+    """Spare a person the signing of what the law would refuse: approval is over. Raises: LawRefused."""
+    approve_by = subject.lease.approve_by if isinstance(subject, LeaseState) else subject.proposal.approve_by
+    if now > parse_time(approve_by):
+        raise LawRefused(
+            "approval_expired", f"approval was possible until {approve_by}", rule="time", hint="propose again"
+        )
 
 
 def draft_approval(
@@ -87,8 +97,6 @@ def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -
 
 def waits_for(state: State, subject: LeaseState | ProposalState, principal: str, now: int) -> bool:
     """Whether a lease or proposal waits for this human's approval, and may still have it at `now`."""
-    from keys.values import parse_time
-
     trust = state.trust
     person = None if trust is None else trust.find_principal(principal)
     if trust is None or person is None:

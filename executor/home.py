@@ -118,9 +118,10 @@ class Home:
         return Replay(self.open_store(), self.open_objects(), self.pin(), observer)
 
     def open_registrar(
-        self, clock: Clock = system_clock, accept_clock: bool = False, *, create: bool = False
+        self, clock: Clock | None = None, accept_clock: bool = False, *, create: bool = False
     ) -> Registrar:
-        """Whoever appends to this ledger: needs the log key. `create`: make the empty ledger file where there is none.
+        """Whoever appends to this ledger: needs the log key. `clock`: None for this machine's. `create`: make the empty
+        ledger file where there is none.
 
         Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
         """
@@ -132,7 +133,7 @@ class Home:
             self.open_objects(),
             log_key,
             self.pin(),
-            clock=clock,
+            clock=clock or system_clock,
             random=os.urandom,
             accept_clock=accept_clock,
             create=create,

@@ -1,7 +1,8 @@
 """`calyx`: the command line. What is here is cheap; a command's module is imported when the command is used.
 
-`COMMANDS` is the whole list. Its summaries are the first sentences of the commands' own help, so that `calyx --help`
-imports none of them; a test holds the two together.
+Nothing of the other rooms is imported before `main` has seen that they are ours. `COMMANDS` is the whole list. Its
+summaries are the first sentences of the commands' own help, so that `calyx --help` imports none of them; a test holds
+the two together.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from keys.errors import CalyxError, Exit, UsageError
-
 ROOMS: Final = ("keys", "ledger", "policies", "executor")
+USAGE: Final = 2
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 
@@ -88,11 +88,15 @@ class Commands(TyperGroup):
         """Run the command. A refusal becomes its exit code, an interrupt 130, a closed pipe silence; a bug stays a
         traceback.
         """
+        from keys.errors import CalyxError
+
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except CalyxError as error:
-            _show_error(error)
+            from executor.commands.terminal import show_error
+
+            show_error(error)
             raise typer.Exit(error.exit_code) from None
         except (KeyboardInterrupt, typer.Abort):
             typer.echo("interrupted", err=True)
@@ -129,53 +133,46 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"calyx {version('station-calyx')}")
+        raise typer.Exit
+
+
 @app.callback()
 def calyx(
     home: Annotated[
         Path | None, typer.Option("--home", help="The directory of the ledger and its keys; else CALYX_HOME.")
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Two keys for every change of production: a person's and an agent's, in a ledger that anyone can check.
 
     Begin with `calyx init`, then `calyx status`.
     """
-    del home  # read by the commands' own --home
-    if version:
-        from importlib.metadata import version as version_of
-
-        typer.echo(f"calyx {version_of('station-calyx')}")
-        raise typer.Exit(Exit.DONE)
+    del home, version  # the commands read --home through their own option; --version was answered already
 
 
-def check_rooms() -> None:
-    """Prove that all four rooms are this distribution's own: their names are common ones.
-
-    Raises: UsageError (`foreign_room`).
-    """
-    here = Path(__file__).parent.parent
+def find_foreign_room() -> str | None:
+    """What is wrong when one of the four rooms belongs to another distribution: their names are common ones."""
+    here = Path(__file__).resolve().parent.parent
     for room in ROOMS:
         spec = find_spec(room)
-        origin = None if spec is None or spec.origin is None else Path(spec.origin)
-        if origin is None or origin.parent.parent.resolve() != here.resolve():
-            raise UsageError(
-                "foreign_room",
-                f"the package {room} is not the one that belongs to calyx, it is {origin or 'missing'}",
-                hint="install calyx into an environment of its own",
-            )
+        origin = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        if origin is None or origin.parent.parent != here:
+            return f"the package {room} is not the one that belongs to calyx, it is {origin or 'missing'}"
+    return None
 
 
 def main() -> None:
     """Run `calyx` with the process's arguments, and end the process."""
-    try:
-        check_rooms()
-    except CalyxError as error:
-        _show_error(error)
-        sys.exit(error.exit_code)
-    app()
-
-
-def _show_error(error: CalyxError) -> None:
-    from executor.commands.terminal import show_error
-
-    show_error(error)
+    foreign = find_foreign_room()
+    if foreign is not None:
+        typer.echo(f"error: foreign_room: {ascii(foreign)[1:-1]}", err=True)
+        typer.echo("hint: install calyx into an environment of its own", err=True)
+        sys.exit(USAGE)
+    app(prog_name="calyx")

@@ -55,7 +55,8 @@ def measure_progress(deployment: Deployment, now: int) -> Progress:
     left_s = None
     if deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
         left_s = max(0, deployment.bake_started_at + lease.bake_s - now)
-    watched = deployment.bake_started_at is not None and deployment.tier > 0
+    # After the end nothing is judged any more; a halt still shows the gate that caused it.
+    watched = deployment.live and deployment.bake_started_at is not None
     readings = judge_deployment(deployment, now).readings if watched else ()
     return Progress(
         lease=lease.id,
@@ -107,6 +108,11 @@ def _note(deployment: Deployment) -> str:
     awaited = awaited_order(deployment)
     if awaited is not None:
         return f"{awaited[1]}; calyx {awaited[0]} {deployment.lease.id}"
+    if deployment.phase is Phase.COMPLETED:
+        return "every instance runs the new tree"
+    order = deployment.rollback_order or deployment.abort_order
+    if deployment.halted_cause is None and order is not None:
+        return f"{order.verb} by {order.by}: {order.reason}"
     if deployment.halted_cause is not None:
         return f"halted at tier {deployment.halted_tier} %: {deployment.halted_cause}"
     return "" if deployment.verdict is None else f"{deployment.verdict.verdict}: {deployment.verdict.text}"

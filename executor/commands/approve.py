@@ -97,7 +97,8 @@ def approve_subject(
     as_principal: str | None,
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing."""
-    from executor.approval import draft_approval, name_of, render_subject, still_missing
+    from executor.approval import check_open, draft_approval, render_subject, still_missing
+    from policies.state import ProposalState
 
     state = registrar.state
     if yes and _must_look(state) and not person_present():
@@ -106,6 +107,7 @@ def approve_subject(
             "the policy asks that a person looks before approving, and nobody is at a terminal",
             hint="run it on a terminal",
         )
+    check_open(subject, registrar.now())
     rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
     signer = _signer(home, state, key, as_principal)
     receipt = _confirm(registrar, draft_approval(registrar, subject, rendering, signer), signer, yes=yes)
@@ -114,7 +116,7 @@ def approve_subject(
     for line in missing:
         say(f"  still missing: {line}")
     if not missing:
-        say("  nothing is missing" if name_of(subject) not in {"trust", "policy", "fleet"} else "  it is in force")
+        say("  it is in force" if isinstance(subject, ProposalState) else "  nothing is missing")
 
 
 def _object(

@@ -40,7 +40,7 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
         )
     else:
         say_table(
-            ("step", "", "code", "rule", "found"),
+            ("step", "result", "code", "rule", "found"),
             [(str(step.number), "ok" if step.ok else "failed", step.code, step.title, step.text) for step in steps],
         )
         say(f"{found.lease.id} {'may be claimed' if good else 'may not be claimed'} at {format_time(now)}")

@@ -38,7 +38,7 @@ def inbox(
         say_json([{**asdict(item), "since": format_time(item.since)} for item in waiting])
     elif waiting:
         say_table(
-            ("what", "which", "", "since", "until", "answer"),
+            ("what", "which", "about", "since", "until", "answer"),
             [
                 (item.kind, item.name, item.text, shown_distance(item.since - now), item.until or "", item.command)
                 for item in waiting

@@ -41,7 +41,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if found["leases"]:
         say("")
         say_table(
-            ("lease", "target", "state", "", "since"),
+            ("lease", "target", "state", "note", "since"),
             [(row["lease"], row["target"], row["state"], row["note"], row["since"]) for row in found["leases"]],
         )
 
