@@ -56,8 +56,8 @@ class Sentinel:
         paths = all_changed_paths(changes)
         findings = [*_check_paths(state, lease, paths), *self._check_secrets(changes, scratch)]
         return Report(
-            f"{len(paths)} changed paths are those of the lease and the policy's, on {len(lease.before)} instances; "
-            "no key was found in them",
+            f"changed paths: {len(paths)}, all named by the lease and allowed by the policy; no key found; "
+            f"instances: {len(lease.before)}",
             tuple(findings),
         )
 

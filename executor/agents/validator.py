@@ -45,7 +45,7 @@ class Validator:
         with self._checker() as checker:
             found = [self._check(checker, file, kind) for file, kind in checked]
         return Report(
-            f"{len(checked)} of {len(files)} changed files are Python, JSON, YAML or TOML, and well-formed",
+            f"changed files: {len(files)}; of these Python, JSON, YAML or TOML, and well-formed: {len(checked)}",
             tuple(finding for finding in found if finding is not None),
         )
 

@@ -67,7 +67,7 @@ def test_true_lease_is_reviewed_and_cosigned(bench: Bench) -> None:
     assert review(bench, subject) == ("pass", [])
     note = bench.lease(subject).reviews["cp14"]
     assert bench.lease(subject).ballot.votes[0].review == note.digest
-    assert note.review.summary.startswith("2 changed paths are those of the lease")
+    assert note.review.summary.startswith("changed paths: 2, all named by the lease")
     assert bench.report(subject, "cp14")["lease"] == subject[1]
 
 

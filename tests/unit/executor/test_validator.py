@@ -152,7 +152,7 @@ def test_lease_of_well_formed_files_is_cosigned(bench: Bench) -> None:
     subject = bench.propose(new={**NEW, **files})
     assert review(bench, subject) == ("pass", [])
     summary = bench.lease(subject).reviews["cp18"].review.summary
-    assert summary == "4 of 5 changed files are Python, JSON, YAML or TOML, and well-formed"
+    assert summary == "changed files: 5; of these Python, JSON, YAML or TOML, and well-formed: 4"
 
 
 @pytest.mark.parametrize(
