@@ -68,7 +68,7 @@ class Play:
             "init", "--human", "human", "--key", str(world.human_key), "--no-recovery", "--policy", policy,
             "--origin", "demo.station/calyx",
         )  # fmt: skip
-        world.calyx("fleet", "propose", str(world.root / "fleet.json"), "--approve")
+        world.calyx("fleet", "propose", str(world.root / "fleet.json"), "--approve", "--yes")
         world.start_traffic()
         self.stage.say(
             f"{COUNT} hosts, one human key, and keys for CBO, CP14, CP18, CP19 and CP20, each in its own file"
@@ -240,7 +240,9 @@ class Play:
         if digest in self.state().deployments:
             raise DemoFailed("a swapped artifact was deployed")
         self.stage.say(f"{lease} refused: preflight: {code}: {text}")
-        self.world.calyx("deny", lease, "--reason", "its artifact was swapped", "--key", str(self.world.human_key))
+        self.world.calyx(
+            "deny", lease, "--yes", "--reason", "its artifact was swapped", "--key", str(self.world.human_key)
+        )
         return str(code)
 
 

@@ -57,7 +57,7 @@ class World:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a `calyx` command on this home."""
-        return [sys.executable, "-B", "-m", "executor", *arguments, "--home", str(self.root)]
+        return [sys.executable, "-B", "-m", "executor", "--home", str(self.root), *arguments]
 
     def calyx_json(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> Any:
         """Run a reading command and give what it says."""
