@@ -137,8 +137,7 @@ def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | 
     if deployment.working_phase is not Phase.BAKING and not waits_for_baseline:
         return None
     heard = [state.history.time(deployment.claim_seq)]
-    if deployment.bake_started_at is not None:
-        heard.append(deployment.bake_started_at)
+    heard += [at for at in (deployment.started_at, deployment.bake_started_at) if at is not None]
     if deployment.samples:
         heard.append(state.history.time(deployment.samples[-1].seq))
     if deployment.verdict is not None:

@@ -167,6 +167,7 @@ class Deployment:
     phase: Phase = Phase.CLAIMED
     phase_before_pause: Phase | None = None
     started: bool = False
+    started_at: int | None = None
     tier: int = 0
     tier_applied: bool = False
     intended: set[str] = field(default_factory=set)

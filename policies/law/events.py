@@ -147,6 +147,7 @@ def _started(case: Case, deployment: Deployment, detail: kinds.Started) -> Effec
 
     def effect(ours: Deployment) -> None:
         ours.started = True
+        ours.started_at = case.now
 
     return effect
 

@@ -298,3 +298,21 @@ def test_broken_ledger_stops_the_executor(tmp_path: Path) -> None:
         connection.execute("UPDATE record SET data = x'00' WHERE seq = 3")
     with pytest.raises(CalyxError):
         scene.executor("cp20b").run(until_idle=True)
+
+
+def test_long_wait_for_the_order_to_start_is_no_silence(tmp_path: Path) -> None:
+    scene = begin(tmp_path, start="command")
+    monitor = scene.monitor
+    waited = 0
+
+    def start_late() -> None:
+        nonlocal waited
+        waited += 1
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and waited == 300:
+            scene.station.command("ada", scene.lease, "start")
+        if waited > 305:
+            monitor()
+
+    scene.monitor = start_late  # type: ignore[method-assign]
+    assert scene.run() is Exit.DONE
