@@ -65,6 +65,10 @@ def init(
         chosen = key or (found if found.exists() else None)
         private = None if chosen is None else _load(chosen.expanduser())
         recovery = None if recovery_key is None else _read_public(recovery_key.expanduser())
+        if recovery is not None and private is not None and recovery.raw == private.public.raw:
+            raise UsageError(
+                "same_key", "the recovery key is your own key", hint="make another one, and keep it off line"
+            )
         _found(place, name, (chosen, private), recovery, _read_policy(policy), origin)
 
 

@@ -1,0 +1,232 @@
+"""Approving at the command line: what is shown, what is refused, and that nothing is signed by accident."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from console import Console
+
+from executor.commands import approve
+from keys.openssh import new_private_key, store_private_key
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    console = Console(tmp_path, monkeypatch)
+    console.begin()
+    return console
+
+
+def new_key(path: Path, passphrase: bytes | None = None) -> Path:
+    store_private_key(path, new_private_key(lambda size: b"\x09" * size), passphrase)
+    return path
+
+
+def test_approval_names_its_entry_and_what_is_missing(console: Console) -> None:
+    lease = console.propose()
+    said = console.done("approve", lease, typed="y\n")
+    assert f"Approved: entry {console.size() - 1}" in said
+    assert "still missing: step 5: quorum_unmet: no sentinel's (CP14) or validator's (CP18) key" in said
+    vote = console.state().find_lease(lease)
+    assert vote is not None
+    assert [v.signer.principal for v in vote.ballot.votes] == ["ada"]
+
+
+def test_what_is_shown_is_what_is_signed(console: Console) -> None:
+    lease = console.propose({"app.py": "print('two')\n"}, "--why", "the shop is slow")
+    said = console.done("approve", lease, typed="y\n")
+    found = console.state().find_lease(lease)
+    assert found is not None
+    for text in (found.digest, "+print('two')", "the shop is slow", "web-1, web-2", "approval-v1@station.calyx", "ada"):
+        assert text in said
+
+
+@pytest.mark.parametrize("typed", ["", "n\n", "\n", "yess\n", "no\ny\n", "y e s\n"])
+def test_anything_but_yes_signs_nothing(console: Console, typed: str) -> None:
+    lease = console.propose()
+    before = console.size()
+    assert console.run("approve", lease, typed=typed).code == 1
+    assert console.size() == before
+
+
+def test_interrupt_at_the_question_signs_nothing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = console.propose()
+    before = console.size()
+
+    def interrupt(_: str) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(approve, "ask", interrupt)
+    said = console.run("approve", lease)
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == "interrupted"
+    assert console.size() == before
+
+
+def test_key_of_nobody_is_refused(console: Console, tmp_path: Path) -> None:
+    lease = console.propose()
+    key = new_key(tmp_path / "stranger")
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    assert "enrolled for nobody" in said.err
+
+
+def test_key_of_another_principal_is_refused(console: Console) -> None:
+    lease = console.propose()
+    key = console.home / "keys" / "cp14.key"
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    assert "enrolled for cp14, not for ada" in said.err
+
+
+def test_human_who_is_not_enrolled_is_refused(console: Console) -> None:
+    console.refused("approve", console.propose(), "--yes", "--as", "ben", code="unknown_principal", ends=2)
+
+
+@pytest.mark.parametrize("machine", ["cp14", "cbo", "cp20"])
+def test_machine_does_not_approve_at_the_command_line(console: Console, machine: str) -> None:
+    console.refused("approve", console.propose(), "--yes", "--as", machine, code="not_a_human", ends=2)
+
+
+def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(tmp_path, monkeypatch)
+    key = new_key(tmp_path / "id", b"right")
+    answers = iter([b"right", b"right", b"right", b"not the one"])
+    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: next(answers))
+    monkeypatch.setattr("executor.commands.fleet.ask_passphrase", lambda _: next(answers))
+    monkeypatch.setattr("executor.commands.approve.ask_passphrase", lambda _: next(answers))
+    policy = str(console.write_policy())
+    console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
+    console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
+    lease = console.propose()
+    said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=2)
+    assert "not the one" not in said.err
+
+
+def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) -> None:
+    lease = console.propose()
+    key = new_key(tmp_path / "id", b"right")
+    console.refused("approve", lease, "--key", str(key), code="passphrase_needed", ends=2, typed="right\n")
+
+
+def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path, monkeypatch)
+    console.init(look=True)
+    fleet = str(console.write_fleet())
+    said = console.run("fleet", "propose", fleet, "--approve", "--yes")
+    assert (said.code, "error: look_needed: " in said.err) == (2, True)
+    digest = next(iter(console.state().proposals))
+    console.done("approve", digest[:12], typed="y\n")
+    console.refused("approve", console.propose(), "--yes", code="look_needed", ends=2)
+
+
+def test_approval_after_its_window_is_refused(console: Console) -> None:
+    lease = console.propose(None, "--valid-for", "1m")
+    console.clock.tick(61)
+    said = console.refused("approve", lease, "--yes", code="approval_expired", ends=1)
+    assert "rule time" in said.err
+
+
+def test_second_approval_is_refused(console: Console) -> None:
+    lease = console.propose()
+    console.done("approve", lease, "--yes")
+    console.refused("approve", lease, "--yes", code="already_cosigned", ends=1)
+
+
+def test_approval_after_a_denial_is_refused(console: Console) -> None:
+    lease = console.propose()
+    console.done("deny", lease, "--reason", "not today", "--yes")
+    said = console.refused("approve", lease, "--yes", code="lease_denied", ends=1)
+    assert "rule objection" in said.err
+
+
+def test_approval_after_a_withdrawal_counts_again(console: Console) -> None:
+    lease = console.propose()
+    console.done("approve", lease, "--yes")
+    console.done("withdraw", lease, "--yes")
+    assert "no human approver's key" in console.run("check", lease).out
+    console.done("approve", lease, "--yes")
+    assert "no human approver's key" not in console.run("check", lease).out
+
+
+@pytest.mark.parametrize("name", ["LEASE-20990101-000000", "abcdef", "0" * 12, "\x1b[2J"])
+def test_unknown_id_is_a_usage_error(console: Console, name: str) -> None:
+    said = console.refused("approve", name, code="unknown_id", ends=2)
+    assert "\x1b" not in said.err
+
+
+def test_short_beginning_of_a_digest_names_nothing(console: Console) -> None:
+    lease = console.propose()
+    found = console.state().find_lease(lease)
+    assert found is not None
+    console.refused("show", found.digest[:11], code="unknown_id", ends=2)
+    assert found.digest in console.done("show", found.digest[:12])
+
+
+def test_clock_behind_the_ledger_is_refused_and_can_be_accepted(console: Console) -> None:
+    lease = console.propose()
+    console.clock.tick(-60)
+    console.refused("approve", lease, "--yes", code="clock_suspect", ends=5)
+    console.done("approve", lease, "--yes", "--accept-clock")
+
+
+HOSTILE = "gone\x1b[2J\x9b31m\u202etxt\u200b\u2066x\x07\r\nApproved: entry 99"
+
+
+def test_hostile_words_of_a_proposer_never_reach_the_terminal(console: Console) -> None:
+    lease = console.propose({"app.py": HOSTILE}, "--why", HOSTILE, "--what", HOSTILE)
+    console.done("approve", lease, "--yes")
+    for command in (["show", lease], ["inbox"], ["status"], ["ledger", "log"], ["check", lease], ["audit"]):
+        said = console.run(*command)
+        for line in (said.out + said.err).split("\n"):
+            assert all(unicodedata.category(char) not in {"Cc", "Cf"} for char in line), (command, line)
+    shown = console.done("show", lease).splitlines()
+    assert not any(line.startswith("Approved") for line in shown)
+    assert console.run("ledger", "log", "--json").out.isascii()
+
+
+def test_json_of_a_lease_is_the_signed_statement(console: Console) -> None:
+    lease = console.propose()
+    said = console.run("show", lease, "--json")
+    assert said.json["predicateType"] == "https://station.calyx/lease/v1"
+    assert said.json["predicate"]["id"] == lease
+
+
+def test_inbox_lists_what_waits_until_it_is_answered(console: Console) -> None:
+    lease = console.propose()
+    console.clock.tick(30)
+    said = console.run("inbox", "--exit-code", "--json")
+    assert said.code == 6
+    assert [(row["kind"], row["name"], row["command"]) for row in said.json] == [
+        ("lease", lease, f"calyx approve {lease}")
+    ]
+    console.done("approve", lease, "--yes")
+    assert console.run("inbox", "--exit-code").code == 0
+
+
+def test_inbox_lists_no_lease_that_can_no_longer_be_approved(console: Console) -> None:
+    console.propose(None, "--valid-for", "1m")
+    console.clock.tick(61)
+    assert console.run("inbox", "--exit-code").code == 0
+
+
+def test_inbox_lists_a_proposal_that_needs_a_vote(console: Console) -> None:
+    console.done("fleet", "propose", str(console.write_fleet(3)))
+    said = console.run("inbox", "--json").json
+    assert [row["kind"] for row in said] == ["fleet"]
+    console.done("approve", said[0]["name"], "--yes")
+    assert console.run("inbox", "--json").json == []
+    fleet = console.state().fleet
+    assert fleet is not None
+    assert len(fleet.targets["web"].instances) == 3
+
+
+def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
+    lease = console.propose()
+    console.done("sign", lease, "--yes")
+    said = console.run("verify", lease, "--json")
+    assert said.code == 1
+    assert [step["number"] for step in said.json["steps"]] == list(range(1, 10))
+    assert [step["number"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]

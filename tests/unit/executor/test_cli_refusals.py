@@ -1,0 +1,163 @@
+"""Each refusal is a line and a hint with its own exit code, never a traceback; a bug is a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from console import Console
+
+from executor.commands import status
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    return Console(tmp_path, monkeypatch)
+
+
+READERS = (
+    ["status"],
+    ["inbox"],
+    ["check", "LEASE-20260105-090000"],
+    ["show", "LEASE-20260105-090000"],
+    ["ledger", "log"],
+    ["ledger", "checkpoint"],
+    ["audit"],
+    ["keys", "show"],
+    ["fleet", "show"],
+    ["watch"],
+)
+WRITERS = (
+    ["approve", "LEASE-20260105-090000"],
+    ["rollback", "LEASE-20260105-090000"],
+    ["propose", "web", "--dir", "."],
+    ["agent", "run", "cp14"],
+    ["executor", "run"],
+)
+
+
+@pytest.mark.parametrize("command", [*READERS, *WRITERS], ids=" ".join)
+def test_missing_ledger_is_said_with_what_to_do(console: Console, command: list[str]) -> None:
+    said = console.refused(*command, code="ledger_missing", ends=5)
+    assert "hint: calyx init" in said.err
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+def test_corrupt_ledger_is_said_in_one_line(console: Console, command: list[str]) -> None:
+    console.home.mkdir()
+    (console.home / "ledger.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    said = console.refused(*command, code="ledger_corrupt", ends=1)
+    assert len(said.err.splitlines()) == 2
+
+
+def test_ledger_without_its_log_key_can_be_read_but_not_written(console: Console) -> None:
+    console.begin()
+    (console.home / "keys" / "log.key").unlink()
+    console.done("status")
+    console.refused("pause", "LEASE-20260105-090000", code="key_missing", ends=2)
+
+
+def test_cut_ledger_is_refused_by_a_reader_who_remembers(console: Console) -> None:
+    console.begin()
+    early = {path.name: path.read_bytes() for path in console.home.glob("ledger.db*")}
+    console.propose()
+    for path in console.home.glob("ledger.db*"):
+        path.unlink()
+    for name, data in early.items():
+        (console.home / name).write_bytes(data)
+    said = console.refused("status", code="head_contradicted", ends=1)
+    assert "entries are missing at the end" in said.err
+    assert console.run("audit").code == 1
+
+
+def test_home_may_be_named_before_or_after_the_command(console: Console, tmp_path: Path) -> None:
+    console.init()
+    here, elsewhere = str(console.home), str(tmp_path / "elsewhere")
+    console.monkeypatch.setenv("CALYX_HOME", elsewhere)
+    assert console.run("status").code == 5
+    assert console.run("status", "--home", here).code == 0
+    assert console.run("--home", here, "status").code == 0
+    assert console.run("--home", elsewhere, "status", "--home", here).code == 0
+
+
+def test_unknown_lease_is_a_usage_error(console: Console) -> None:
+    console.begin()
+    for command in (["check", "LEASE-1"], ["watch", "LEASE-1"], ["rollback", "LEASE-1"], ["deny", "LEASE-1"]):
+        console.refused(*command, *(["--reason", "x"] if command[0] == "deny" else []), code="unknown_lease", ends=2)
+
+
+def test_refusal_of_the_law_names_rule_and_step(console: Console) -> None:
+    console.begin()
+    source = console.root / "source"
+    source.mkdir()
+    (source / "other.txt").write_text("x")
+    said = console.refused("propose", "web", "--dir", str(source), code="path_not_allowed", ends=1)
+    assert "(rule two_key, step 2)" in said.err.splitlines()[0]
+
+
+def test_order_before_the_claim_is_refused_with_what_works(console: Console) -> None:
+    console.begin()
+    lease = console.propose()
+    said = console.refused("rollback", lease, code="not_claimed", ends=1)
+    assert f"hint: calyx deny {lease}" in said.err
+
+
+def test_bug_is_a_traceback_and_no_refusal(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    console.begin()
+    monkeypatch.setattr(status, "_facts", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        console.run("status")
+
+
+def test_unknown_agent_is_a_usage_error(console: Console) -> None:
+    console.init()
+    console.refused("agent", "run", "cp99", code="unknown_agent", ends=2)
+
+
+def test_agent_without_its_own_key_does_not_run_with_another(console: Console) -> None:
+    console.init()
+    keys = console.home / "keys"
+    (keys / "cp14.key").unlink()
+    console.refused("agent", "run", "cp14", code="key_missing", ends=2)
+    (keys / "cp14.key").write_bytes((keys / "cp18.key").read_bytes())
+    (keys / "cp14.key").chmod(0o600)
+    console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=2)
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-1h", "1w", "1.5h", "h", "9" * 10, "\u0661h"])
+def test_duration_that_is_none_is_refused(console: Console, text: str) -> None:
+    console.begin()
+    console.refused("propose", "web", "--dir", ".", "--valid-for", text, code="bad_duration", ends=2)
+
+
+@pytest.mark.parametrize("text", ["", "5", "5,x", "0,100", "5,101", "5,,100", "100,5", "5,5,100"])
+def test_tiers_that_do_not_rise_to_all_are_refused(console: Console, text: str) -> None:
+    console.begin()
+    source = console.root / "source"
+    source.mkdir()
+    (source / "app.py").write_text("x = 1\n")
+    said = console.run("propose", "web", "--dir", str(source), "--tiers", text)
+    assert said.code in {1, 2}
+    assert "error: bad_tiers: " in said.err or "error: tiers_missing: " in said.err
+    assert not console.state().leases
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("fleet.json", '{"targets": {}, "targets": {}}', "bad_format"),
+        ("fleet.json", '{"targets": {"web": {"max_unavailable": 1.5}}}', "bad_format"),
+        ("fleet.json", "[" * 100_000, "bad_format"),
+        ("fleet.yaml", "targets: {}\ntargets: {}\n", "bad_yaml"),
+        ("fleet.yaml", "targets: &a {}\n", "bad_yaml"),
+        ("fleet.yaml", "nothing: 1\n", "bad_format"),
+        ("fleet.yaml", "\xff", "bad_format"),
+    ],
+)
+def test_fleet_that_two_readers_could_read_differently_is_refused(
+    console: Console, name: str, content: str, code: str
+) -> None:
+    console.init()
+    path = console.root / name
+    path.write_text(content, "latin-1")
+    console.refused("fleet", "propose", str(path), code=code, ends=1)
