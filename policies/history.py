@@ -22,6 +22,13 @@ class History:
         self._digests = bytearray()
         self._slots = array("I", bytes(4 * _FIRST_SLOTS))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return (self._leaves, self._times, self._digests) == (other._leaves, other._times, other._digests)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
     @property
     def size(self) -> int:
         """Number of entries."""
