@@ -64,7 +64,7 @@ def render_lease(state: State, lease: LeaseState, statement: Statement, objects:
     """A lease, from its statement's bytes. `state`: verified, holds the lease. `now`: seconds since 1970."""
     asked = parse_predicate(statement)
     if not isinstance(asked, Lease):
-        raise FormatError(f"{statement.digest[:16]} is a {statement.kind}, not a lease")
+        raise FormatError(f"{statement.digest[:16]} is of the kind {statement.kind}, not a lease")
     fleet = state.fleets.get(asked.fleet)
     sections = (
         _request(state, asked, lease),
@@ -91,7 +91,7 @@ def render_proposal(state: State, proposal: ProposalState, statement: Statement)
         body = proposal.fleet or Fleet.from_json({"targets": {}})
         lines = diff_values(None if state.fleet is None else state.fleet.to_json(), body.to_json())
     else:
-        raise FormatError(f"{statement.digest[:16]} is a {statement.kind}, not a proposal of this kind")
+        raise FormatError(f"{statement.digest[:16]} is of the kind {statement.kind}, not such a proposal")
     decided = proposal.decided_seq
     rows = (
         ("asked by", escape(statement.by)),
