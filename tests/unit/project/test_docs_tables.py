@@ -1,5 +1,5 @@
-"""The tables of docs/FORMAT.md are made again from the models and the deployment table, and compared byte for byte; every
-code with which the law refuses is in the document.
+"""The tables of docs/FORMAT.md are made again from the models and the deployment table and compared byte for byte, and
+every code with which the law refuses is in the document.
 
 After a change, `PYTHONPATH=tests/support python tests/unit/project/test_docs_tables.py` writes the tables again.
 """
