@@ -153,7 +153,13 @@ def fields(model: type[Model], leave: tuple[str, ...] = ()) -> str:
 def kinds_block() -> str:
     rows = ["| kind | subject | fields besides the common five |", "|---|---|---|"]
     for kind, model in PREDICATES.items():
-        subject = "itself" if kind in SELF_SUBJECT else "a lease" if kind not in {"cosignature", "objection"} else "any"
+        subject = (
+            "itself"
+            if kind in SELF_SUBJECT
+            else "a lease"
+            if kind not in {"cosignature", "objection"}
+            else "a lease or proposal"
+        )
         rows.append(f"| `{kind}` | {subject} | {fields(model, COMMON)} |")
     return "\n".join(rows)
 
