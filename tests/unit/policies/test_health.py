@@ -1,0 +1,186 @@
+"""Attacks on health: samples before their time, verdicts on other samples, and no data sold as health."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refusal import refused
+from station import Station, new_station
+
+Lease = tuple[str, str]
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return new_station(tmp_path)
+
+
+@pytest.fixture
+def lease(station: Station) -> Lease:
+    """A deployment whose first tier bakes."""
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    return lease
+
+
+def values(**given: str | None) -> list[dict[str, Any]]:
+    rows = {"error_rate": "0", "tes": "90", **given}
+    return [{"gate": gate, "value": value, "requests": None, "rest": None} for gate, value in rows.items()]
+
+
+def say_sample(station: Station, lease: Lease, n: int, rows: list[dict[str, Any]] | None = None, tier: int = 5) -> None:
+    rows = values() if rows is None else rows
+    station.event("cp19", lease, "SAMPLE", tier=tier, n=n, values=rows, trees=[], raw=None)
+
+
+@pytest.mark.parametrize(("n", "wait", "lawful"), [(1, 14, True), (1, 13, False), (2, 29, True), (2, 28, False)])
+def test_sample_before_its_time(station: Station, lease: Lease, n: int, wait: int, lawful: bool) -> None:
+    station.clock.tick(wait)
+    if lawful:
+        say_sample(station, lease, n)
+    else:
+        with refused("early_sample"):
+            say_sample(station, lease, n)
+
+
+def test_sample_counted_twice(station: Station, lease: Lease) -> None:
+    station.sample(lease, 5, 1)
+    station.clock.tick(60)
+    with refused("repeated"):
+        say_sample(station, lease, 1)
+    say_sample(station, lease, 3)
+    with refused("repeated"):
+        say_sample(station, lease, 2)
+
+
+def test_sample_of_another_tier_or_time(station: Station, lease: Lease) -> None:
+    station.clock.tick(60)
+    with refused("wrong_tier"):
+        say_sample(station, lease, 1, tier=25)
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    with refused("illegal_transition"):
+        say_sample(station, lease, 9)
+    station.event("cp20", lease, "PAUSED", command=None, cause="test", text="")
+    with refused("not_baking"):
+        say_sample(station, lease, 9)
+
+
+def test_sample_without_a_gate_or_with_a_strange_one(station: Station, lease: Lease) -> None:
+    station.clock.tick(60)
+    for rows in (values()[:1], [*values(), *values()[:1]], values(speed="1"), [values()[0], values()[0]]):
+        with refused("bad_values"):
+            say_sample(station, lease, 1, rows)
+    with refused("bad_format"):
+        say_sample(station, lease, 1, values(tes="9e1"))
+
+
+def test_sample_with_missing_data_does_not_count(station: Station, lease: Lease) -> None:
+    station.sample(lease, 5, 1)
+    station.sample(lease, 5, 2, tes=None)
+    station.verdict(lease, 5, 2)
+    with refused("not_baked"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.sample(lease, 5, 3)
+    station.verdict(lease, 5, 3)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+
+
+def test_samples_of_the_tier_before_do_not_count(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.deploy_tier(lease, 25)
+    with refused("not_baked"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=25, to=100)
+    station.bake(lease, 25, 1)
+    with refused("not_baked"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=25, to=100)
+
+
+def test_no_data_is_not_health(station: Station, lease: Lease) -> None:
+    with refused("not_healthy"):
+        station.verdict(lease, 5, 0, "pass")
+    station.verdict(lease, 5, 0, "missing")
+    with refused("not_baked"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+
+
+def test_verdict_on_an_older_sample(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    station.sample(lease, 5, 3, error_rate="99")
+    with refused("wrong_sample"):
+        station.verdict(lease, 5, 2)
+    # The newest verdict passes, and is not of the newest sample.
+    with refused("not_healthy"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    with refused("wrong_sample"):
+        station.verdict(lease, 25, 3)
+    station.verdict(lease, 5, 3, "breach")
+    with refused("not_healthy"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+
+
+@pytest.mark.parametrize("verdict", ["breach", "abort", "missing", "inconclusive"])
+def test_anything_but_a_pass_completes_nothing(station: Station, lease: Lease, verdict: str) -> None:
+    for tier, to in ((5, 25), (25, 100)):
+        station.bake(lease, tier)
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=tier, to=to)
+        station.deploy_tier(lease, to)
+    station.bake(lease, 100)
+    station.verdict(lease, 100, 2, verdict)
+    with refused("not_healthy"):
+        station.event("cp20", lease, "COMPLETED")
+    station.verdict(lease, 100, 2)
+    station.event("cp20", lease, "COMPLETED")
+
+
+def test_first_tier_without_a_baseline(station: Station) -> None:
+    lease = station.propose()
+    station.approve(lease)
+    station.take_term()
+    station.claim(lease)
+    station.event("cp20", lease, "STARTED")
+    with refused("no_baseline"):
+        station.event("cp20", lease, "TIER_INTENT", tier=5)
+    with refused("bad_baseline"):
+        station.event("cp19", lease, "BASELINE", values=None)
+    station.baseline(lease)
+    with refused("late_baseline"):
+        station.baseline(lease)
+
+
+def test_baseline_after_the_first_tier(station: Station, lease: Lease) -> None:
+    with refused("illegal_transition"):
+        station.baseline(lease)
+    station.event("cp20", lease, "PAUSED", command=None, cause="test", text="")
+    with refused("late_baseline"):
+        station.baseline(lease)
+
+
+def test_baseline_of_a_first_deployment_is_null(station: Station) -> None:
+    fields = station.lease_fields("LEASE-20260105-090000", "INT-20260105-090000")
+    lease = station.propose(changes=[{**fields["changes"][0], "before": "absent"}])
+    station.approve(lease)
+    station.take_term()
+    station.claim(lease)
+    with refused("bad_baseline"):
+        station.baseline(lease)
+    station.event("cp19", lease, "BASELINE", values=None)
+
+
+def test_two_bakes_of_one_tier(station: Station, lease: Lease) -> None:
+    with refused("illegal_transition"):
+        station.event("cp20", lease, "BAKE_STARTED", tier=5)
+
+
+def test_finished_deployment_keeps_no_samples(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    assert len(station.state.deployments[lease[1]].samples) == 2
+    station.event("cp20", lease, "HALTED", cause="test", gate=None, evidence=None, text="")
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="test", command=None)
+    left = sorted(station.state.deployments[lease[1]].intended)
+    station.event("cp20", lease, "ROLLBACK_FAILED", instances=left, text="")
+    assert not station.state.deployments[lease[1]].samples
