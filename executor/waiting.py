@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from executor.approval import waits_for
+from keys.errors import LawRefused
 from policies.deployment import Deployment, Phase
+from policies.law.health import check_health
 from policies.state import State
 
 
@@ -58,18 +60,25 @@ def awaited_order(deployment: Deployment) -> tuple[str, str] | None:
         return "start", "claimed, waits for its start"
     if deployment.phase is Phase.PAUSED and deployment.pause_order is not None:
         return "resume", f"paused by {deployment.pause_order.by}"
-    if deployment.phase is Phase.PAUSED:
-        return "resume", "the executor paused it"
-    if deployment.phase is Phase.BAKING and lease.promotion == "manual" and deployment.promote_order is None:
-        needed = -(-lease.bake_s // lease.interval_s)
-        passing = deployment.verdict is not None and deployment.verdict.verdict == "pass"
-        if passing and deployment.whole_samples() >= needed:
-            return "promote", f"tier {deployment.tier} % passed and waits to be promoted"
+    if deployment.phase is Phase.BAKING and _waits_for_promotion(deployment):
+        return "promote", f"tier {deployment.tier} % passed and waits to be promoted"
     if deployment.phase is Phase.HALTED and deployment.halted_cause == "tainted":
         return "rollback", "halted, because a key that it counted on is compromised"
     if deployment.phase is Phase.ROLLBACK_FAILED:
         return "rollback", "its rollback failed; a person must look"
     return None
+
+
+def _waits_for_promotion(deployment: Deployment) -> bool:
+    order = deployment.promote_order
+    given = order is not None and order.tier == deployment.tier
+    if deployment.lease.promotion != "manual" or deployment.last_tier or given:
+        return False
+    try:
+        check_health(deployment)
+    except LawRefused:
+        return False
+    return True
 
 
 def _order(state: State, deployment: Deployment) -> Waiting | None:

@@ -37,16 +37,20 @@ class Said:
 
 @dataclass
 class Console:
-    """A person with a home. `root` holds the home, the instances and the files that the person writes."""
+    """A person with a home. `root` holds the home, the instances and the files that the person writes. `live`: the
+    machine's clock instead of `clock`, for tests that start other processes on the home.
+    """
 
     root: Path
     monkeypatch: pytest.MonkeyPatch
+    live: bool = False
     clock: Clock = field(default_factory=lambda: Clock(parse_time("2026-01-05T09:00:00Z")))
 
     def __post_init__(self) -> None:
         self.home = self.root / "home"
         self.monkeypatch.setenv("CALYX_HOME", str(self.home))
-        self.monkeypatch.setattr("executor.home.system_clock", self.clock)
+        if not self.live:
+            self.monkeypatch.setattr("executor.home.system_clock", self.clock)
 
     def run(self, *arguments: str, typed: str = "") -> Said:
         """Run `calyx` with these arguments; `typed` is what its standard input holds."""

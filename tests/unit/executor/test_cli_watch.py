@@ -1,0 +1,134 @@
+"""What `calyx watch` and `calyx inbox` say of a deployment, at each of its turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Screen
+from station import Station, new_station
+
+from executor.commands.watch import _headline, _lines, _picture
+from executor.decide import Observations, Say, decide
+from executor.progress import Progress, measure_progress
+from executor.waiting import awaited_order, list_waiting
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return new_station(tmp_path)
+
+
+def progress(station: Station, lease: tuple[str, str]) -> Progress:
+    return measure_progress(station.state.deployments[lease[1]], station.clock.now)
+
+
+def test_bake_shows_its_gates_and_the_time_left(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    assert progress(station, lease).left_s == 30
+    station.sample(lease, 5, 1, error_rate="7.5")
+    station.verdict(lease, 5, 1)
+    now = progress(station, lease)
+    assert (now.phase, now.tier, now.samples, now.left_s) == ("BAKING", 5, (1, 2), 15)
+    assert [tier.state for tier in now.tiers] == ["baking", "waiting", "waiting"]
+    rows = {gate.gate: (gate.value, gate.baseline, gate.limit) for gate in now.gates}
+    assert rows == {"error_rate": ("7.5", "", "10"), "tes": ("90", "90", "85")}
+    assert "1 of 2 samples, 15 s of the bake left" in _headline(now)
+    assert "  tier 5 %: baking, 1 new" in _lines(now)
+
+
+def test_time_left_never_goes_below_nothing(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.clock.tick(100)
+    assert progress(station, lease).left_s == 0
+
+
+def test_halt_names_its_cause_and_its_gate(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.sample(lease, 5, 1, tes="50")
+    verdict = station.verdict(lease, 5, 1, "breach")
+    station.event("cp20", lease, "HALTED", cause="breach", gate="tes", evidence=verdict.digest, text="50")
+    now = progress(station, lease)
+    assert now.note == "halted at tier 5 %: breach"
+    assert {gate.gate: gate.state for gate in now.gates}["tes"] == "breach"
+    assert not now.ended
+
+
+def test_end_shows_no_gate_that_nobody_judges_any_more(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.complete(lease)
+    now = progress(station, lease)
+    assert (now.ended, now.gates, now.left_s) == (True, (), None)
+    assert {state for tier in now.tiers for state in tier.instances.values()} == {"new"}
+
+
+def test_claim_that_waits_for_its_start_is_in_the_inbox(station: Station) -> None:
+    lease = station.propose(start="command")
+    station.approve(lease)
+    station.take_term()
+    station.claim(lease)
+    waiting = list_waiting(station.state, "ada", station.clock.now)
+    assert [item.command for item in waiting] == [f"calyx start {lease[0]}"]
+    station.command("ada", lease, "start")
+    assert list_waiting(station.state, "ada", station.clock.now) == []
+
+
+def test_tier_that_passed_waits_for_its_promotion_and_not_before(station: Station) -> None:
+    lease = station.propose(promotion="manual")
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5, 1)
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.sample(lease, 5, 2)
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.verdict(lease, 5, 2)
+    assert awaited_order(station.state.deployments[lease[1]]) == ("promote", "tier 5 % passed and waits to be promoted")
+    station.command("ada", lease, "promote")
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+
+
+def test_last_tier_waits_for_the_same_word_as_the_executor(station: Station) -> None:
+    lease = station.propose(promotion="manual", tiers=[5, 25, 100])
+    station.begin(lease)
+    for tier, following in ((5, 25), (25, 100)):
+        station.deploy_tier(lease, tier)
+        station.bake(lease, tier)
+        station.command("ada", lease, "promote")
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=tier, to=following)
+    station.deploy_tier(lease, 100)
+    station.bake(lease, 100)
+    deployment = station.state.deployments[lease[1]]
+    action = decide(station.state, deployment, Observations(), station.clock.now)
+    completes = isinstance(action, Say) and action.detail.get("type") == "COMPLETED"
+    assert (awaited_order(deployment) is None) == completes
+
+
+def test_pause_is_in_the_inbox_of_whoever_can_resume(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    order = station.command("ada", lease, "pause")
+    station.event("cp20", lease, "PAUSED", command=order.digest, cause="command", text="")
+    waiting = list_waiting(station.state, "ben", station.clock.now)
+    assert [(item.text, item.command) for item in waiting] == [("paused by ada", f"calyx resume {lease[0]}")]
+
+
+def test_picture_takes_no_markup_from_a_name(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    screen = Screen(width=200, record=True, file=(station.root / "screen").open("w"))
+    try:
+        screen.print(_picture(progress(station, lease)))
+    finally:
+        screen.file.close()
+    text = screen.export_text()
+    assert "BAKING at 5 %" in text
+    assert "web-" in text
+    assert "error_rate" in text
