@@ -3,7 +3,7 @@
     root/current -> releases/<tree digest>      a relative link; what the service runs
     root/releases/<tree digest>/                files 0444 or 0555, directories 0555
     root/shared/<path>                          what the service writes; a link in each release leads here
-    root/.calyx/                                lock, fence, flip, process, manifests/, staging/, service.log, adopted/
+    root/.calyx/                                locks, fence, process.json, manifests/, staging/, service.log, adopted/
 
 Every operation is idempotent, and takes and gives only values that can be sent to another machine. Each raises a
 `CalyxError` whose fields name the instance, and the path where there is one.
@@ -85,7 +85,7 @@ class Host(Protocol):
         copy becomes the release `plan.before`.
 
         Raises: CalyxError (`object_mismatch`, `patch_failed`, `path_escapes`, `shared_missing`, `tree_unexpected`,
-        `host_busy`); Unavailable (`object_missing`).
+        `bad_reload`, `host_busy`); Unavailable (`object_missing`).
         """
         ...
 
