@@ -24,7 +24,7 @@ from pydantic import Field
 from keys.canonical import parse_json
 from keys.errors import FormatError, Unavailable, UsageError
 from keys.openssh import fingerprint, load_private_key
-from keys.principals import Principal
+from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
 from keys.values import Ident, Model, One
 from ledger.durable import make_directory, replace_file
@@ -153,14 +153,23 @@ class Home:
         return None if named is None else Path(named)
 
     def load_signer(
-        self, principal_id: str, state: State, passphrase: Passphrase | None = None, path: Path | None = None
+        self,
+        principal_id: str,
+        state: State,
+        passphrase: Passphrase | None = None,
+        path: Path | None = None,
+        proposed: TrustRoot | None = None,
     ) -> FileSigner:
         """The signer of one enrolled principal. `path`: a key file instead of the one that `find_key` finds.
+        `proposed`: a trust root that is not in force yet, whose keys may cosign it.
 
         Raises: UsageError (`unknown_principal`, `key_missing`, `key_not_enrolled`; as `keys.openssh.load_private_key`).
         """
-        principal = None if state.trust is None else state.trust.find_principal(principal_id)
-        if principal is None or state.trust is None:
+        if state.trust is None:
+            raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
+        roots = [root for root in (state.trust, proposed) if root is not None]
+        principal = next((p for root in roots if (p := root.find_principal(principal_id)) is not None), None)
+        if principal is None:
             raise UsageError(
                 "unknown_principal", f"the trust root has no principal {principal_id}", hint="calyx keys show --all"
             )
@@ -174,9 +183,9 @@ class Home:
         found = path
         private = load_private_key(found, None if passphrase is None else lambda: passphrase(found))
         keyid = fingerprint(private.public)
-        holder = state.trust.find_key(keyid)
-        if holder is None or holder.principal.id != principal_id:
-            whose = "nobody" if holder is None else holder.principal.id
+        holders = {h.principal.id for root in roots if (h := root.find_key(keyid)) is not None}
+        if principal_id not in holders:
+            whose = " and ".join(sorted(holders)) or "nobody"
             raise UsageError(
                 "key_not_enrolled",
                 f"{path} holds the key {keyid}, which is enrolled for {whose}, not for {principal_id}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, opened
+from executor.commands.common import ClockOption, HomeOption, check_begun, opened
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note
 from keys.errors import Exit, UsageError
@@ -69,7 +69,7 @@ def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
     from executor.service import lock_path
 
     registrar = home.open_registrar(accept_clock=accept_clock)
-    signer = home.load_signer(name, registrar.sync())
+    signer = home.load_signer(name, check_begun(registrar.sync()))
     with ProcessLock(lock_path(home, name), f"{name} on {home.root}"):
         log_line(f"{name} runs on {home.root}")
         run_loop(_agent(name, home, registrar, signer), registrar, wait=stop.wait, log=log_line)

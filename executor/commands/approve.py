@@ -15,6 +15,7 @@ from executor.commands.common import (
     KeyOption,
     LeaseArgument,
     YesOption,
+    check_begun,
     find_lease,
     find_subject,
     opened,
@@ -25,6 +26,7 @@ from keys.errors import Exit, UsageError
 if TYPE_CHECKING:
     from executor.approval import Draftable
     from executor.home import Home
+    from keys.principals import TrustRoot
     from keys.signer import Signer
     from policies.registrar import Registrar
     from policies.state import LeaseState, ProposalState, State
@@ -49,7 +51,7 @@ def approve(
     """
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
-        state = registrar.sync()
+        state = check_begun(registrar.sync())
         approve_subject(place, registrar, find_subject(state, identifier), yes=yes, key=key, as_principal=as_principal)
 
 
@@ -98,6 +100,7 @@ def approve_subject(
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing."""
     from executor.approval import check_open, draft_approval, render_subject, still_missing
+    from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
     state = registrar.state
@@ -109,7 +112,9 @@ def approve_subject(
         )
     check_open(subject, registrar.now())
     rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
-    signer = _signer(home, state, key, as_principal)
+    proposal = subject.proposal if isinstance(subject, ProposalState) else None
+    proposed = proposal.trust if isinstance(proposal, TrustProposal) else None
+    signer = _signer(home, state, key, as_principal, proposed)
     receipt = _confirm(registrar, draft_approval(registrar, subject, rendering, signer), signer, yes=yes)
     say(f"Approved: entry {receipt}")
     missing = still_missing(registrar.state, subject, registrar.now())
@@ -133,7 +138,7 @@ def _object(
 
     with opened(home) as place:
         registrar = place.open_registrar()
-        state = registrar.sync()
+        state = check_begun(registrar.sync())
         subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
         rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
         signer = _signer(place, state, key, as_principal)
@@ -142,15 +147,18 @@ def _object(
         say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
 
 
-def _signer(home: Home, state: State, key: Path | None, as_principal: str | None) -> Signer:
-    """The signer of the human who is named, or who sits here."""
+def _signer(
+    home: Home, state: State, key: Path | None, as_principal: str | None, proposed: TrustRoot | None = None
+) -> Signer:
+    """The signer of the human who is named, or who sits here. `proposed`: the trust root that is being approved."""
     principal = as_principal or home.find_me(state).id
     person = None if state.trust is None else state.trust.find_principal(principal)
     if person is not None and person.kind != "human":
         raise UsageError(
             "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
         )
-    return home.load_signer(principal, state, ask_passphrase, None if key is None else key.expanduser())
+    named = None if key is None else key.expanduser()
+    return home.load_signer(principal, state, ask_passphrase, named, proposed)
 
 
 def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool, show: bool = True) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, LeaseArgument, find_lease, opened
+from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, opened
 from executor.commands.terminal import say, say_json, say_table
 from keys.errors import Exit
 
@@ -23,7 +23,7 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
     from policies.two_key import examine_lease
 
     with opened(home) as place:
-        state = place.open_replay().sync()
+        state = check_begun(place.open_replay().sync())
         found = find_lease(state, lease)
         now = system_clock()
         steps = examine_lease(state, found.digest, now)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
-from keys.errors import UsageError
+from keys.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -59,6 +59,13 @@ def opened(home: Path | None) -> Iterator[Home]:
 
     with Home(find_home(home, os.environ)) as found:
         yield found
+
+
+def check_begun(state: State) -> State:
+    """The state of a ledger that has its genesis. Raises: Unavailable (`ledger_missing`) when an init was cut short."""
+    if not state.size:
+        raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
+    return state
 
 
 def find_lease(state: State, name: str) -> LeaseState:

@@ -14,6 +14,7 @@ from executor.commands.common import (
     JsonOption,
     KeyOption,
     YesOption,
+    check_begun,
     opened,
     parse_duration,
 )
@@ -36,7 +37,7 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     Example: calyx fleet show
     """
     with opened(home) as place:
-        fleet = place.open_replay().sync().fleet
+        fleet = check_begun(place.open_replay().sync()).fleet
     if fleet is None:
         raise UsageError("no_fleet", "no fleet is in force yet", hint="calyx fleet propose FILE --approve")
     if as_json:
@@ -74,7 +75,7 @@ def propose(
     wait_s = parse_duration(valid_for)
     with opened(home) as place:
         registrar = place.open_registrar()
-        state = registrar.sync()
+        state = check_begun(registrar.sync())
         named = None if key is None else key.expanduser()
         signer = place.load_signer(as_principal or place.find_me(state).id, state, ask_passphrase, named)
         if state.fleet == fleet:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, find_subject, opened
+from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, check_begun, find_subject, opened
 from executor.commands.terminal import say, say_json, say_table
 from keys.errors import Exit
 
@@ -31,7 +31,7 @@ def inbox(
     from keys.values import format_time
 
     with opened(home) as place:
-        state = place.open_replay().sync()
+        state = check_begun(place.open_replay().sync())
         now = system_clock()
         waiting = list_waiting(state, as_principal or place.find_me(state).id, now)
     if as_json:
@@ -64,7 +64,7 @@ def show(identifier: IdArgument, home: HomeOption = None, as_json: JsonOption = 
     from keys.canonical import parse_json
 
     with opened(home) as place:
-        state = place.open_replay().sync()
+        state = check_begun(place.open_replay().sync())
         subject = find_subject(state, identifier)
         reader = place.open_store()
         if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, opened
 from executor.commands.files import read_text
 from executor.commands.terminal import note, person_present, say, say_json, say_table
 from keys.errors import UsageError
@@ -74,7 +74,7 @@ def show(
 def _rows(home: Home) -> list[dict[str, Any]]:
     from keys.openssh import fingerprint
 
-    trust = home.open_replay().sync().trust
+    trust = check_begun(home.open_replay().sync()).trust
     rows = []
     for principal in () if trust is None else trust.principals:
         path = home.find_key(principal.id)

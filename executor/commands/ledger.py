@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import on_terminal, say, say_json, say_table
+from keys.errors import CalyxError
 
 if TYPE_CHECKING:
     from ledger.chain import Entry
@@ -46,9 +47,12 @@ def log(
     with opened(home) as place:
         replay = place.open_replay(note_entry)
         try:
-            replay.sync()
-        finally:
-            _print(list(rows), as_json)
+            check_begun(replay.sync())
+        except CalyxError:
+            if rows:
+                _print(list(rows), as_json)
+            raise
+    _print(list(rows), as_json)
 
 
 @app.command()
@@ -61,7 +65,7 @@ def checkpoint(home: HomeOption = None) -> None:
     """
     with opened(home) as place:
         replay, store = place.open_replay(), place.open_store()
-        replay.sync()
+        check_begun(replay.sync())
         tip = store.tip()
         while tip.head != replay.head:
             replay.sync()

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from executor.commands.common import AsOption, HomeOption, KeyOption, LeaseArgument, find_lease, opened, parse_duration
+from executor.commands.common import (
+    AsOption,
+    HomeOption,
+    KeyOption,
+    LeaseArgument,
+    check_begun,
+    find_lease,
+    opened,
+    parse_duration,
+)
 from executor.commands.terminal import ask_passphrase, say
 from keys.errors import LawRefused
 
@@ -137,7 +146,7 @@ def _order(
     with opened(home) as place:
         # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
         registrar = place.open_registrar(accept_clock=verb not in _BOUND)
-        state = registrar.sync()
+        state = check_begun(registrar.sync())
         lease = find_lease(state, name)
         deployment = state.deployments.get(lease.digest)
         if deployment is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, JsonOption, opened, parse_duration
+from executor.commands.common import ClockOption, HomeOption, JsonOption, check_begun, opened, parse_duration
 from executor.commands.terminal import ask_passphrase, note, say, say_json
 from keys.errors import UsageError
 
@@ -71,7 +71,7 @@ def propose(
     )
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
-        state = registrar.sync()
+        state = check_begun(registrar.sync())
         signer = _proposer(place, state)
         objects = place.open_objects()
         planned = plan_change(wish, find_target(state, target), host_finder(objects), objects)
@@ -94,7 +94,7 @@ def _submit(home: Home, registrar: Registrar, signer: Signer, wish: Wish, planne
     from policies.registrar import Draft
     from policies.state import SignerRef
 
-    state = registrar.sync()
+    state = check_begun(registrar.sync())
     now = max(registrar.now(), state.history.time(state.size - 1))
     fields = lease_fields(wish, planned, state, home.open_objects(), now)
     lease = Draft("lease", fields)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
@@ -67,5 +67,6 @@ def stopping(parent: int | None = None) -> Iterator[Stop]:
 
 
 def log_line(text: str) -> None:
-    """One line of a run's log, with the time."""
-    say(f"{datetime.now(UTC).isoformat(timespec='seconds')[:19]}Z {text}")
+    """One line of a run's log, with the time. Whether anyone can read it does not matter to the run."""
+    with suppress(OSError):
+        say(f"{datetime.now(UTC).isoformat(timespec='seconds')[:19]}Z {text}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     with opened(home) as place:
         replay = place.open_replay()
-        state = replay.sync()
+        state = check_begun(replay.sync())
         found = _facts(place, state, system_clock())
     if as_json:
         say_json(found)

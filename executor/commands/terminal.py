@@ -13,6 +13,7 @@ import typer
 from executor.escape import escape
 from keys.errors import CalyxError, UsageError
 
+_STYLES = {"ok": "green", "failed": "red"}
 _IN_THE_LINE = ("rule", "step", "entry")
 
 
@@ -82,7 +83,7 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         for header in headers:
             table.add_column(Text(header), overflow="fold")
         for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
         Console(markup=False, emoji=False, highlight=False).print(table)
         return
     if title:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from executor.commands.common import HomeOption, find_lease, opened
+from executor.commands.common import HomeOption, check_begun, find_lease, opened
 from executor.commands.terminal import on_terminal, say
 from executor.escape import escape
 from keys.errors import Exit, UsageError
@@ -42,7 +42,7 @@ def watch(
 
     with opened(home) as place:
         replay = place.open_replay()
-        digest = _choose(replay.sync(), lease)
+        digest = _choose(check_begun(replay.sync()), lease)
         if on_terminal() and not once:
             _live(replay, digest)
         else:
@@ -140,4 +140,5 @@ def _picture(progress: Progress) -> Group:
             gate.limit,
             Text(escape(gate.text)),
         )
-    return Group(Text(escape(_headline(progress)), style="bold"), tiers, gates, Text(escape(progress.note)))
+    parts = [tiers, gates] if progress.gates else [tiers]
+    return Group(Text(escape(_headline(progress)), style="bold"), *parts, Text(escape(progress.note)))

@@ -8,6 +8,7 @@ import pytest
 from console import Console
 
 from executor.commands import status
+from policies.registrar import Registrar
 
 
 @pytest.fixture
@@ -40,6 +41,21 @@ WRITERS = (
 def test_missing_ledger_is_said_with_what_to_do(console: Console, command: list[str]) -> None:
     said = console.refused(*command, code="ledger_missing", ends=5)
     assert "hint: calyx init" in said.err
+
+
+@pytest.mark.parametrize("command", [*READERS, *WRITERS], ids=" ".join)
+def test_ledger_whose_init_was_cut_short_is_said_so(
+    console: Console, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as crash:
+        crash.setattr(Registrar, "create", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            console.init()
+    said = console.run(*command)
+    if command == ["audit"]:
+        assert (said.code, "no_genesis" in said.out) == (1, True)
+    else:
+        assert (said.code, "error: ledger_missing: " in said.err) == (5, True), said
 
 
 @pytest.mark.parametrize("command", READERS, ids=" ".join)

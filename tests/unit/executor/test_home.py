@@ -12,7 +12,8 @@ from station import Station, new_station
 
 from executor.home import Home, Settings, find_home
 from keys.errors import CalyxError
-from keys.openssh import store_private_key
+from keys.openssh import format_public, new_private_key, store_private_key
+from keys.principals import TrustRoot
 from ledger.head import Head
 from ledger.log_key import LogKey, store_log_key
 from policies.registrar import Draft
@@ -79,6 +80,22 @@ def test_key_that_others_can_read_is_refused(station: Station, home: Home) -> No
     with pytest.raises(CalyxError) as caught:
         home.load_signer("cp20", station.state)
     assert caught.value.code == "bad_key_mode"
+
+
+def test_key_of_a_proposed_root_cosigns_that_root_alone(station: Station, home: Home, tmp_path: Path) -> None:
+    key = new_private_key(station.random)
+    store_private_key(tmp_path / "eve", key)
+    trust = station.trust()
+    entry = {"key": format_public(key.public), "user_verification": False}
+    eve = {"id": "eve", "kind": "human", "custodian": "eve", "roles": ["governor"], "keys": [entry]}
+    proposed = TrustRoot.from_json({**trust, "principals": [*trust["principals"], eve]})
+    assert home.load_signer("eve", station.state, None, tmp_path / "eve", proposed).principal == "eve"
+    with pytest.raises(CalyxError) as caught:
+        home.load_signer("eve", station.state, None, tmp_path / "eve")
+    assert caught.value.code == "unknown_principal"
+    with pytest.raises(CalyxError) as caught:
+        home.load_signer("ada", station.state, None, tmp_path / "eve", proposed)
+    assert caught.value.code == "key_not_enrolled"
 
 
 def test_wrong_passphrase_is_refused(station: Station, home: Home, tmp_path: Path) -> None:
