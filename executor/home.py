@@ -212,16 +212,16 @@ class Home:
             raise Unavailable("home_write_failed", f"cannot write {self.settings}: {error.strerror}") from None
 
     def find_me(self, state: State) -> Principal:
-        """The human who sits here: whom the settings name, else the only human whose key this home knows.
+        """The human who sits here: whom the settings name; where they name nobody, the only human whose key is here.
 
         Raises: UsageError (`who_are_you`).
         """
         me = self.load_settings().me
         humans = [] if state.trust is None else [p for p in state.trust.principals if p.kind == "human"]
-        for person in humans:
-            if person.id == me:
-                return person
-        known = [person for person in humans if self.find_key(person.id) is not None]
+        if me is None:
+            known = [person for person in humans if self.find_key(person.id) is not None]
+        else:
+            known = [person for person in humans if person.id == me]
         if len(known) != 1:
             raise UsageError(
                 "who_are_you",

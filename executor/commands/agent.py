@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, check_begun, opened
+from executor.commands.common import ClockOption, HomeOption, check_begun, noun, opened
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note
 from keys.errors import Exit, UsageError
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("cp14", "cp18", "cp19")
 
-app = typer.Typer(
-    help="Run a reviewing or monitoring agent: cp14, cp18 or cp19.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = noun("Run a reviewing or monitoring agent: cp14, cp18 or cp19.")
 
 
 @app.callback()

@@ -52,6 +52,18 @@ IdArgument: TypeAlias = Annotated[
 ]
 
 
+def noun(summary: str) -> typer.Typer:
+    """The app of a noun, such as `ledger`; `summary` is the first sentence of its help."""
+    return typer.Typer(
+        help=summary,
+        rich_markup_mode=None,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 @contextmanager
 def opened(home: Path | None) -> Iterator[Home]:
     """The home that the option or the environment names; closed at the end."""

@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, opened
+from executor.commands.common import ClockOption, HomeOption, noun, opened
 from executor.commands.running import log_line, stopping
 from executor.commands.terminal import note
 
-app = typer.Typer(
-    help="Run the executor, which deploys leases that carry both keys.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = noun("Run the executor, which deploys leases that carry both keys.")
 
 
 @app.callback()

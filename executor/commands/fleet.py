@@ -15,6 +15,7 @@ from executor.commands.common import (
     KeyOption,
     YesOption,
     check_begun,
+    noun,
     opened,
     parse_duration,
 )
@@ -22,12 +23,7 @@ from executor.commands.files import load_document
 from executor.commands.terminal import ask_passphrase, say, say_json, say_table
 from keys.errors import UsageError
 
-app = typer.Typer(
-    help="See and change which machines a target stands for.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = noun("See and change which machines a target stands for.")
 
 
 @app.command()

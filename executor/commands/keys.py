@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, check_begun, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.files import read_text
 from executor.commands.terminal import note, person_present, say, say_json, say_table
 from keys.errors import UsageError
@@ -15,9 +15,7 @@ from keys.errors import UsageError
 if TYPE_CHECKING:
     from executor.home import Home
 
-app = typer.Typer(
-    help="Make keys and see who may sign.", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = noun("Make keys and see who may sign.")
 
 
 @app.command()

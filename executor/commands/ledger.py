@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, check_begun, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.terminal import on_terminal, say, say_json, say_table
 from keys.errors import CalyxError
 
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from ledger.chain import Entry
     from policies.state import State
 
-app = typer.Typer(
-    help="Read the ledger: its entries and its checkpoint.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = noun("Read the ledger: its entries and its checkpoint.")
 
 
 @app.command()

@@ -32,6 +32,7 @@ def test_list_says_what_the_command_says(name: str) -> None:
 def test_each_command_shows_an_example_of_itself(words: tuple[str, ...]) -> None:
     said = CliRunner().invoke(app, [*words, "--help"])
     assert said.exit_code == 0
+    assert "completion" not in said.stdout
     assert f"Example: calyx {' '.join(words)}" in " ".join(said.stdout.split())
 
 

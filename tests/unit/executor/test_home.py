@@ -133,6 +133,7 @@ def test_person_is_asked_for_when_two_could_be_meant(station: Station, home: Hom
 
 
 def test_person_whom_the_trust_root_does_not_know_is_not_guessed(station: Station, home: Home) -> None:
+    home.key_path("ben").unlink()
     home.store_settings(Settings(version=1, me="eve", keys={}))
     with pytest.raises(CalyxError) as caught:
         home.find_me(station.state)
