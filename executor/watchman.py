@@ -19,6 +19,7 @@ class MonitorProcess:
 
     def __init__(self, root: Path, lock: Path, monitor: str = "cp19") -> None:
         self._root: Final = root
+        self._path: Final = lock
         self._lock: Final = ProcessLock(lock, monitor)
         self._monitor: Final = monitor
         self._child: subprocess.Popen[bytes] | None = None
@@ -33,10 +34,17 @@ class MonitorProcess:
             return
         command = [sys.executable, "-m", "executor", "agent", "run", self._monitor]
         options = ["--home", str(self._root), "--parent", str(os.getpid())]
-        # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor has stopped.
-        self._child = subprocess.Popen(
-            [*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor stopped.
+        log = self._path.with_suffix(".log")
+        # Nor may it hold the executor's output open: whoever reads that to its end waits for the executor alone.
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [*command, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def stop(self) -> None:
         """End the one that was started here."""

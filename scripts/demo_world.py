@@ -126,6 +126,8 @@ class World:
             [*command, *map(str, self.ports)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            # Not the caller's either: whoever reads our output to its end must not wait for the traffic's.
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         self.started.append((process.pid, psutil.Process(process.pid).create_time()))
