@@ -144,6 +144,10 @@ class Home:
         """Where the home keeps a principal's private key, if it keeps it."""
         return self.keys / f"{principal}.key"
 
+    def lock_path(self, principal: str) -> Path:
+        """The lock that the process of a machine principal holds while it runs on this home."""
+        return self.run / f"{principal}.lock"
+
     def find_key(self, principal: str) -> Path | None:
         """The file with a principal's private key: in the home, else where the settings say; None when neither is."""
         inside = self.key_path(principal)

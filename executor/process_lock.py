@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
 from keys.errors import Unavailable
+
+LOOKS: Final = 5
+LOOK_S: Final = 0.02
 
 
 class ProcessLock:
@@ -22,13 +26,18 @@ class ProcessLock:
         """Take the lock at once. Raises: Unavailable (`already_running`) when another process holds it."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise Unavailable(
-                "already_running", f"{self._what} runs already", hint="one is enough; stop that one first"
-            ) from None
+        # Who only looks (`held`) has the lock for an instant, so one failure is not yet an answer.
+        for left in reversed(range(LOOKS)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not left:
+                    os.close(descriptor)
+                    raise Unavailable(
+                        "already_running", f"{self._what} runs already", hint="one is enough; stop that one first"
+                    ) from None
+                time.sleep(LOOK_S)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from executor.home import Home
@@ -18,11 +17,6 @@ from policies.fleet import Instance
 
 EXECUTOR: Final = "cp20"
 MONITOR: Final = "cp19"
-
-
-def lock_path(home: Home, principal: str) -> Path:
-    """The lock that the process of a machine principal holds while it runs on this home."""
-    return home.run / f"{principal}.lock"
 
 
 def host_finder(objects: ObjectStore) -> Hosts:
@@ -51,7 +45,7 @@ def run_executor(
     registrar = home.open_registrar(accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
-    with ProcessLock(lock_path(home, principal), f"an executor on {home.root}"):
-        watchman = MonitorProcess(home.root, lock_path(home, MONITOR), MONITOR)
+    with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
+        watchman = MonitorProcess(home.root, home.lock_path(MONITOR), MONITOR)
         executor = Executor(registrar, signer, objects, host_finder(objects), watchman, wait=wait, log=log)
         return executor.run(until_idle=until_idle)

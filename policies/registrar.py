@@ -177,10 +177,7 @@ class Registrar:
         if self.head != EMPTY_HEAD:
             raise _exists()
         statement = self.draft_statement(signer.principal, draft, machine=False)
-        receipts = self._append([sign_statement(statement, signer)], empty=True)
-        if self._pin is not None:
-            self._pin.memory.replace(self._pin.home, self.state.ledger, self.head)
-        return receipts[0]
+        return self._append([sign_statement(statement, signer)], empty=True)[0]
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
         taken = False
@@ -203,6 +200,10 @@ class Registrar:
                         seq = entry.seq
                     history = self.state.history
                     receipts.append(Receipt(seq, statement.digest, history.leaf(seq), history.time(seq)))
+                if empty and self._pin is not None:
+                    # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
+                    # and never a ledger that what is remembered contradicts.
+                    self._pin.memory.replace(self._pin.home, self.state.ledger, self.head)
         except BaseException:
             # The state holds entries that were not committed, or may not have been: read again what is durable.
             if taken:

@@ -61,11 +61,10 @@ def run(
 def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
     from executor.agents.loop import run as run_loop
     from executor.process_lock import ProcessLock
-    from executor.service import lock_path
 
     registrar = home.open_registrar(accept_clock=accept_clock)
     signer = home.load_signer(name, check_begun(registrar.sync()))
-    with ProcessLock(lock_path(home, name), f"{name} on {home.root}"):
+    with ProcessLock(home.lock_path(name), f"{name} on {home.root}"):
         log_line(f"{name} runs on {home.root}")
         run_loop(_agent(name, home, registrar, signer), registrar, wait=stop.wait, log=log_line)
 

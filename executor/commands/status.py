@@ -69,9 +69,8 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
 
 def _runs(home: Home, name: str) -> bool:
     from executor.process_lock import ProcessLock
-    from executor.service import lock_path
 
-    return ProcessLock(lock_path(home, name), name).held()
+    return ProcessLock(home.lock_path(name), name).held()
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
