@@ -91,11 +91,32 @@ def put_new(hidden: Path, path: Path) -> None:
 
 
 class OpenFile:
-    """A connection to a ledger file, and the private copy that it reads where the file itself cannot be."""
+    """A connection to the ledger file at `path`, and the private copy that it reads where the file itself cannot be."""
 
-    def __init__(self, connection: sqlite3.Connection, copy: TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, copy: TemporaryDirectory[str] | None = None) -> None:
         self.connection: Final = connection
+        self._path = path
         self._copy = copy
+        self._places: tuple[tuple[int, int] | None, ...] = ()
+
+    def remember_place(self) -> None:
+        """Note which files are open, once the first read has made the log."""
+        self._places = _places(self._path)
+
+    def check_place(self) -> None:
+        """Prove that the path still leads to the file, and the log, that are open. SQLite would go on with files that
+        somebody moved away, which nobody else reads any more.
+
+        Raises: CalyxError (`ledger_replaced`).
+        """
+        for opened, found in zip(self._places, _places(self._path), strict=False):
+            # None: a log that was not there; a sealed ledger is read without one.
+            if opened is not None and found != opened:
+                raise CalyxError(
+                    "ledger_replaced",
+                    f"{self._path} is {'gone' if found is None else 'another file'} since this process opened it",
+                    hint="find out who moved it; audit what is there now, then start again",
+                )
 
     def close(self) -> None:
         """Let go of the file, and remove the private copy."""
@@ -113,9 +134,10 @@ def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
     if not path.is_file():
         raise Unavailable("ledger_missing", f"there is no ledger at {path}", hint="calyx init makes one")
     with mapped(path):
-        opened = _open_private(path) if mode == "ro" and _is_sealed(path) else OpenFile(_connect(path, mode))
+        opened = _open_private(path) if mode == "ro" and _is_sealed(path) else OpenFile(path, _connect(path, mode))
         try:
             _check_schema(path, opened.connection)
+            opened.remember_place()
         except BaseException:
             opened.close()
             raise
@@ -149,6 +171,19 @@ def _connect(path: Path, mode: Literal["rw", "ro"], *, sealed: bool = False) -> 
     return connection
 
 
+def _places(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Which files the ledger's path and its log's lead to."""
+    found: list[tuple[int, int] | None] = []
+    for each in (path, path.with_name(path.name + "-wal")):
+        try:
+            status = each.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
+
+
 def _is_sealed(path: Path) -> bool:
     """Whether SQLite could not make the log's index beside the file, and needs one. With nothing in the log, and nobody
     to write one, the file alone is the ledger.
@@ -161,12 +196,12 @@ def _open_private(path: Path) -> OpenFile:
     """Read a sealed ledger. SQLite has no way to read a log without an index, so a file with a log is copied."""
     log = path.with_name(path.name + "-wal")
     if not log.exists() or not log.stat().st_size:
-        return OpenFile(_connect(path, "ro", sealed=True))
+        return OpenFile(path, _connect(path, "ro", sealed=True))
     copy = TemporaryDirectory(prefix="calyx-")
     try:
         for each in (path, log):
             shutil.copyfile(each, Path(copy.name) / each.name)
-        return OpenFile(_connect(Path(copy.name) / path.name, "ro"), copy)
+        return OpenFile(path, _connect(Path(copy.name) / path.name, "ro"), copy)
     except BaseException as error:
         copy.cleanup()
         if isinstance(error, OSError):

@@ -149,6 +149,8 @@ class SqliteStore:
                 # Until here a crash leaves the old head. COMMIT returns after the frames are synced; if it fails, the
                 # entries may or may not be there at the next open, and in no case were they acknowledged.
                 self._connection.execute("COMMIT")
+            # Nobody may be told that an entry is durable in a file that was moved away meanwhile.
+            self._opened.check_place()
             self._last_written = (note, frontier.format())
         except BaseException:
             with suppress(sqlite3.Error):
@@ -183,6 +185,7 @@ class SqliteStore:
                 hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
 
     def _tip(self) -> tuple[Head, bytes, Frontier]:
+        self._opened.check_place()
         with mapped(self.path):
             row = self._connection.execute(_SELECT_TIP).fetchone()
         if row is None or type(row[0]) is not int or any(type(value) is not bytes for value in row[1:]):
