@@ -170,7 +170,7 @@ def _find(root: Node, place: tuple[str, ...]) -> Node:
     node = root
     for part in place:
         if isinstance(node, MappingNode):
-            found = next((item for key, item in node.value if str(key.value) == part), None)
+            found = next((_marked(key, item) for key, item in node.value if str(key.value) == part), None)
         elif isinstance(node, SequenceNode) and part.isdecimal() and int(part) < len(node.value):
             found = node.value[int(part)]
         else:
@@ -179,6 +179,11 @@ def _find(root: Node, place: tuple[str, ...]) -> Node:
             continue
         node = found
     return node
+
+
+def _marked(key: Node, item: Node) -> Node:
+    """What to point at: the mark of an empty value lies somewhere behind it."""
+    return key if item.start_mark.index == item.end_mark.index else item
 
 
 def _bad(where: Node | int, message: str, *, hint: str = HINT) -> FormatError:

@@ -1,0 +1,128 @@
+"""Properties of the law's parts: cohorts, name lists, path rules, ballots and the index of digests."""
+
+from __future__ import annotations
+
+import string
+from hashlib import sha256
+
+from hypothesis import given
+from hypothesis import strategies as st
+from walk import MemoryObjects
+
+from policies.cohort import order_instances, plan_cohorts
+from policies.history import History
+from policies.matrix import path_allowed
+from policies.names import open_names, open_paths, same_list, store_list
+from policies.state import Ballot, SignerRef, Vote, Withdrawal
+
+NAMES = st.sets(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), min_size=1, max_size=60)
+TIERS = st.sets(st.integers(1, 99), max_size=6).map(lambda tiers: (*sorted(tiers), 100))
+HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
+
+
+@given(names=NAMES, tiers=TIERS, lease=HASHES, leaf=HASHES, random=st.randoms(use_true_random=False))
+def test_every_instance_is_in_one_cohort_of_the_size_of_its_tier(
+    names: set[str], tiers: tuple[int, ...], lease: str, leaf: str, random: object
+) -> None:
+    shuffled = sorted(names, key=lambda _: random.random())  # type: ignore[attr-defined]  # hypothesis's Random
+    ordered = order_instances(lease, leaf, shuffled, set())
+    assert ordered == order_instances(lease, leaf, sorted(names), set())
+    plan = plan_cohorts(tiers, ordered)
+    assert [name for cohort in plan.values() for name in cohort] == list(ordered)
+    assert all(plan.values())
+    assert list(plan) == sorted(plan)
+    done = 0
+    for tier, cohort in plan.items():
+        done += len(cohort)
+        assert done == (tier * len(names) + 99) // 100
+    # A tier that is not in the plan added nobody: the next one that is covers the same instances.
+    for tier in set(tiers) - set(plan):
+        follower = min(each for each in plan if each > tier)
+        assert (tier * len(names) + 99) // 100 == (follower * len(names) + 99) // 100
+
+
+@given(names=NAMES, pinned=NAMES, lease=HASHES, leaf=HASHES)
+def test_pinned_instances_come_first_and_keep_their_order(
+    names: set[str], pinned: set[str], lease: str, leaf: str
+) -> None:
+    ordered = order_instances(lease, leaf, names, pinned)
+    count = len(names & pinned)
+    assert set(ordered[:count]) == names & pinned
+    free = order_instances(lease, leaf, names, set())
+    assert [name for name in free if name in pinned] == list(ordered[:count])
+    assert [name for name in free if name not in pinned] == list(ordered[count:])
+
+
+@given(count=st.integers(0, 600))
+def test_list_is_inline_or_an_object_and_comes_back(count: int) -> None:
+    objects = MemoryObjects()
+    names = tuple(f"web-{n:05}" for n in range(count))
+    field = store_list(names, objects)
+    assert isinstance(field, tuple) == (count <= 256)
+    assert open_names(field, objects) == names
+    assert open_paths(field, objects) == names
+    assert same_list(field, names)
+    if names:
+        assert not same_list(field, names[1:])
+        assert not same_list(field, (*names[1:], "other"))
+
+
+@given(
+    segments=st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_size=1, max_size=4),
+    rules=st.sets(st.from_regex(r"[a-z]{1,2}(/[a-z]{1,2}){0,2}/?", fullmatch=True), max_size=5),
+)
+def test_allowed_path_is_a_rule_or_below_a_directory_that_is_one(segments: list[str], rules: set[str]) -> None:
+    path = "/".join(segments)
+    above = {"/".join(segments[:n]) + "/" for n in range(1, len(segments))}
+    assert path_allowed(path, rules) == bool({path} & rules or above & rules)
+
+
+def vote(name: str, seq: int, head: int) -> Vote:
+    signer = SignerRef(name, "human", f"SHA256:{name}", name.encode().hex(), name)
+    return Vote(seq, "", "", signer, "approver", None, head, 0, 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from("ab"), st.integers(0, 12)),
+        max_size=12,
+    )
+)
+def test_ballot_agrees_with_its_definition(sayings: list[tuple[bool, str, int]]) -> None:
+    ballot = Ballot()
+    for seq, (is_vote, name, lag) in enumerate(sayings):
+        if is_vote:
+            ballot.add_vote(vote(name, seq, max(0, seq - lag)))
+        else:
+            ballot.add_withdrawal(Withdrawal(seq, name))
+    expected = [
+        each
+        for each in ballot.votes
+        if not any(w.principal == each.signer.principal and each.head_size <= w.seq for w in ballot.withdrawals)
+    ]
+    assert ballot.standing() == expected
+
+
+@given(st.sets(st.integers(0, 5000), max_size=40))
+def test_history_finds_what_was_said_and_nothing_else(said: set[int]) -> None:
+    history, known = History(), {}
+    for seq, number in enumerate(sorted(said)):
+        # Digests that share their first bytes meet in one slot.
+        digest = (bytes(7) + bytes([number % 3]) + sha256(number.to_bytes(4, "big")).digest()[:24]).hex()
+        history.append(sha256(digest.encode()).hexdigest(), number, digest)
+        known[digest] = seq
+    for digest, seq in known.items():
+        assert history.find(digest) == seq
+        assert history.leaf(seq) == sha256(digest.encode()).hexdigest()
+    assert history.find("ff" * 32) is None
+    assert history.find((bytes(8) + bytes(24)).hex()) is None
+
+
+def test_history_grows_beyond_its_first_table() -> None:
+    history = History()
+    digests = [sha256(n.to_bytes(4, "big")).hexdigest() for n in range(5000)]
+    for n, digest in enumerate(digests):
+        assert history.find(digest) is None
+        history.append(digest, n, digest)
+    assert [history.find(digest) for digest in digests] == list(range(5000))
+    assert history.time(4999) == 4999
