@@ -1,7 +1,7 @@
 """What must be true before a lease is claimed, so that a refusal consumes nothing.
 
 Hosts answer, every instance is on the tree that the lease starts from and that release is whole, the artifact's objects
-are here and whole, and there is room for the new release.
+are here and whole, nothing changes but the paths that the lease names, and there is room for the new release.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from executor.host import Host
-from executor.tree import File, parse_manifest
+from executor.tree import File, Tree, changed_paths, parse_manifest, shown
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Fleet, Instance
@@ -39,12 +39,13 @@ def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
 def check_ready(lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore) -> None:
     """Prove that a lease can be executed now.
 
-    Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `base_moved`, `tree_dirty`,
-    `no_space`, `host_io`, ...).
+    Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `base_moved`,
+    `tree_dirty`, `no_space`, `host_io`, ...).
     """
     known = instances_of(fleet, lease.lease)
     try:
         needed = check_artifact(lease.lease, objects, shared_of(known, lease))
+        check_paths(lease, objects)
     except CalyxError as error:
         raise NotReady(error.code, error.message, None) from error
     for name, before in lease.before.items():
@@ -72,6 +73,29 @@ def check_artifact(lease: Lease, objects: ObjectStore, shared: frozenset[str]) -
     for ref in {ObjectRef(sha256=file.sha256, size=file.size) for file in files}:
         objects.check(ref)
     return sum(file.size for file in files)
+
+
+def check_paths(lease: LeaseState, objects: ObjectStore) -> None:
+    """Prove that no path changes but those that the lease names: the policy was held against these, and they are only
+    what the proposer says until somebody compares the trees. A host takes no other tree than the one after.
+
+    Raises: CalyxError (`path_hidden`); Unavailable (`object_missing`).
+    """
+    named = frozenset(lease.paths)
+    for before, after in dict.fromkeys((lease.before[name], lease.after[name]) for name in lease.after):
+        old = None if before == ABSENT else _load_tree(before, objects)
+        hidden = [path for path in changed_paths(old, _load_tree(after, objects)) if path not in named]
+        if hidden:
+            raise CalyxError(
+                "path_hidden", f"{shown(hidden[0])} changes, and the lease does not name it", path=shown(hidden[0])
+            )
+
+
+def _load_tree(digest: str, objects: ObjectStore) -> Tree:
+    ref = objects.find(digest)
+    if ref is None:
+        raise Unavailable("object_missing", f"the manifest of tree {digest[:16]} is not in the store", object=digest)
+    return parse_manifest(objects.get(ref))
 
 
 def _check_instance(host: Host, instance: Instance, before: str, after: str, needed: int) -> None:

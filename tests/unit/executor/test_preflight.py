@@ -1,0 +1,69 @@
+"""What an executor looks at before it claims a lease that carries both keys."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleetsim import Simulation
+from station import Station, fleet, matrix, tree_digest
+
+from executor.tree import Directory, File, make_tree
+from keys.errors import Exit
+from policies.kinds import ABSENT
+
+NAMES = ["web-01", "web-02"]
+HIDDEN = b"#!/bin/sh\n"
+
+
+def begin(root: Path, before: str, **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
+    """A lease that says it changes app.py, adds a program elsewhere, and was approved by a human and the validator."""
+    station = Station(root, policy=matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"]))
+    station.genesis()
+    station.enact_fleet(fleet(len(NAMES)))
+    scene = Simulation(station)
+    assert station.state.fleet is not None
+    for instance in station.state.fleet.targets["web"].instances:
+        if before != ABSENT:
+            place = scene.hosts.place(instance)
+            place.current = place.serving = before
+            place.releases.add(before)
+    program = station.objects.put(HIDDEN)
+    content = station.objects.put(b"v2")
+    new = make_tree(
+        [
+            File("app.py", content.sha256, content.size, executable=False),
+            Directory("bin"),
+            File("bin/run", program.sha256, program.size, executable=True),
+        ]
+    )
+    station.objects.put(new.manifest)
+    subject = station.propose(
+        artifact={"type": "directory", **new.ref.model_dump()},
+        changes=[{"before": before, "after": new.digest, "instances": NAMES}],
+        **lease,
+    )
+    station.vote("ada", subject, "approver")
+    station.review("cp18", subject)
+    return scene, subject, new.digest
+
+
+@pytest.mark.parametrize("before", [tree_digest("v1"), ABSENT])
+def test_path_that_the_lease_does_not_name_is_refused_though_two_keys_approved(tmp_path: Path, before: str) -> None:
+    scene, subject, _ = begin(tmp_path, before, paths=["app.py"])
+    assert scene.run() is Exit.REFUSED
+    lease = scene.station.state.leases[subject[1]]
+    assert lease.claim_seq is None
+    ((_, code, text),) = lease.preflight
+    assert (code, "bin" in text) == ("path_hidden", True)
+    assert all(place.current == before for place in scene.hosts.places.values())
+
+
+def test_tree_before_that_nobody_can_compare_with_stops_the_claim(tmp_path: Path) -> None:
+    unknown = sha256(b"a tree whose manifest is not in the store").hexdigest()
+    scene, subject, _ = begin(tmp_path, unknown, paths=["app.py"])
+    assert scene.run() is Exit.REFUSED
+    lease = scene.station.state.leases[subject[1]]
+    assert [code for _, code, _ in lease.preflight] == ["object_missing"]
