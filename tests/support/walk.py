@@ -144,16 +144,16 @@ class Walk:
         elif digest is None:
             self.random.choice((self._lease, self._claim))()
         else:
-            self._lead(self.state.deployments[digest])
+            deployment = self.state.deployments[digest]
+            accident = {Phase.BAKING: "HALTED", Phase.ROLLING_BACK: "ROLLBACK_FAILED"}.get(deployment.phase)
+            if accident is not None and self.random.random() < 0.1:
+                self._tell(accident, deployment)
+            self._lead(deployment)
 
     def _lead(self, deployment: Deployment) -> None:
         applied = deployment.intended <= deployment.applied
         stopped = deployment.abort_order is not None or deployment.rollback_order is not None
         match deployment.phase:
-            case Phase.HALTED | Phase.ROLLING_BACK if self.random.random() < 0.1:
-                self._tell("ROLLBACK_FAILED", deployment)
-            case Phase.BAKING if self.random.random() < 0.1:
-                self._tell("HALTED", deployment)
             case phase if stopped and phase not in {Phase.HALTED, Phase.ROLLING_BACK}:
                 self._tell("HALTED" if deployment.started else "ABORTED", deployment)
             case Phase.CLAIMED | Phase.DEPLOYING if deployment.baseline is None:
