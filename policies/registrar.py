@@ -188,6 +188,8 @@ class Registrar:
                         raise _exists()
                 else:
                     self._check_log_key(self.sync())
+                    # No other process can append meanwhile, so a longer memory is a cut, not a race.
+                    self._replay.check_remembered()
                 receipts = []
                 for envelope in envelopes:
                     statement = parse_statement(envelope.body)

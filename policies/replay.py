@@ -98,7 +98,7 @@ class Replay:
         if tip.head == self.head and tip.head != EMPTY_HEAD:
             return self.state
         if tip.head.size < self.head.size:
-            self._check_remembered()
+            self.check_remembered()
             # Nothing was remembered that says so, and still the store is shorter than what this process read.
             raise CalyxError(
                 "head_contradicted",
@@ -108,7 +108,7 @@ class Replay:
                 found=tip.head.size,
             )
         if tip.head.size == 0:
-            self._check_remembered()
+            self.check_remembered()
             return self.state
         before = self.head
         try:
@@ -161,7 +161,12 @@ class Replay:
         except CalyxError as error:
             raise Unlawful(entry.seq, error) from error
 
-    def _check_remembered(self) -> None:
+    def check_remembered(self) -> None:
+        """Prove that what was read extends the remembered head. `sync` does so when it reads something; whoever is to
+        append asks once more, because another process may have remembered a head that the store has lost since.
+
+        Raises: HeadContradicted; Unavailable of the memory.
+        """
         if self._pin is not None:
             self._check(self._pin.load())
 
