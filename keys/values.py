@@ -11,6 +11,7 @@ import binascii
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -54,6 +55,8 @@ def format_decimal(value: Decimal) -> str:
     return text
 
 
+# Neighbouring entries share their second, and a lease's windows are asked for at every step. A refusal is not kept.
+@lru_cache(maxsize=1024)
 def parse_time(text: str) -> int:
     """Parse `YYYY-MM-DDTHH:MM:SSZ` into whole seconds since 1970-01-01 UTC.
 
