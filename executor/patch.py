@@ -6,13 +6,14 @@ compares it with what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from executor.git import run_git
 from executor.materialise import Content, ObjectContent, discard, write_tree
-from executor.patch_format import FileChange, parse_patch
+from executor.patch_format import MAX_CONTENT, FileChange, parse_patch
 from executor.scan import ingest, scan
 from executor.tree import Directory, Tree, check_path, check_shared, parents, shared_target, shown
 from keys.canonical import Json, format_json, parse_json
@@ -36,6 +37,7 @@ def apply_patch(patch_file: Path, tree_dir: Path) -> tuple[FileChange, ...]:
     for change in changes:
         for path in {change.old, change.new} - {None}:
             _refuse_links(tree_dir, path or "")
+    _check_growth(tree_dir, changes)
     reported = _apply(patch_file, tree_dir, "--numstat", "-z")
     if [item.split(b"\t", 2)[-1] for item in reported.split(b"\0")[:-1]] != [c.reported.encode() for c in changes]:
         raise CalyxError("bad_patch", "git reads other paths from the patch than its headers name")
@@ -148,6 +150,24 @@ def _refuse_links(tree_dir: Path, path: str) -> None:
             raise CalyxError(
                 "path_escapes", f"the patch goes through the link {shown(parent)} to {shown(path)}", path=shown(path)
             )
+
+
+def _check_growth(tree_dir: Path, changes: Sequence[FileChange]) -> None:
+    """Refuse a patch that copies a tree's files until the disk is full. Raises: CalyxError `too_large`."""
+    sizes: dict[str, int] = {}
+    room, written = MAX_CONTENT, 0
+    for change in changes:
+        if change.old is not None and change.old not in sizes:
+            with suppress(OSError):
+                sizes[change.old] = (tree_dir / change.old).lstat().st_size
+                # Each file that is there may be rewritten once.
+                room += sizes[change.old]
+        if change.new is not None:
+            size = sizes.get(change.old or "", 0) + change.added if change.size is None else change.size
+            sizes[change.new] = size
+            written += size
+    if written > room:
+        raise CalyxError("too_large", "the patch adds more than 1 GiB to the tree", limit=MAX_CONTENT)
 
 
 def _set_shared(directory: Path, shared: Collection[str]) -> None:

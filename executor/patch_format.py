@@ -9,8 +9,11 @@ Source: git-diff(1), "Generating patch text with -p"; git's own apply.c is what 
 
 from __future__ import annotations
 
+import base64
 import re
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from executor.tree import check_path, shown
@@ -19,7 +22,7 @@ from keys.errors import CalyxError
 MAX_PATCH: Final = 64 * 1024 * 1024
 """Bytes of a patch."""
 MAX_CONTENT: Final = 1024 * 1024 * 1024
-"""Bytes that a patch's binary parts may announce, together."""
+"""Bytes that a patch's binary parts may announce or lead to, together, and that it may add to a tree."""
 _MODES: Final = frozenset({b"100644", b"100755", b"120000"})
 _HUNK: Final = re.compile(rb"@@ -[0-9]{1,9}(?:,([0-9]{1,9}))? \+[0-9]{1,9}(?:,([0-9]{1,9}))? @@")
 _BINARY: Final = re.compile(rb"(?:literal|delta) ([0-9]{1,12})")
@@ -29,6 +32,10 @@ _NAMES: Final = (b"rename from ", b"rename to ", b"copy from ", b"copy to ")
 _ESCAPES: Final = {
     b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r", b'"': b'"', b"\\": b"\\"
 }  # fmt: skip
+_LENGTHS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_DELTA_LINES: Final = 64
+"""More than enough for the first bytes of a delta: a deflate header is under 512 bytes, and a line holds up to 52."""
+_DELTA_HEAD: Final = 20
 _QUOTED: Final = re.compile(rb'"((?:[^"\\\n]|\\[abtnvfr"\\]|\\[0-3][0-7]{2})*)"')
 _ESCAPE: Final = re.compile(rb'\\([abtnvfr"\\]|[0-3][0-7]{2})')
 
@@ -36,11 +43,14 @@ _ESCAPE: Final = re.compile(rb'\\([abtnvfr"\\]|[0-3][0-7]{2})')
 @dataclass(frozen=True, slots=True)
 class FileChange:
     """One file of a patch. `old`, `new`: its path before and after, None where there is no such file. At most one of
-    the two is None.
+    the two is None. `size`: bytes of the file after, where a binary part says it; else it has those of `old` and at
+    most `added` more.
     """
 
     old: str | None
     new: str | None
+    size: int | None = field(default=None, compare=False)
+    added: int = field(default=0, compare=False)
 
     @property
     def reported(self) -> str:
@@ -66,6 +76,8 @@ class _Reader:
         self._lines = lines
         self._at = 0
         self._announced = 0
+        self._size: int | None = None
+        self._added = 0
 
     def changes(self) -> list[FileChange]:
         found = []
@@ -99,10 +111,13 @@ class _Reader:
             elif line.startswith(b"+++ "):
                 new = _strip(line[4:]) or new
                 break
+        self._size, self._added = None, 0
         self._content()
         if old is None and new is None:
             old = new = _same(names)
-        change = FileChange(None if created else _path(old or new), None if deleted else _path(new or old))
+        change = FileChange(
+            None if created else _path(old or new), None if deleted else _path(new or old), self._size, self._added
+        )
         if change.old is None and change.new is None:
             raise _bad("makes and removes a file at once")
         return change
@@ -127,6 +142,7 @@ class _Reader:
             if self._at >= len(self._lines):
                 raise _bad("ends within a hunk")
             first = self._lines[self._at][:1]
+            self._added += len(self._lines[self._at]) if first == b"+" else 0
             self._at += 1
             old -= first in (b" ", b"", b"-")
             new -= first in (b" ", b"", b"+")
@@ -134,18 +150,59 @@ class _Reader:
                 raise _bad("has a hunk whose lines are not as many as its header says")
 
     def _binary(self) -> None:
+        begin = self._at
         while self._at < len(self._lines) and not self._lines[self._at].startswith(b"diff --git "):
-            size = _BINARY.fullmatch(self._lines[self._at])
-            if size:
-                self._announced += int(size[1])
-                if self._announced > MAX_CONTENT:
-                    raise CalyxError("too_large", "a patch's binary parts are over 1 GiB", limit=MAX_CONTENT)
+            line = self._lines[self._at]
             self._at += 1
+            size = _BINARY.fullmatch(line)
+            if size is None:
+                # git reads a number out of whatever follows these words.
+                if self._at == begin + 1 or line.startswith((b"literal ", b"delta ")):
+                    raise _bad("has a binary part without its size")
+                continue
+            result = int(size[1])
+            self._announced += result
+            if line.startswith(b"delta "):
+                # The size of a delta says nothing of the file that it makes.
+                result = _delta_result(self._lines[self._at : self._at + _DELTA_LINES])
+                self._announced += result
+            if self._announced > MAX_CONTENT:
+                raise CalyxError("too_large", "a patch's binary parts are over 1 GiB", limit=MAX_CONTENT)
+            # The first part leads forward, the second back.
+            self._size = result if self._size is None else self._size
 
     def _check_mode(self, line: bytes) -> None:
         mode = _MODE.fullmatch(line) or _INDEX_MODE.fullmatch(line)
         if mode and mode[1] not in _MODES:
             raise _bad("has a file mode other than 100644, 100755 and 120000")
+
+
+def _delta_result(lines: Sequence[bytes]) -> int:
+    """The size of the file that a delta makes: the second of the two numbers that its content begins with.
+
+    Source: gitformat-pack(5), "Deltified representation"; the lines are base85 as git-diff(1) --binary writes them.
+    """
+    inflate, head = zlib.decompressobj(), b""
+    try:
+        for line in lines:
+            if not line or len(head) >= _DELTA_HEAD:
+                break
+            count = _LENGTHS.index(line[:1]) + 1
+            head += inflate.decompress(base64.b85decode(line[1:])[:count], _DELTA_HEAD)
+    except (ValueError, zlib.error):
+        raise _bad("has a delta that cannot be read") from None
+    at, numbers = 0, []
+    for _ in range(2):
+        number = shift = 0
+        while True:
+            if at >= len(head) or shift > 63:
+                raise _bad("has a delta that cannot be read")
+            number |= (head[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if head[at - 1] < 0x80:
+                break
+        numbers.append(number)
+    return numbers[1]
 
 
 def _name(text: bytes) -> bytes:
