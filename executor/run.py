@@ -21,8 +21,10 @@ from executor.decide import Apply, Failure, Finished, Observations, Restore, Say
 from executor.effects import Drifted, Step, apply_instance, restore_instance
 from executor.host import Fence
 from executor.preflight import Hosts, NotReady, check_ready, instances_of
-from keys.errors import CalyxError, Exit, LawRefused, Unavailable
+from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from keys.signer import Signer
+from keys.values import parse_time
+from ledger.head import Head
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
 from policies.names import store_list
@@ -34,7 +36,8 @@ POLL_S: Final = 0.1
 RETRY_PREFLIGHT_S: Final = 10
 MAX_REFUSALS: Final = 100
 RESTORE_TRIES: Final = 3
-RESTORE_WORKERS: Final = 32
+WORKERS: Final = 32
+"""Instances that are worked on at once, whatever the fleet allows to be down."""
 
 Wait = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
@@ -61,6 +64,7 @@ class _Memory:
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     not_ready: dict[str, tuple[str, int]] = field(default_factory=dict)
+    considered: tuple[Head, int] | None = None
     refusals: int = 0
     handled: list[str] = field(default_factory=list)
 
@@ -123,8 +127,12 @@ class Executor:
         for digest in _in_order(state):
             acted |= self._advance(digest)
         now = self._registrar.now()
-        for lease in list(self._registrar.state.leases.values()):
-            acted |= self._consider(lease, now)
+        # Whether a lease can be claimed follows from the entries and the second; without news there is nothing to ask.
+        news = (self._registrar.head, now)
+        if news != self._memory.considered:
+            for lease in list(self._registrar.state.leases.values()):
+                acted |= self._consider(lease, now)
+            self._memory.considered = news
         return acted
 
     def _advance(self, digest: str) -> bool:
@@ -193,7 +201,7 @@ class Executor:
 
     def _restore(self, deployment: Deployment, action: Restore) -> None:
         digest = deployment.lease_digest
-        for name, failure, rebuilt in self._each(deployment, action.instances, self._restore_one, RESTORE_WORKERS):
+        for name, failure, rebuilt in self._each(deployment, action.instances, self._restore_one, WORKERS):
             if failure is None:
                 detail = {
                     "type": "INSTANCE_RESTORED",
@@ -215,7 +223,7 @@ class Executor:
         """Do something to instances, some at once; each one's failure or result as it ends."""
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
         known = instances_of(fleet, deployment.lease)
-        with ThreadPoolExecutor(max_workers=max(1, width)) as pool:
+        with ThreadPoolExecutor(max_workers=min(width, WORKERS)) as pool:
             running = {
                 name: pool.submit(
                     do,
@@ -245,7 +253,7 @@ class Executor:
 
     def _consider(self, lease: LeaseState, now: int) -> bool:
         """Claim a lease if the two-key rule holds and its preflight passes; whether anything was appended."""
-        if lease.claim_seq is not None or lease.denied is not None:
+        if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
             return False
         tried = self._memory.not_ready.get(lease.digest)
         if tried is not None and now < tried[1]:
@@ -259,7 +267,7 @@ class Executor:
             check_ready(lease, state.fleets[lease.lease.fleet], self._hosts, self._objects)
         except NotReady as problem:
             return self._not_ready(lease, problem, now)
-        return self._claim(verified)
+        return self._claim(verified, now)
 
     def _not_ready(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._memory.not_ready[lease.digest] = (problem.code, now + RETRY_PREFLIGHT_S)
@@ -274,10 +282,10 @@ class Executor:
         }
         return self._submit((lease.lease.id, lease.digest), detail) is not None
 
-    def _claim(self, verified: VerifiedLease) -> bool:
+    def _claim(self, verified: VerifiedLease, now: int) -> bool:
         lease = verified.lease
-        fields = claim_fields(verified, self._held_fence().epoch, self._objects)
         try:
+            fields = claim_fields(verified, self._held_fence().epoch, self._objects)
             receipt = self._registrar.submit(self._signer, Draft("claim", fields, (lease.lease.id, lease.digest)))
         except LawRefused as refusal:
             if refusal.code == "fenced":
@@ -285,6 +293,10 @@ class Executor:
             self._log(f"{lease.lease.id} not claimed: {refusal}")
             self._registrar.sync()
             return False
+        except FormatError as error:
+            # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.
+            return self._not_ready(lease, NotReady(error.code, f"the claim: {error.message}", None), now)
+        self._memory.not_ready.pop(lease.digest, None)
         first, last = verified.counted
         self._log(
             f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
@@ -332,14 +344,11 @@ def _listed(names: Iterable[str], objects: ObjectStore) -> Any:
 
 def _in_order(state: State) -> list[str]:
     """Deployments that may need something, rollbacks first: they are never kept waiting."""
-    live = list(state.live.values())
-    ordered = [
-        digest
-        for digest, deployment in state.deployments.items()
-        if deployment.rollback_order is not None and deployment.phase in {Phase.COMPLETED, Phase.ROLLBACK_FAILED}
-    ]
+    ordered = (digest for digests in state.rollback_orders.values() for digest in digests)
     backwards = {Phase.HALTED, Phase.ROLLING_BACK}
-    return sorted({*live, *ordered}, key=lambda digest: (state.deployments[digest].phase not in backwards, digest))
+    return sorted(
+        {*state.live.values(), *ordered}, key=lambda digest: (state.deployments[digest].phase not in backwards, digest)
+    )
 
 
 def _spell(detail: dict[str, Any]) -> str:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleetsim import Simulation
+from fleetsim import Place, Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, LawRefused
 from policies.deployment import Phase
 from policies.kinds import ABSENT
+from policies.state import State
+from policies.two_key import VerifiedLease, check_two_key
 
 NAMES = ["web-01", "web-02", "web-03", "web-04"]
 OLD = tree_digest("v1")
@@ -316,3 +318,65 @@ def test_long_wait_for_the_order_to_start_is_no_silence(tmp_path: Path) -> None:
 
     scene.monitor = start_late  # type: ignore[method-assign]
     assert scene.run() is Exit.DONE
+
+
+def test_lease_whose_claim_is_over_the_record_limit_does_not_stop_the_executor(tmp_path: Path) -> None:
+    names = [f"web-{number:04}-{'x' * 55}" for number in range(1200)]
+    station = Station(tmp_path, policy=matrix(tiers=[20, 40, 60, 80, 100]))
+    station.genesis()
+    instances = [{"name": name, "root": f"/srv/{name}"} for name in names]
+    station.enact_fleet({"targets": {"web": {"instances": instances, "max_unavailable": 4}}})
+    scene = Scene(station)
+    lease = station.propose()
+    before = station.state.leases[lease[1]].lease.changes[0].before
+    for name in names:
+        scene.hosts.places[name] = Place(current=before, serving=before, releases={before})
+    station.approve(lease)
+    assert scene.run() is Exit.REFUSED
+    state = station.state.leases[lease[1]]
+    assert state.claim_seq is None
+    assert [code for _, code, _ in state.preflight] == ["too_large"]
+
+
+def test_preflight_that_was_mended_is_no_refusal_in_the_end(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.hosts.fail["inspect", "web-03"] = "host_io"
+    executor = scene.executor()
+    executor._take_over()
+    while phase_or_none(scene) is not Phase.COMPLETED:
+        executor._round()
+        scene.wait(1)
+        if scene.station.state.leases[scene.lease[1]].preflight:
+            scene.hosts.fail.clear()
+    assert executor._outcome() is Exit.DONE
+
+
+def test_lease_that_waits_is_judged_once_a_second_and_an_expired_one_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = begin(tmp_path)
+    waiting = scene.station.propose("LEASE-20260105-090001")
+    scene.station.say("ada", "objection", {"verb": "deny", "reason": "not this one"}, scene.lease)
+    judged: list[str] = []
+
+    def count(state: State, digest: str, now: int) -> VerifiedLease:
+        judged.append(digest)
+        return check_two_key(state, digest, now)
+
+    monkeypatch.setattr("executor.run.check_two_key", count)
+    executor = scene.executor()
+    executor._take_over()
+    for _ in range(10):
+        executor._round()
+    assert judged == [waiting[1]]
+    scene.station.clock.tick()
+    executor._round()
+    assert len(judged) == 2
+    scene.station.clock.tick(7200)
+    executor._round()
+    assert len(judged) == 2
+
+
+def phase_or_none(scene: Scene) -> Phase | None:
+    deployment = scene.station.state.deployments.get(scene.lease[1])
+    return None if deployment is None else deployment.phase
