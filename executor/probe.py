@@ -71,7 +71,8 @@ async def _ask(probe: Probe, timeout_s: float) -> str | None:
             return None if answer.status_code == probe.status else f"the status is {answer.status_code}"
     except TimeoutError:
         return f"no answer within {timeout_s:.1f} s"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except Exception as error:  # noqa: BLE001  # such as idna's, for a redirect that nobody follows
+        # Whatever the library cannot make sense of, in the URL or in hostile bytes, is no answer.
         return type(error).__name__
 
 

@@ -21,6 +21,7 @@ from executor.decide import Apply, Failure, Finished, Observations, Restore, Say
 from executor.effects import Drifted, Step, apply_instance, restore_instance
 from executor.host import Fence
 from executor.preflight import Hosts, NotReady, check_ready, instances_of
+from executor.tree import shown
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from keys.signer import Signer
 from keys.values import parse_time
@@ -238,6 +239,8 @@ class Executor:
                     yield name, Failure(error.code, error.message, drift=True), False
                 except CalyxError as error:
                     yield name, Failure(error.code, error.message), False
+                except Exception as error:  # noqa: BLE001  # a defect that one instance finds must not stop a rollback
+                    yield name, Failure("internal_error", shown(f"{type(error).__name__}: {error}")), False
 
     def _apply_one(self, step: Step) -> bool:
         apply_instance(self._hosts(step.instance), step, self._held_fence())

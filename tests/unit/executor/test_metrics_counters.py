@@ -179,6 +179,13 @@ def test_redirect_is_not_followed(service: Service, source: CounterSource) -> No
     assert service.asked == 1
 
 
+def test_redirect_that_the_library_stumbles_over_is_a_missing_value(service: Service, source: CounterSource) -> None:
+    service.status, service.location = 302, "http://xn--a/"
+    reading = read(source, service.place())
+    assert reading.values == {}
+    assert reading.notes[0].startswith("counters: ")
+
+
 def test_proxy_of_the_environment_is_not_asked(
     service: Service, source: CounterSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

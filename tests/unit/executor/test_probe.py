@@ -83,6 +83,17 @@ def test_redirect_is_not_followed() -> None:
         assert try_probe(Probe(url=url), 2) == "the status is 302"
 
 
+@pytest.mark.parametrize("host", ["xn--a", "xn--"])
+def test_redirect_that_the_library_stumbles_over_is_no_answer(host: str) -> None:
+    with answering(status("302 Found", headers=f"location: http://{host}/\r\n")) as url:
+        assert try_probe(Probe(url=url), 2) is not None
+
+
+@pytest.mark.parametrize("url", ["http://xn--a/", "http://127.0.0.1:99999/"])
+def test_url_that_the_library_stumbles_over_is_no_answer(url: str) -> None:
+    assert try_probe(Probe(url=url), 2) is not None
+
+
 def test_body_without_an_end_is_cut() -> None:
     with answering(status("200 OK", b"x" * (MAX_BODY + 1))) as url:
         assert try_probe(Probe(url=url), 2) == f"the body is over {MAX_BODY} bytes"

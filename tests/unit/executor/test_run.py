@@ -12,6 +12,7 @@ from station import Station, fleet, matrix, tree_digest
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, LawRefused
 from policies.deployment import Phase
+from policies.fleet import Instance
 from policies.kinds import ABSENT
 from policies.state import State
 from policies.two_key import VerifiedLease, check_two_key
@@ -211,6 +212,23 @@ def test_instance_that_fails_to_start_takes_the_rollout_back(tmp_path: Path) -> 
     assert first.run(until_idle=True) is Exit.ROLLED_BACK
     assert scene.station.state.deployments[scene.lease[1]].halted_cause == "failed"
     assert trees(scene) == {OLD}
+
+
+def test_defect_that_an_instance_finds_takes_the_rollout_back(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    settle = scene.hosts.settle
+
+    def stumble(instance: Instance, tree: str) -> None:
+        if tree == scene.new:
+            raise ValueError("no \x1b[31mCalyxError")
+        settle(instance, tree)
+
+    scene.hosts.settle = stumble  # type: ignore[method-assign]  # a library that hostile bytes break
+    assert scene.run() is Exit.ROLLED_BACK
+    deployment = scene.station.state.deployments[scene.lease[1]]
+    assert deployment.halted_cause == "failed"
+    assert trees(scene) == {OLD}
+    assert "\x1b" not in "".join(scene.log)
 
 
 def test_rollback_that_fails_is_never_called_rolled_back(tmp_path: Path) -> None:
