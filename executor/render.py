@@ -28,6 +28,8 @@ from policies.state import Ballot, LeaseState, ProposalState, State
 from policies.two_key import examine_lease
 
 MAX_NAMES: Final = 20
+MAX_PATHS: Final = 200
+MAX_ROWS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,13 @@ def _request(state: State, asked: Lease, lease: LeaseState) -> Section:
 
 
 def _text(text: str) -> list[str]:
-    return escape_lines(text)[:40]
+    lines = escape_lines(text)
+    return [*lines[:MAX_ROWS], *_left(len(lines), MAX_ROWS, "lines")]
+
+
+def _left(count: int, limit: int, what: str) -> tuple[str, ...]:
+    """Whoever signs is told that there is more than is shown."""
+    return (f"and {count - limit} more {what}",) if count > limit else ()
 
 
 def _instances(asked: Lease, lease: LeaseState, fleet: Fleet | None) -> Section:
@@ -184,12 +192,14 @@ def _instances(asked: Lease, lease: LeaseState, fleet: Fleet | None) -> Section:
     if target is not None:
         places = [i for i in target.instances if i.name in lease.after]
         rows += [(i.name, escape(f"{i.address} {i.root}")) for i in places[:MAX_NAMES]]
+        rows += [("", left) for left in _left(len(places), MAX_NAMES, "instances")]
     return Section(f"Instances of {escape(asked.target)}", tuple((escape(label), value) for label, value in rows))
 
 
 def _changes(lease: LeaseState, objects: ObjectStore) -> list[Section]:
     pairs = dict.fromkeys((lease.before[name], lease.after[name]) for name in lease.after)
-    sections = [Section("Changed paths, as signed", lines=tuple(escape(path) for path in lease.paths[:200]))]
+    signed = (*map(escape, lease.paths[:MAX_PATHS]), *_left(len(lease.paths), MAX_PATHS, "paths"))
+    sections = [Section("Changed paths, as signed", lines=signed)]
     for before, after in list(pairs)[:4]:
         title = f"Difference {before[:12]} to {after[:12]}"
         try:
@@ -198,7 +208,8 @@ def _changes(lease: LeaseState, objects: ObjectStore) -> list[Section]:
             sections.append(Section(title, lines=(f"cannot be shown: {error.code}: {escape(error.message)}",)))
             continue
         surplus = sorted(set(paths) - set(lease.paths))
-        warning = [f"WARNING: {escape(path)} changes and is not in the signed list" for path in surplus[:20]]
+        warning = [f"WARNING: {escape(path)} changes and is not in the signed list" for path in surplus[:MAX_NAMES]]
+        warning += _left(len(surplus), MAX_NAMES, "such paths")
         sections.append(Section(title, lines=(*warning, *lines)))
     if len(pairs) > 4:
         sections.append(Section(f"{len(pairs) - 4} more pairs of trees are not shown"))
@@ -249,7 +260,8 @@ def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None) ->
     named = [hook for hook in (asked.hooks.drain, asked.hooks.undrain) if hook is not None]
     for hook in named:
         rows[f"hook {escape(hook)}", _argv(hooks[hook].argv) if hook in hooks else "unknown to the policy"] = None
-    return Section("What it runs", tuple(list(rows)[:40]) or (("nothing", "no process, command or hook"),))
+    shown = [*list(rows)[:MAX_ROWS], *(("", left) for left in _left(len(rows), MAX_ROWS, "commands"))]
+    return Section("What it runs", tuple(shown) or (("nothing", "no process, command or hook"),))
 
 
 def _commands(instance: Instance) -> list[tuple[str, str]]:

@@ -206,3 +206,21 @@ def test_signed_statement_is_the_one_that_was_drafted(station: Station) -> None:
 
 def test_values_that_agree_have_no_difference() -> None:
     assert diff_values({"a": 1}, {"a": 1}) == ()
+
+
+def test_what_is_left_out_of_a_long_lease_is_counted(tmp_path: Path) -> None:
+    station = Station(tmp_path)
+    station.genesis()
+    instances = [
+        {"name": f"web-{n:02}", "root": f"/srv/web-{n:02}", "process": {"argv": [f"serve-{n}"]}} for n in range(50)
+    ]
+    station.enact_fleet({"targets": {"web": {"instances": instances}}})
+    new = tree(station, "new", {"app.py": "print(1)\n"})
+    station.say("cbo", "intent", {"id": "INT-20260105-001", "target": "web", "what": "w\n" * 45, "why": "b"})
+    paths = [f"static/{n:03}" for n in range(230)]
+    text = shown(station, propose(station, None, new, paths=paths, intent="INT-20260105-001"))
+    assert "static/199" in text
+    assert "and 30 more paths" in text
+    assert "and 30 more instances" in text
+    assert "and 10 more commands" in text
+    assert "and 5 more lines" in text
