@@ -66,15 +66,20 @@ def start_service(layout: Layout, process: Process, tree: str) -> Running:
         "tree": tree,
         **_account(process.user),
     }
-    result = subprocess.run(
-        [sys.executable, "-I", "-S", str(Path(launch.__file__))],
-        input=json.dumps(request).encode(),
-        capture_output=True,
-        # Whoever stops the service after this program's death finds what was just being started, too.
-        env={MARKER: str(layout.root)},
-        timeout=_LAUNCH_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [sys.executable, "-I", "-S", str(Path(launch.__file__))],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            # Whoever stops the service after this program's death finds what was just being started, too.
+            env={MARKER: str(layout.root)},
+            timeout=_LAUNCH_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CalyxError(
+            "service_start_failed", f"starting the service took longer than {_LAUNCH_TIMEOUT_S} s"
+        ) from None
     answer = shown(result.stdout.decode("utf-8", "replace"))
     if answer == launch.RUNNING:
         raise CalyxError(
@@ -139,12 +144,17 @@ def trim_log(layout: Layout) -> None:
             file.truncate(0)
 
 
+def find_account(user: str) -> pwd.struct_passwd:
+    """The account of a name. Raises: CalyxError `service_start_failed` when this host has none."""
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise CalyxError("service_start_failed", f"the account {user} is not on this host", user=user) from None
+
+
 def _account(user: str | None) -> dict[str, int | list[int] | None]:
     if user is None or user == pwd.getpwuid(os.geteuid()).pw_name:
         return {"uid": None, "gid": None, "groups": None}
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        raise CalyxError("service_start_failed", f"the account {user} is not on this host", user=user) from None
+    account = find_account(user)
     groups = os.getgrouplist(user, account.pw_gid)
     return {"uid": account.pw_uid, "gid": account.pw_gid, "groups": groups}

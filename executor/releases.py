@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from executor.host import Plan
 from executor.layout import Layout, exchange, read_current
 from executor.materialise import ReleaseContent, discard, materialise, seal, write_tree
 from executor.patch import write_patched
+from executor.process import find_account
 from executor.scan import scan_release
 from executor.tree import File, Link, Tree, parse_manifest, shared_target, shown
 from keys.errors import CalyxError, Unavailable
@@ -162,7 +162,7 @@ def prepare_shared(layout: Layout, instance: Instance) -> None:
     Where the service wants a file, whoever runs it puts it there first. Below `shared/` the service can write, so no
     link there is followed.
 
-    Raises: CalyxError `path_escapes`; OSError.
+    Raises: CalyxError (`path_escapes`, `service_start_failed` for an account that is not there); OSError.
     """
     for path in instance.shared:
         directory = os.open(layout.shared, os.O_RDONLY | os.O_DIRECTORY)
@@ -215,7 +215,7 @@ def _open_top(release: Path) -> None:
 def _give(directory: int, name: str, instance: Instance) -> None:
     user = instance.process.user if instance.process else None
     if user is not None and os.geteuid() == 0:
-        account = pwd.getpwnam(user)
+        account = find_account(user)
         os.chown(name, account.pw_uid, account.pw_gid, dir_fd=directory, follow_symlinks=False)
 
 

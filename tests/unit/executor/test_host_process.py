@@ -310,6 +310,14 @@ def test_account_that_is_not_there_is_named(host: LocalHost, instance: Instance,
     assert "no-such-account" in refuse("service_start_failed", lambda: host.reload(broken, FENCE)).message
 
 
+def test_launcher_that_hangs_is_a_refusal(
+    host: LocalHost, instance: Instance, one: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(host, instance, one)
+    monkeypatch.setattr("executor.process._LAUNCH_TIMEOUT_S", 0)
+    assert "took longer" in refuse("service_start_failed", lambda: host.reload(instance, FENCE)).message
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a service as another user")
 def test_service_of_another_user_cannot_write_its_release(
     host: LocalHost, objects: DirectoryObjects, tmp_path: Path

@@ -12,10 +12,10 @@ from programs import require_program
 from executor.host import ABSENT, Plan
 from executor.local_host import LocalHost
 from executor.patch import plan_patch
-from executor.scan import scan_release
+from executor.scan import ingest, scan_release
 from executor.tree import Tree
 from ledger.objects import DirectoryObjects
-from policies.fleet import Instance
+from policies.fleet import Instance, Process
 
 
 @pytest.fixture
@@ -251,3 +251,14 @@ def test_failed_sync_is_never_taken_for_done(
     monkeypatch.undo()
     assert host.inspect(instance).tree == ABSENT
     deploy(host, instance, one)
+
+
+def test_shared_path_of_an_account_that_is_not_there_is_refused(
+    host: LocalHost, objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    process = Process(argv=("true",), user="no-such-account")
+    instance = Instance(name="web-1", root=str(tmp_path / "srv"), process=process, shared=("data",))
+    tree = ingest(write_files(tmp_path / "source", {"version": "x"}), objects, ("data",))
+    refusal = refuse("service_start_failed", lambda: host.stage(instance, directory_plan(tree)))
+    assert "no-such-account" in refusal.message
