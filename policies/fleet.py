@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from keys.canonical import parse_json
 from keys.errors import FormatError
@@ -20,7 +20,18 @@ Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"
 """One argument, path or address: no control characters."""
 Url: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^https?://[!-~]+$")]
 Seconds: TypeAlias = Annotated[int, Field(ge=0, le=366 * 86_400)]
-AbsolutePath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^/[^\x00-\x1f\x7f]*$")]
+
+
+def _plain_path(path: str) -> str:
+    # One place has one spelling, so that two instances cannot share it under two.
+    if not {"", ".", ".."}.isdisjoint(path[1:].split("/")):
+        raise ValueError("not a plain absolute path, without `.`, `..`, a double slash or one at its end")
+    return path
+
+
+AbsolutePath: TypeAlias = Annotated[
+    str, Field(max_length=1024, pattern=r"^/[^\x00-\x1f\x7f]*$"), AfterValidator(_plain_path)
+]
 RelativePath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 
 
