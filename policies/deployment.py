@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from keys.errors import LawRefused
-from policies.kinds import Claim, Lease
+from policies.kinds import Lease
 
 
 class Phase(StrEnum):
@@ -156,7 +156,6 @@ class Deployment:
 
     lease_digest: str
     lease: Lease
-    claim: Claim
     claim_seq: int
     counted: tuple[int, int]
     cohorts: dict[int, tuple[str, ...]]

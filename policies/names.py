@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -77,7 +78,7 @@ def same_list(field: Names, items: Sequence[str]) -> bool:
 
 def _open(field: Names | Paths, objects: Objects, adapter: TypeAdapter[list[str]]) -> tuple[str, ...]:
     if not isinstance(field, ObjectRef):
-        return field
+        return _kept_once(field)
     if field.size > MAX_LIST_BYTES:
         raise FormatError(f"a list object is over the limit of {MAX_LIST_BYTES} bytes", code="too_large")
     try:
@@ -86,4 +87,9 @@ def _open(field: Names | Paths, objects: Objects, adapter: TypeAdapter[list[str]
         raise FormatError(f"object {field.sha256[:16]} is not a list of names or paths") from None
     if len(items) <= MAX_INLINE_NAMES:
         raise FormatError(f"a list of up to {MAX_INLINE_NAMES} is written inline")
-    return tuple(items)
+    return _kept_once(items)
+
+
+def _kept_once(items: Sequence[str]) -> tuple[str, ...]:
+    # The same few names stand in every lease and event of a ledger, and the fold keeps them all.
+    return tuple(map(sys.intern, items))

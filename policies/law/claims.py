@@ -48,7 +48,6 @@ def judge_claim(case: Case, claim: Claim) -> Change:
     deployment = Deployment(
         lease_digest=lease.digest,
         lease=lease.lease,
-        claim=claim,
         claim_seq=case.seq,
         counted=counted,
         cohorts=verified.cohorts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -201,7 +202,7 @@ def _instance_applied(case: Case, deployment: Deployment, detail: kinds.Instance
         refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
     if detail.tree != deployment.after[name]:
         refuse("wrong_tree", f"instance {name} was to run another tree", rule=RULE)
-    return lambda ours: ours.applied.add(name)
+    return lambda ours: ours.applied.add(sys.intern(name))
 
 
 def _tier_applied(case: Case, deployment: Deployment, detail: kinds.TierApplied) -> Effect:
@@ -291,7 +292,7 @@ def _instance_restored(case: Case, deployment: Deployment, detail: kinds.Instanc
         refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
     if detail.tree != deployment.before[name]:
         refuse("wrong_tree", f"instance {name} was to go back to another tree", rule=RULE)
-    return lambda ours: ours.restored.add(name)
+    return lambda ours: ours.restored.add(sys.intern(name))
 
 
 def _rolled_back(case: Case, deployment: Deployment, detail: kinds.RolledBack) -> Effect:

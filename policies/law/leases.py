@@ -60,11 +60,14 @@ def judge_lease(case: Case, lease: Lease) -> Change:
     _check_terms(lease)
     before, after = _resolve_changes(case, lease)
     paths = open_paths(lease.paths, case.objects)
+    gates = case.policy.deploy_production.gates
+    # Nearly every lease has the policy's gates; one copy of them is enough for all.
+    kept = lease.model_copy(update={"gates": gates}) if lease.gates == gates else lease
     digest = case.statement.digest
 
     def change(state: State) -> None:
         state.ids[fold_id(lease.id)] = digest
-        state.leases[digest] = LeaseState(digest, case.seq, case.now, lease, case.signer, before, after, paths)
+        state.leases[digest] = LeaseState(digest, case.seq, case.now, kept, case.signer, before, after, paths)
 
     return change
 
