@@ -11,6 +11,7 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
+from memory_objects import MemoryObjects
 from terms import PEOPLE, START, fleet, matrix
 
 from keys.errors import CalyxError
@@ -20,7 +21,6 @@ from keys.values import ZERO_HASH, format_time
 from ledger.chain import Entry
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
-from ledger.objects import ObjectRef
 from ledger.record import make_record
 from ledger.statement import make_statement
 from ledger.verified import sign_statement
@@ -32,25 +32,6 @@ from policies.state import LeaseState, State
 from policies.two_key import check_two_key
 
 Subject = tuple[str, str]
-
-
-class MemoryObjects:
-    """Objects in memory."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
-
-    def put(self, data: bytes) -> ObjectRef:
-        """Keep content."""
-        ref = ObjectRef(sha256=sha256(data).hexdigest(), size=len(data))
-        self._kept[ref.sha256] = data
-        return ref
-
-    def get(self, ref: ObjectRef) -> bytes:
-        """Give content."""
-        if ref.sha256 not in self._kept:
-            raise CalyxError("object_missing", "it is not here")
-        return self._kept[ref.sha256]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
-from walk import MemoryObjects
+from memory_objects import MemoryObjects
 
 from policies.cohort import order_instances, plan_cohorts
 from policies.history import History

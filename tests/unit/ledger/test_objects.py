@@ -117,3 +117,24 @@ def test_failed_sync_keeps_nothing_and_acknowledges_nothing(tmp_path: Path, monk
     monkeypatch.setattr("ledger.durable.os.fsync", fail)
     refused("object_write_failed", lambda: objects.put(b"abc"))
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
+
+
+def test_object_found_by_its_digest_alone(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(b"content")
+    assert objects.find(ref.sha256) == ref
+    assert objects.find("ab" * 32) is None
+    objects.check(ref)
+    refused("object_missing", partial(objects.check, ObjectRef(sha256="ab" * 32, size=7)))
+    with pytest.raises(ValueError):
+        objects.find("../../etc/passwd")
+
+
+def test_damaged_object_is_found_and_not_whole(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    ref = objects.put(b"content")
+    path = place(tmp_path / "objects", ref)
+    path.chmod(0o644)
+    path.write_bytes(b"Content")
+    assert objects.find(ref.sha256) == ref
+    refused("object_mismatch", partial(objects.check, ref))
