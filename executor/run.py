@@ -35,6 +35,9 @@ from policies.two_key import VerifiedLease, check_two_key
 
 POLL_S: Final = 0.1
 RETRY_PREFLIGHT_S: Final = 10
+RETRY_LEDGER_S: Final = 1
+TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
+"""Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 MAX_REFUSALS: Final = 100
 RESTORE_TRIES: Final = 3
 WORKERS: Final = 32
@@ -99,12 +102,23 @@ class Executor:
 
         Gives ROLLBACK_FAILED, ROLLED_BACK, REFUSED or DONE, the gravest of what this run ended; so far when stopped.
 
-        Raises: CalyxError when the ledger cannot be read or written, or another executor took over (`fenced`).
+        Raises: CalyxError when the ledger cannot be read or written, or another executor took over (`fenced`); what
+        passes by itself (`TRANSIENT`) only where `until_idle`.
         """
         try:
             self._take_over()
             while not self._wait(0):
-                if self._round():
+                try:
+                    acted = self._round()
+                except Unavailable as error:
+                    # Nobody watches a run without an end: what passes by itself must not leave a rollout alone.
+                    if until_idle or error.code not in TRANSIENT:
+                        raise
+                    self._log(f"{error}; trying again in {RETRY_LEDGER_S} s")
+                    if self._wait(RETRY_LEDGER_S):
+                        break
+                    continue
+                if acted:
                     continue
                 if until_idle and self._idle():
                     break
