@@ -176,8 +176,13 @@ def _set_shared(directory: Path, shared: Collection[str]) -> None:
         place = directory / path
         if place.is_symlink() and str(place.readlink()) == shared_target(path):
             continue
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise CalyxError(
+                "bad_shared", f"the patch makes a file on the way to the shared path {shown(path)}", path=shown(path)
+            ) from None
         discard(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(shared_target(path))
 
 

@@ -28,7 +28,7 @@ from keys.values import parse_time
 from ledger.head import Head
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
-from policies.names import store_list
+from policies.names import list_json
 from policies.registrar import Draft, Receipt, Registrar
 from policies.state import LeaseState, State
 from policies.two_key import VerifiedLease, check_two_key
@@ -39,6 +39,7 @@ RETRY_LEDGER_S: Final = 1
 TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 MAX_REFUSALS: Final = 100
+KEYS: Final = 2
 RESTORE_TRIES: Final = 3
 WORKERS: Final = 32
 """Instances that are worked on at once, whatever the fleet allows to be down."""
@@ -177,7 +178,7 @@ class Executor:
             self._memory.unrestored.pop(deployment.lease_digest, None)
             self._memory.tries.clear()
         if "instances" in detail:
-            detail = {**detail, "instances": _listed(detail["instances"], self._objects)}
+            detail = {**detail, "instances": list_json(detail["instances"], self._objects)}
         receipt = self._submit((deployment.lease.id, deployment.lease_digest), detail)
         return receipt is not None
 
@@ -272,6 +273,9 @@ class Executor:
         """Claim a lease if the two-key rule holds and its preflight passes; whether anything was appended."""
         if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
             return False
+        # Whoever may ask for anything must not keep the executor busy with what nobody approves.
+        if len(lease.ballot.standing()) < KEYS:
+            return False
         tried = self._memory.not_ready.get(lease.digest)
         if tried is not None and now < tried[1]:
             return False
@@ -349,14 +353,9 @@ def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> d
         "type": "VERIFIED_2KEY",
         "epoch": epoch,
         "counted": [vote.seq for vote in verified.counted],
-        "cohorts": [{"tier": tier, "instances": _listed(names, objects)} for tier, names in verified.cohorts.items()],
-        "seen": [{"tree": tree, "instances": _listed(names, objects)} for tree, names in trees.items()],
+        "cohorts": [{"tier": tier, "instances": list_json(names, objects)} for tier, names in verified.cohorts.items()],
+        "seen": [{"tree": tree, "instances": list_json(names, objects)} for tree, names in trees.items()],
     }
-
-
-def _listed(names: Iterable[str], objects: ObjectStore) -> Any:
-    stored = store_list(tuple(names), objects)
-    return list(stored) if isinstance(stored, tuple) else stored.to_json()
 
 
 def _in_order(state: State) -> list[str]:

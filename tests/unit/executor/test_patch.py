@@ -220,6 +220,15 @@ def test_patch_below_a_shared_path_is_refused(objects: DirectoryObjects, tmp_pat
     assert code(error) == "path_escapes"
 
 
+@pytest.mark.parametrize("shared", ["var/log", "var/log/web"])
+def test_patch_that_makes_a_file_on_the_way_to_a_shared_path_is_refused(
+    before: Tree, objects: DirectoryObjects, scratch: Path, shared: str
+) -> None:
+    with pytest.raises(CalyxError) as error:
+        plan_patch(before, objects, NEW.format("var").encode(), scratch, (shared,))
+    assert code(error) == "bad_shared"
+
+
 def test_new_shared_path_becomes_a_link_of_the_patched_tree(
     before: Tree, objects: DirectoryObjects, scratch: Path
 ) -> None:
