@@ -39,7 +39,6 @@ RETRY_LEDGER_S: Final = 1
 TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 MAX_REFUSALS: Final = 100
-KEYS: Final = 2
 RESTORE_TRIES: Final = 3
 WORKERS: Final = 32
 """Instances that are worked on at once, whatever the fleet allows to be down."""
@@ -272,9 +271,6 @@ class Executor:
     def _consider(self, lease: LeaseState, now: int) -> bool:
         """Claim a lease if the two-key rule holds and its preflight passes; whether anything was appended."""
         if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
-            return False
-        # Whoever may ask for anything must not keep the executor busy with what nobody approves.
-        if len(lease.ballot.standing()) < KEYS:
             return False
         tried = self._memory.not_ready.get(lease.digest)
         if tried is not None and now < tried[1]:
