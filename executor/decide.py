@@ -13,14 +13,13 @@ from typing import Any, Final, TypeAlias
 from keys.errors import LawRefused
 from keys.values import parse_time
 from policies.deployment import CommandNote, Deployment, Phase
-from policies.law.commands import check_rollback
+from policies.law.commands import BAD_VERDICTS, check_rollback
 from policies.law.events import check_forward
 from policies.law.health import check_health
 from policies.state import State
 
 MIN_SILENCE_S: Final = 15
 """A monitor that starts needs time: silence shorter than this is never missing data."""
-BAD_VERDICTS: Final = frozenset({"breach", "abort", "missing"})
 
 
 @dataclass(frozen=True, slots=True)

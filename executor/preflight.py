@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from executor.host import Host
-from executor.tree import File, Tree, changed_paths, parse_manifest, shown
+from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Fleet, Instance
@@ -83,19 +83,12 @@ def check_paths(lease: LeaseState, objects: ObjectStore) -> None:
     """
     named = frozenset(lease.paths)
     for before, after in dict.fromkeys((lease.before[name], lease.after[name]) for name in lease.after):
-        old = None if before == ABSENT else _load_tree(before, objects)
-        hidden = [path for path in changed_paths(old, _load_tree(after, objects)) if path not in named]
+        old = None if before == ABSENT else load_tree(before, objects)
+        hidden = [path for path in changed_paths(old, load_tree(after, objects)) if path not in named]
         if hidden:
             raise CalyxError(
                 "path_hidden", f"{shown(hidden[0])} changes, and the lease does not name it", path=shown(hidden[0])
             )
-
-
-def _load_tree(digest: str, objects: ObjectStore) -> Tree:
-    ref = objects.find(digest)
-    if ref is None:
-        raise Unavailable("object_missing", f"the manifest of tree {digest[:16]} is not in the store", object=digest)
-    return parse_manifest(objects.get(ref))
 
 
 def _check_instance(host: Host, instance: Instance, before: str, after: str, needed: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from executor.gates import Reading, judge_deployment
 from executor.waiting import awaited_order
 from policies.deployment import Deployment, Phase
+from policies.law.health import samples_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Progress:
 def measure_progress(deployment: Deployment, now: int) -> Progress:
     """The progress of a deployment at a time. `now`: seconds since 1970."""
     lease = deployment.lease
-    needed = -(-lease.bake_s // lease.interval_s)
+    needed = samples_needed(deployment)
     left_s = None
     if deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
         left_s = max(0, deployment.bake_started_at + lease.bake_s - now)

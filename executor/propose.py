@@ -9,7 +9,6 @@ check      step 2 of the two-key rule on the finished lease, so that nobody is a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,7 +26,7 @@ from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, Artifact, Lease
 from policies.law.position import parse_predicate
 from policies.matrix import DeployProduction
-from policies.names import store_list
+from policies.names import list_json
 from policies.state import LeaseState, SignerRef, State
 from policies.two_key import examine_lease
 
@@ -110,10 +109,10 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
         "rule": "two_key",
         "artifact": planned.artifact.to_json(),
         "changes": [
-            {"before": before, "after": after, "instances": _listed(names, objects)}
+            {"before": before, "after": after, "instances": list_json(names, objects)}
             for (before, after), names in planned.groups.items()
         ],
-        "paths": _listed(planned.paths, objects),
+        "paths": list_json(planned.paths, objects),
         "not_before": format_time(now),
         "approve_by": format_time(approve_by),
         "execute_by": format_time(execute_by),
@@ -254,8 +253,3 @@ def _free(state: State, name: str) -> str:
 def _stamp(now: int) -> str:
     text = format_time(now)
     return f"{text[:4]}{text[5:7]}{text[8:10]}-{text[11:13]}{text[14:16]}{text[17:19]}"
-
-
-def _listed(items: Sequence[str], objects: ObjectStore) -> Any:
-    stored = store_list(items, objects)
-    return list(stored) if isinstance(stored, tuple) else stored.to_json()

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Final
 
 from executor.escape import escape, shorten
-from executor.tree import Directory, Entry, File, Link, Tree, changed_paths, parse_manifest
+from executor.tree import Directory, Entry, File, Link, changed_paths, load_tree
 from keys.canonical import Json
-from keys.errors import Unavailable
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
@@ -38,14 +37,6 @@ def describe_change(before: str, after: str, objects: ObjectStore) -> tuple[tupl
         lines.append(f"and {len(paths) - MAX_FILES} more paths")
     shown = _file_diffs(paths[:MAX_FILES], have, get, objects)
     return paths, (*lines, *_bounded(shown, MAX_LINES))
-
-
-def load_tree(digest: str, objects: ObjectStore) -> Tree:
-    """The tree of a digest, from its manifest. Raises: Unavailable (`object_missing`); CalyxError of the manifest."""
-    ref = objects.find(digest)
-    if ref is None:
-        raise Unavailable("object_missing", f"the manifest of tree {digest[:16]} is not in the store", object=digest)
-    return parse_manifest(objects.get(ref))
 
 
 def diff_values(before: Json, after: Json) -> tuple[str, ...]:

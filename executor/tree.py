@@ -21,9 +21,9 @@ from hashlib import sha256
 from typing import Final, TypeAlias
 
 from keys.canonical import Json, format_json, parse_json
-from keys.errors import CalyxError, FormatError
+from keys.errors import CalyxError, FormatError, Unavailable
 from keys.values import ZERO_HASH
-from ledger.objects import ObjectRef
+from ledger.objects import ObjectRef, ObjectStore
 
 MAGIC: Final = "calyx-tree-v1"
 MAX_MANIFEST: Final = 64 * 1024 * 1024
@@ -115,6 +115,14 @@ def parse_manifest(data: bytes, shared: Collection[str] | None = None) -> Tree:
     entries = tuple(_entry(item) for item in value[1:])
     check_entries(entries, shared)
     return Tree(entries, data, sha256(data).hexdigest())
+
+
+def load_tree(digest: str, objects: ObjectStore) -> Tree:
+    """The tree of a digest, from its manifest. Raises: Unavailable (`object_missing`); CalyxError of the manifest."""
+    ref = objects.find(digest)
+    if ref is None:
+        raise Unavailable("object_missing", f"the manifest of tree {digest[:16]} is not in the store", object=digest)
+    return parse_manifest(objects.get(ref))
 
 
 def changed_paths(before: Tree | None, after: Tree) -> tuple[str, ...]:

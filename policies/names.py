@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from keys.canonical import format_json, parse_json
+from keys.canonical import Json, format_json, parse_json
 from keys.errors import FormatError
 from keys.values import Ident
 from ledger.objects import ObjectRef
@@ -66,6 +66,12 @@ def store_list(items: Sequence[str], sink: ObjectSink) -> tuple[str, ...] | Obje
     if len(items) <= MAX_INLINE_NAMES:
         return tuple(items)
     return sink.put(format_json(list(items)))
+
+
+def list_json(items: Sequence[str], sink: ObjectSink) -> Json:
+    """`store_list` as canonical-JSON material."""
+    stored = store_list(items, sink)
+    return list(stored) if isinstance(stored, tuple) else stored.to_json()
 
 
 def same_list(field: Names, items: Sequence[str]) -> bool:

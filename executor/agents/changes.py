@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.patch import plan_patch
-from executor.tree import File, Tree, changed_paths, make_tree, parse_manifest
-from keys.errors import CalyxError, Unavailable
+from executor.tree import File, Tree, changed_paths, load_tree, make_tree, parse_manifest
+from keys.errors import CalyxError
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 from policies.state import LeaseState, State
@@ -39,7 +39,9 @@ def open_changes(state: State, lease: LeaseState, objects: ObjectStore, scratch:
     terms = lease.lease
     artifact = terms.artifact
     data = objects.get(ObjectRef(sha256=artifact.sha256, size=artifact.size))
-    befores = {digest: _open_before(digest, objects) for digest in set(lease.before.values())}
+    befores = {
+        digest: None if digest == ABSENT else load_tree(digest, objects) for digest in set(lease.before.values())
+    }
     opened = []
     for before, after, shared in sorted(_groups(state, lease), key=lambda group: (*group[:2], sorted(group[2]))):
         old = befores[before]
@@ -73,14 +75,3 @@ def _groups(state: State, lease: LeaseState) -> set[tuple[str, str, frozenset[st
     if missing:
         raise CalyxError("unknown_instance", f"the fleet has no instance {missing[0]}")
     return {(lease.before[name], lease.after[name], shared[name]) for name in lease.before}
-
-
-def _open_before(digest: str, objects: ObjectStore) -> Tree | None:
-    if digest == ABSENT:
-        return None
-    ref = objects.find(digest)
-    if ref is None:
-        raise Unavailable(
-            "object_missing", f"the manifest of the tree {digest[:16]} is not in the store", object=digest
-        )
-    return parse_manifest(objects.get(ref))

@@ -28,7 +28,7 @@ from policies.event_kinds import GateValue
 from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, Lease
 from policies.matrix import Gate
-from policies.names import store_list
+from policies.names import list_json
 from policies.registrar import Draft, Receipt
 from policies.state import State
 
@@ -156,7 +156,9 @@ class Monitor:
             "tier": deployment.tier,
             "n": n,
             "values": [value.to_json() for value in values],
-            "trees": [{"tree": tree, "instances": self._listed(names)} for tree, names in seen.trees.items()],
+            "trees": [
+                {"tree": tree, "instances": list_json(names, self._objects)} for tree, names in seen.trees.items()
+            ],
             "raw": self._keep_raw(snapshot, seen, now - opened_at),
         }
         receipt = self._say(deployment, detail)
@@ -227,10 +229,6 @@ class Monitor:
             # The values themselves are in the sample; a full disk must not blind whoever watches.
             self._log(f"raw values are not kept: {one_line(str(error))}")
             return None
-
-    def _listed(self, names: Sequence[str]) -> Any:
-        stored = store_list(names, self._objects)
-        return list(stored) if isinstance(stored, tuple) else stored.to_json()
 
     def _say(self, deployment: Deployment, detail: dict[str, Any]) -> Receipt:
         subject = (deployment.lease.id, deployment.lease_digest)

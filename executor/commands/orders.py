@@ -24,7 +24,6 @@ Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
 
 EXPIRES_S: Final = 600
-_BOUND: Final = frozenset({"start", "resume", "promote"})
 _THEN: Final = {
     "start": "the executor starts it",
     "pause": "the executor pauses it; calyx resume lets it go on",
@@ -141,11 +140,12 @@ def _order(
     valid_for: str = "",
 ) -> None:
     from keys.values import format_time
+    from policies.law.commands import BOUND
     from policies.registrar import Draft
 
     with opened(home) as place:
         # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
-        registrar = place.open_registrar(accept_clock=verb not in _BOUND)
+        registrar = place.open_registrar(accept_clock=verb not in BOUND)
         state = check_begun(registrar.sync())
         lease = find_lease(state, name)
         deployment = state.deployments.get(lease.digest)
@@ -163,7 +163,7 @@ def _order(
         fields: dict[str, Any] = {
             "verb": verb,
             "expires_at": format_time(now + (parse_duration(valid_for) if valid_for else EXPIRES_S)),
-            "state": deployment.state_leaf if verb in _BOUND else None,
+            "state": deployment.state_leaf if verb in BOUND else None,
             "tier": deployment.tier if verb == "promote" else None,
             "skip_bake": skip_bake,
             "reason": reason or "no reason given",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from keys.values import parse_time
 from policies.deployment import CommandNote, Deployment, Phase
 from policies.kinds import Command
@@ -10,8 +12,10 @@ from policies.matrix import DeployProduction
 from policies.state import State
 
 RULE = "command"
-_BOUND = frozenset({"start", "resume", "promote"})
-_BAD_VERDICTS = frozenset({"breach", "abort", "missing"})
+BOUND: Final = frozenset({"start", "resume", "promote"})
+"""Orders that name the state that they were given for."""
+BAD_VERDICTS: Final = frozenset({"breach", "abort", "missing"})
+"""Verdicts that no order overrides."""
 
 
 def judge_command(case: Case, command: Command) -> Change:
@@ -20,9 +24,9 @@ def judge_command(case: Case, command: Command) -> Change:
     deployment = subject_deployment(case)
     if max(case.now, case.statement.made_at) > parse_time(command.expires_at):
         refuse("command_expired", f"the command was good until {command.expires_at}", rule="time")
-    if (command.verb in _BOUND) != (command.state is not None):
+    if (command.verb in BOUND) != (command.state is not None):
         refuse(
-            "bad_command", f"{command.verb} {'names' if command.verb in _BOUND else 'does not name'} a state", rule=RULE
+            "bad_command", f"{command.verb} {'names' if command.verb in BOUND else 'does not name'} a state", rule=RULE
         )
     if command.state is not None and command.state != deployment.state_leaf:
         refuse(
@@ -126,7 +130,7 @@ def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
 
 def _check_no_breach(deployment: Deployment, verb: str) -> None:
     verdict = deployment.verdict
-    if verdict is not None and verdict.tier == deployment.tier and verdict.verdict in _BAD_VERDICTS:
+    if verdict is not None and verdict.tier == deployment.tier and verdict.verdict in BAD_VERDICTS:
         refuse(
             "health_refused",
             f"{verb} cannot override the verdict {verdict.verdict} in entry {verdict.seq}",
