@@ -374,6 +374,8 @@ def test_lease_that_waits_is_judged_once_a_second_and_an_expired_one_never(
 ) -> None:
     scene = begin(tmp_path)
     waiting = scene.station.propose("LEASE-20260105-090001")
+    for person in ("ada", "ben"):
+        scene.station.vote(person, waiting, "approver")
     scene.station.say("ada", "objection", {"verb": "deny", "reason": "not this one"}, scene.lease)
     judged: list[str] = []
 
