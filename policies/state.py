@@ -191,7 +191,7 @@ class State:
     live: dict[str, str] = field(default_factory=dict)
     """Target -> lease digest of its live deployment."""
     touched: dict[tuple[str, str], TouchNote] = field(default_factory=dict)
-    """(Target, instance) -> the newest deployment with a TIER_INTENT on it."""
+    """Address and root -> the newest deployment with a TIER_INTENT there."""
     term: TermState | None = None
     messages: dict[str, MessageNote] = field(default_factory=dict)
     rollback_orders: dict[str, set[str]] = field(default_factory=dict)

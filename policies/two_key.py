@@ -32,6 +32,7 @@ from keys.values import format_time, parse_time
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
 from policies.matrix import DeployProduction, paths_outside
+from policies.places import find_neighbour
 from policies.state import LeaseState, SignerRef, State, Vote
 
 _MADE_HERE: Final = object()
@@ -264,6 +265,10 @@ def _step_8(state: State, lease: LeaseState, now: int) -> str:
     live = state.live.get(lease.lease.target)
     if live is not None:
         _fail(8, "target_busy", f"{lease.lease.target} has the live deployment {state.leases[live].lease.id}")
+    neighbour = find_neighbour(state, lease.digest)
+    if neighbour is not None:
+        other, name = state.leases[neighbour[0]].lease, neighbour[1]
+        _fail(8, "target_busy", f"the live deployment {other.id} of {other.target} works where {name} is")
     if lease.lease.rule == "two_key":
         overdue = [digest for digest, due in state.owed_reviews.items() if due < now]
         if overdue:

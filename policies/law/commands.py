@@ -9,6 +9,7 @@ from policies.deployment import CommandNote, Deployment, Phase
 from policies.kinds import Command
 from policies.law.case import Case, Change, check_subject, refuse, require_role
 from policies.matrix import DeployProduction
+from policies.places import find_neighbour, places_of
 from policies.state import State
 
 RULE = "command"
@@ -89,8 +90,15 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
             )
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
         refuse("nothing_to_roll_back", f"{lease.id} ended as {deployment.phase}", rule="rollback")
+    neighbour = find_neighbour(state, deployment.lease_digest)
+    if neighbour is not None:
+        other, name = state.leases[neighbour[0]].lease, neighbour[1]
+        refuse(
+            "target_busy", f"the live deployment {other.id} of {other.target} works where {name} is", rule="rollback"
+        )
+    places = places_of(state, lease, deployment.intended)
     for name in sorted(deployment.intended):
-        newest = state.touched[lease.target, name].deployment
+        newest = state.touched[places[name]].deployment
         if newest != deployment.lease_digest:
             later = state.leases[newest].lease.id
             refuse(

@@ -21,6 +21,7 @@ from policies.law.claims import check_epoch
 from policies.law.commands import check_rollback, subject_deployment
 from policies.law.health import check_health, judge_baseline, judge_sample, judge_verdict
 from policies.names import open_names
+from policies.places import places_of
 from policies.state import State, TouchNote
 
 RULE = "deployment"
@@ -61,8 +62,8 @@ def judge_event(case: Case, event: Event) -> Change:
             ours.state_leaf = leaf
         _keep_live(state, ours, case.now)
         if detail.type == "TIER_INTENT":
-            for name in ours.cohorts[ours.tier]:
-                state.touched[ours.lease.target, name] = TouchNote(case.seq, digest)
+            for place in places_of(state, ours.lease, ours.cohorts[ours.tier]).values():
+                state.touched[place] = TouchNote(case.seq, digest)
 
     return change
 
