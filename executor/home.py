@@ -101,7 +101,8 @@ class Home:
         """Where this user remembers the head of this home's ledger."""
         from platformdirs import user_state_path
 
-        return Pin(HeadMemory(user_state_path("calyx") / "heads"), str(self.root.resolve()))
+        memory = HeadMemory(user_state_path("calyx") / "heads")
+        return Pin(memory, str(self.root.resolve()), os.path.abspath(self.root))  # noqa: PTH100  # links unresolved
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""

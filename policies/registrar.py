@@ -205,7 +205,7 @@ class Registrar:
                 if empty and self._pin is not None:
                     # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
                     # and never a ledger that what is remembered contradicts.
-                    self._pin.memory.replace(self._pin.home, self.state.ledger, self.head)
+                    self._pin.replace(self.state.ledger, self.head)
         except BaseException:
             # The state holds entries that were not committed, or may not have been: read again what is durable.
             if taken:

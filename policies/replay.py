@@ -14,7 +14,7 @@ from keys.values import ZERO_HASH
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
 from ledger.head import EMPTY_HEAD, Head
-from ledger.memory import HeadMemory, Remembered, check_remembered
+from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader
@@ -42,18 +42,37 @@ class Unlawful(CalyxError):
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Where a reader remembers a ledger's head. `home`: what names the ledger's place, such as its real path."""
+    """Where a reader remembers a ledger's head. `home`: what names the ledger's place, such as its real path. `named`:
+    the path that the reader was given, where that is another one: a link that was turned to another copy of the ledger
+    changes the real path, and not this.
+    """
 
     memory: HeadMemory
     home: str
+    named: str | None = None
 
     def load(self) -> Remembered | None:
-        """The remembered head, if there is one."""
-        return self.memory.load(self.home)
+        """The remembered head, if there is one: the higher, where the two names remember different ones.
+
+        Raises: HeadContradicted when they remember two ledgers.
+        """
+        found = sorted(filter(None, map(self.memory.load, self._names())), key=lambda one: one.size)
+        if found and found[0].ledger != found[-1].ledger:
+            raise HeadContradicted(found[0], found[-1].ledger, found[-1].head, f"{self.named} leads to another ledger")
+        return found[-1] if found else None
 
     def store(self, ledger: str, head: Head) -> None:
         """Remember a head. Raises: HeadContradicted when it is of another ledger."""
-        self.memory.remember(self.home, ledger, head)
+        for name in self._names():
+            self.memory.remember(name, ledger, head)
+
+    def replace(self, ledger: str, head: Head) -> None:
+        """Remember this instead of what was remembered, by a person's decision. Raises: Unavailable."""
+        for name in self._names():
+            self.memory.replace(name, ledger, head)
+
+    def _names(self) -> tuple[str, ...]:
+        return (self.home,) if self.named in (None, self.home) else (self.home, str(self.named))
 
 
 class Observer(Protocol):

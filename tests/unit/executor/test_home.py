@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,28 @@ def test_missing_key_is_not_made_by_loading(station: Station, home: Home) -> Non
         home.load_signer("cp19", station.state)
     assert caught.value.code == "key_missing"
     assert not home.key_path("cp19").exists()
+
+
+def test_home_turned_to_an_older_copy_by_a_link_is_contradicted(home: Home, station: Station, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(home.root, older)
+    station.propose()
+    home.open_replay().sync()
+    home.root.rename(tmp_path / "aside")
+    home.root.symlink_to(older)
+    with Home(home.root) as turned, pytest.raises(CalyxError) as refused:
+        turned.open_replay().sync()
+    assert refused.value.code == "head_contradicted"
+
+
+def test_home_turned_to_another_ledger_by_a_link_is_contradicted(home: Home, tmp_path: Path) -> None:
+    home.open_replay().sync()
+    (tmp_path / "other").mkdir()
+    other = new_station(tmp_path / "other", seed=2)
+    with Home(other.root) as another:
+        another.open_replay().sync()
+    home.root.rename(tmp_path / "aside")
+    home.root.symlink_to(other.root)
+    with Home(home.root) as turned, pytest.raises(CalyxError) as refused:
+        turned.open_replay().sync()
+    assert refused.value.code == "head_contradicted"
