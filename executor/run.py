@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from executor.claim import claim_fields
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
 from executor.effects import Drifted, Step, apply_instance, restore_instance
 from executor.host import Fence
@@ -338,20 +339,6 @@ class Executor:
         if Phase.ABORTED in phases or self._memory.not_ready:
             return Exit.REFUSED
         return Exit.DONE
-
-
-def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> dict[str, Any]:
-    """What a claim says of a verified lease, without the common fields."""
-    trees: dict[str, list[str]] = {}
-    for name, tree in sorted(verified.lease.before.items()):
-        trees.setdefault(tree, []).append(name)
-    return {
-        "type": "VERIFIED_2KEY",
-        "epoch": epoch,
-        "counted": [vote.seq for vote in verified.counted],
-        "cohorts": [{"tier": tier, "instances": list_json(names, objects)} for tier, names in verified.cohorts.items()],
-        "seen": [{"tree": tree, "instances": list_json(names, objects)} for tree, names in trees.items()],
-    }
 
 
 def _in_order(state: State) -> list[str]:
