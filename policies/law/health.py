@@ -57,7 +57,8 @@ def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Ef
     if detail.n <= last:
         refuse("repeated", f"sample {last} of this tier is recorded; the next one is later", rule="repetition")
     made_at = case.statement.made_at
-    if made_at < deployment.bake_started_at + detail.n * lease.interval_s - 1:
+    # A signer may be up to two minutes ahead; without the record's time a whole bake could be over before it began.
+    if min(made_at, case.now) < deployment.bake_started_at + detail.n * lease.interval_s - 1:
         refuse("early_sample", f"sample {detail.n} is taken too early", rule="health")
     values = _gate_values(deployment, detail.values)
     note = SampleNote(

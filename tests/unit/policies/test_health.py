@@ -9,6 +9,8 @@ import pytest
 from refusal import refused
 from station import Station, new_station
 
+from policies.registrar import Draft
+
 Lease = tuple[str, str]
 
 
@@ -44,6 +46,13 @@ def test_sample_before_its_time(station: Station, lease: Lease, n: int, wait: in
     else:
         with refused("early_sample"):
             say_sample(station, lease, n)
+
+
+def test_sample_whose_signer_is_two_minutes_ahead_shortens_no_bake(station: Station, lease: Lease) -> None:
+    detail = {"type": "SAMPLE", "tier": 5, "n": 1, "values": values(), "trees": [], "raw": None}
+    ahead = station.sign("cp19", Draft("event", {"epoch": None, "detail": detail}, lease), made_at=station.after(119))
+    with refused("early_sample"):
+        station.append(ahead)
 
 
 def test_sample_counted_twice(station: Station, lease: Lease) -> None:
