@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from itertools import islice
@@ -42,7 +43,9 @@ def describe_change(before: str, after: str, objects: ObjectStore) -> tuple[tupl
 def diff_values(before: Json, after: Json) -> tuple[str, ...]:
     """The difference of two JSON values, line by line."""
     old, new = (
-        [] if value is None else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).split("\n")
+        []
+        if value is None
+        else f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".splitlines(keepends=True)
         for value in (before, after)
     )
     return tuple(_bounded(_diff(old, new, "in force", "proposed"), 2 * MAX_LINES))
@@ -93,12 +96,16 @@ def _text(entry: Entry | None, objects: ObjectStore) -> list[str] | None:
     except UnicodeDecodeError:
         return None
     # Only a newline ends a line; what other characters would break it is shown as their code point.
-    return None if "\0" in text else text.split("\n") if text else []
+    return None if "\0" in text else re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _diff(old: list[str], new: list[str], before: str, after: str) -> Iterator[str]:
-    for line in unified_diff(old, new, before, after, lineterm=""):
-        yield shorten(escape(line.expandtabs(4)), MAX_LINE)
+    """The difference of lines that end in a newline, but for the last one, where that is said as git says it."""
+    for number, line in enumerate(unified_diff(old, new, before, after, lineterm="")):
+        yield shorten(escape(line.removesuffix("\n").expandtabs(4)), MAX_LINE)
+        # The first two lines are the names, and a line of positions begins with @@; no other has no sign before it.
+        if number > 1 and not line.startswith("@@") and not line.endswith("\n"):
+            yield "\\ No newline at end of file"
 
 
 def _bounded(lines: Iterator[str], limit: int) -> Iterator[str]:

@@ -133,6 +133,18 @@ def test_removed_file_is_shown(station: Station) -> None:
     assert "-2" in lines
 
 
+def test_newline_at_the_end_of_a_file_is_no_line_of_its_own(station: Station) -> None:
+    new = tree(station, "new", {"app.py": "x = 1\n"})
+    _, lines = describe_change(ABSENT, new.digest, station.objects)
+    assert lines[lines.index("+++ app.py after") + 1 :] == ("@@ -0,0 +1 @@", "+x = 1")
+
+
+def test_missing_newline_at_the_end_of_a_file_is_said(station: Station) -> None:
+    old, new = tree(station, "old", {"app.py": "x = 1\n"}), tree(station, "new", {"app.py": "x = 1"})
+    _, lines = describe_change(old.digest, new.digest, station.objects)
+    assert lines[-3:] == ("-x = 1", "+x = 1", "\\ No newline at end of file")
+
+
 def test_endless_change_is_cut_and_counted(station: Station) -> None:
     many = tree(station, "many", {f"f{n:03}": "".join(f"{i}\n" for i in range(40)) for n in range(MAX_FILES + 10)})
     _, lines = describe_change(ABSENT, many.digest, station.objects)
