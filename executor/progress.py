@@ -115,5 +115,6 @@ def _note(deployment: Deployment) -> str:
     if deployment.halted_cause is None and order is not None:
         return f"{order.verb} by {order.by}: {order.reason}"
     if deployment.halted_cause is not None:
-        return f"halted at tier {deployment.halted_tier} %: {deployment.halted_cause}"
+        why = f": {deployment.halted_text}" if deployment.halted_text else ""
+        return f"halted at tier {deployment.halted_tier} %: {deployment.halted_cause}{why}"
     return "" if deployment.verdict is None else f"{deployment.verdict.verdict}: {deployment.verdict.text}"

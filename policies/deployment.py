@@ -179,6 +179,7 @@ class Deployment:
     samples: list[SampleNote] = field(default_factory=list)
     verdict: VerdictNote | None = None
     halted_cause: str | None = None
+    halted_text: str | None = None
     halted_at: int | None = None
     halted_tier: int | None = None
     completed_at: int | None = None

@@ -169,6 +169,7 @@ def _halted(case: Case, deployment: Deployment, detail: kinds.Halted) -> Effect:
 
     def effect(ours: Deployment) -> None:
         ours.halted_cause = detail.cause
+        ours.halted_text = detail.text
         ours.halted_at = case.now
         ours.halted_tier = ours.tier
 

@@ -55,9 +55,17 @@ def test_halt_names_its_cause_and_its_gate(station: Station) -> None:
     verdict = station.verdict(lease, 5, 1, "breach")
     station.event("cp20", lease, "HALTED", cause="breach", gate="tes", evidence=verdict.digest, text="50")
     now = progress(station, lease)
-    assert now.note == "halted at tier 5 %: breach"
+    assert now.note == "halted at tier 5 %: breach: 50"
     assert {gate.gate: gate.state for gate in now.gates}["tes"] == "breach"
     assert not now.ended
+
+
+def test_end_still_says_why_it_was_halted(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.event("cp20", lease, "HALTED", cause="failed", gate=None, evidence=None, text="instance web-1: no answer")
+    assert progress(station, lease).note == "halted at tier 5 %: failed: instance web-1: no answer"
 
 
 def test_end_shows_no_gate_that_nobody_judges_any_more(station: Station) -> None:
