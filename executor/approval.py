@@ -16,7 +16,8 @@ from ledger.statement import Statement
 from ledger.store import Reader
 from ledger.verified import sign_statement
 from policies.law.case import holds_now
-from policies.law.governance import quorum_progress
+from policies.law.governance import check_proposal_open, quorum_progress
+from policies.law.leases import check_lease_open
 from policies.registrar import Draft, Receipt, Registrar
 from policies.state import LeaseState, ProposalState, State
 from policies.two_key import examine_lease
@@ -46,8 +47,12 @@ def render_subject(
     return render_proposal(state, subject, statement)
 
 
-def check_open(subject: LeaseState | ProposalState, now: int) -> None:
-    """Spare a person the signing of what the law would refuse: approval is over. Raises: LawRefused."""
+def check_open(state: State, subject: LeaseState | ProposalState, now: int) -> None:
+    """Spare a person the signing of what the law would refuse: decided already, or too late. Raises: LawRefused."""
+    if isinstance(subject, LeaseState):
+        check_lease_open(subject)
+    else:
+        check_proposal_open(state, subject)
     approve_by = subject.lease.approve_by if isinstance(subject, LeaseState) else subject.proposal.approve_by
     if now > parse_time(approve_by):
         raise LawRefused(

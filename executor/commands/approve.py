@@ -97,8 +97,11 @@ def approve_subject(
     yes: bool,
     key: Path | None,
     as_principal: str | None,
+    signer: Signer | None = None,
 ) -> None:
-    """Show, ask, sign and append the approval of one subject; say what is still missing."""
+    """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
+    where it is open already.
+    """
     from executor.approval import check_open, draft_approval, render_subject, still_missing
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
@@ -110,11 +113,11 @@ def approve_subject(
             "the policy asks that a person looks before approving, and nobody is at a terminal",
             hint="run it on a terminal",
         )
-    check_open(subject, registrar.now())
+    check_open(state, subject, registrar.now())
     rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
     proposed = proposal.trust if isinstance(proposal, TrustProposal) else None
-    signer = _signer(home, state, key, as_principal, proposed)
+    signer = signer or load_person(home, state, key, as_principal, proposed)
     receipt = _confirm(registrar, draft_approval(registrar, subject, rendering, signer), signer, yes=yes)
     say(f"Approved: entry {receipt}")
     missing = still_missing(registrar.state, subject, registrar.now())
@@ -141,13 +144,13 @@ def _object(
         state = check_begun(registrar.sync())
         subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
         rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
-        signer = _signer(place, state, key, as_principal)
+        signer = load_person(place, state, key, as_principal)
         draft = draft_objection(registrar, verb, reason, subject, rendering, signer)
         receipt = _confirm(registrar, draft, signer, yes=yes, show=False)
         say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
 
 
-def _signer(
+def load_person(
     home: Home, state: State, key: Path | None, as_principal: str | None, proposed: TrustRoot | None = None
 ) -> Signer:
     """The signer of the human who is named, or who sits here. `proposed`: the trust root that is being approved."""

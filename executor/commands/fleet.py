@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.approve import approve_subject
+from executor.commands.approve import approve_subject, load_person
 from executor.commands.common import (
     AsOption,
     HomeOption,
@@ -20,7 +20,7 @@ from executor.commands.common import (
     parse_duration,
 )
 from executor.commands.files import load_document
-from executor.commands.terminal import ask_passphrase, say, say_json, say_table
+from executor.commands.terminal import say, say_json, say_table
 from keys.errors import UsageError
 
 app = noun("See and change which machines a target stands for.")
@@ -72,8 +72,8 @@ def propose(
     with opened(home) as place:
         registrar = place.open_registrar()
         state = check_begun(registrar.sync())
-        named = None if key is None else key.expanduser()
-        signer = place.load_signer(as_principal or place.find_me(state).id, state, ask_passphrase, named)
+        # One key signs both; its passphrase is asked for once.
+        signer = load_person(place, state, key, as_principal)
         if state.fleet == fleet:
             raise UsageError("no_change", "this fleet is in force already")
         fields = {
@@ -85,6 +85,6 @@ def propose(
         say(f"Proposed the fleet {receipt.digest[:12]} in entry {receipt.seq}")
         if approve:
             subject = registrar.sync().proposals[receipt.digest]
-            approve_subject(place, registrar, subject, yes=yes, key=key, as_principal=as_principal)
+            approve_subject(place, registrar, subject, yes=yes, key=key, as_principal=as_principal, signer=signer)
         else:
             say(f"To approve it: calyx approve {receipt.digest[:12]}")

@@ -68,16 +68,22 @@ def judge_proposal(case: Case, proposal: GovernanceKind) -> Change:
     return change
 
 
+def check_proposal_open(state: State, proposal: ProposalState) -> None:
+    """A proposal that may still be approved: not in force, and on what is in force. Raises: LawRefused."""
+    kind = proposal.kind
+    if proposal.decided_seq is not None:
+        refuse("already_in_force", f"the {kind} is in force since entry {proposal.decided_seq}", rule=RULE)
+    if proposal.proposal.base != _base(state, kind):
+        refuse("stale_base", f"another {kind} came into force; this proposal is void", rule=RULE)
+
+
 def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) -> Change:
     """A cosignature on a proposal; the one that completes the quorum brings it into force."""
     kind = proposal.kind
     role = _role_for(kind)
     if cosignature.role != role or cosignature.review is not None:
         refuse("wrong_role", f"a {kind} is cosigned as {role}, without a review", rule="roles")
-    if proposal.decided_seq is not None:
-        refuse("already_in_force", f"the {kind} is in force since entry {proposal.decided_seq}", rule=RULE)
-    if proposal.proposal.base != _base(case.state, kind):
-        refuse("stale_base", f"another {kind} came into force; this proposal is void", rule=RULE)
+    check_proposal_open(case.state, proposal)
     check_approval_window(case, proposal.proposal.approve_by)
     vote = case.vote(role, None)
     if not any(holds_now(root, vote.signer, role) for root in _roots_for_vote(case.state, proposal)):

@@ -97,7 +97,7 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     subject = subject_proposal(case)
     if isinstance(subject, ProposalState):
         return judge_vote(case, cosignature, subject)
-    _check_open(subject)
+    check_lease_open(subject)
     check_approval_window(case, subject.lease.approve_by)
     role = cosignature.role
     if role not in {"approver", "sentinel", "validator"}:
@@ -217,7 +217,8 @@ def _check_pairs(changes: Sequence[TreeChange]) -> None:
         refuse("bad_changes", "a change leads from a tree to itself", rule=RULE)
 
 
-def _check_open(lease: LeaseState) -> None:
+def check_lease_open(lease: LeaseState) -> None:
+    """A lease that may still be approved: neither claimed nor denied. Raises: LawRefused."""
     if lease.claim_seq is not None:
         _refuse_claimed(lease)
     if lease.denied is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,8 @@ def test_machine_does_not_approve_at_the_command_line(console: Console, machine:
 def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(tmp_path, monkeypatch)
     key = new_key(tmp_path / "id", b"right")
-    answers = iter([b"right", b"right", b"right", b"not the one"])
+    answers = iter([b"right", b"right", b"not the one"])
     monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: next(answers))
-    monkeypatch.setattr("executor.commands.fleet.ask_passphrase", lambda _: next(answers))
     monkeypatch.setattr("executor.commands.approve.ask_passphrase", lambda _: next(answers))
     policy = str(console.write_policy())
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
@@ -101,6 +101,47 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     lease = console.propose()
     said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=2)
     assert "not the one" not in said.err
+
+
+def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path, monkeypatch)
+    asked: list[Path] = []
+    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: b"right")
+
+    def ask(path: Path) -> bytes:
+        asked.append(path)
+        return b"right"
+
+    monkeypatch.setattr("executor.commands.approve.ask_passphrase", ask)
+    key = str(new_key(tmp_path / "id", b"right"))
+    console.done("init", "--human", "ada", "--key", key, "--no-recovery", "--policy", str(console.write_policy()))
+    console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
+    assert len(asked) == 1
+
+
+def test_claimed_lease_is_refused_before_anything_is_asked(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = console.propose()
+    found = console.state().find_lease(lease)
+    assert found is not None
+    claimed = replace(found, claim_seq=7)
+    monkeypatch.setattr(approve, "find_subject", lambda *_: claimed)
+    said = console.refused("approve", lease, "--yes", code="lease_consumed", ends=1)
+    assert "You sign" not in said.out
+
+
+def test_denied_lease_is_refused_before_anything_is_asked(console: Console) -> None:
+    lease = console.propose()
+    console.done("deny", lease, "--reason", "no", "--yes")
+    said = console.refused("approve", lease, "--yes", code="lease_denied", ends=1)
+    assert "You sign" not in said.out
+
+
+def test_proposal_in_force_is_refused_before_anything_is_asked(console: Console) -> None:
+    proposal = next(iter(console.state().proposals))
+    said = console.refused("approve", proposal[:12], "--yes", code="already_in_force", ends=1)
+    assert "You sign" not in said.out
 
 
 def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) -> None:
