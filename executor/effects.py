@@ -81,7 +81,7 @@ def _ensure_release(host: Host, step: Step) -> bool:
     try:
         host.scrub(step.instance, step.before)
     except CalyxError as error:
-        if error.code not in {"release_missing", "tree_dirty"}:
+        if error.code not in {"release_missing", "tree_dirty", "tree_changed", "tree_unreadable"}:
             raise
         host.stage(step.instance, Plan(before=ABSENT, after=step.before, artifact=None))
         return True

@@ -12,18 +12,20 @@ looks at the ledger and the hosts and goes on:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 from executor.claim import claim_fields
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
-from executor.effects import Drifted, Step, apply_instance, restore_instance
+from executor.effects import Step, apply_instance, restore_instance
 from executor.host import Fence
 from executor.preflight import Hosts, NotReady, check_ready, instances_of
 from executor.tree import shown
-from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
+from executor.work import Pools, Result, Work
+from keys.errors import Exit, FormatError, LawRefused, Unavailable
 from keys.signer import Signer
 from keys.values import parse_time
 from ledger.head import Head
@@ -41,8 +43,8 @@ TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 MAX_REFUSALS: Final = 100
 RESTORE_TRIES: Final = 3
-WORKERS: Final = 32
-"""Instances that are worked on at once, whatever the fleet allows to be down."""
+PREFLIGHTS: Final = 4
+"""Leases that are looked at at once, before their claim."""
 
 Wait = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
@@ -87,6 +89,7 @@ class Executor:
         *,
         wait: Wait,
         log: Log,
+        pools: Pools = ThreadPoolExecutor,
     ) -> None:
         self._registrar = registrar
         self._signer = signer
@@ -96,6 +99,9 @@ class Executor:
         self._wait = wait
         self._log = log
         self._memory = _Memory()
+        self._work = Work(pools)
+        self._preflight_pool = pools(PREFLIGHTS)
+        self._preflights: dict[str, Future[None]] = {}
         self._fence: Fence | None = None
 
     def run(self, *, until_idle: bool) -> Exit:
@@ -127,6 +133,8 @@ class Executor:
                     break
             return self._outcome()
         finally:
+            self._work.close()
+            self._preflight_pool.shutdown(wait=True, cancel_futures=True)
             self._watchman.stop()
 
     def _take_over(self) -> None:
@@ -145,7 +153,7 @@ class Executor:
         now = self._registrar.now()
         # Whether a lease can be claimed follows from the entries and the second; without news there is nothing to ask.
         news = (self._registrar.head, now)
-        if news != self._memory.considered:
+        if news != self._memory.considered or self._preflights:
             for lease in list(self._registrar.state.leases.values()):
                 acted |= self._consider(lease, now)
             self._memory.considered = news
@@ -158,20 +166,20 @@ class Executor:
             self._memory.handled.append(digest)
         if deployment.live and deployment.phase not in {Phase.HALTED, Phase.ROLLING_BACK}:
             self._watchman.ensure()
+        results = self._work.take(digest)
+        for result in results:
+            self._record(deployment, result)
+        state = self._registrar.state
         seen = Observations(self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}))
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
             return self._say(deployment, action.detail)
-        if isinstance(action, Apply):
-            self._apply(deployment, action)
-            return True
-        if isinstance(action, Restore):
-            self._restore(deployment, action)
-            return True
+        if isinstance(action, Apply | Restore):
+            return self._begin(deployment, action) or bool(results)
         if isinstance(action, Finished):
             self._memory.failed.pop(digest, None)
             self._memory.unrestored.pop(digest, None)
-        return False
+        return bool(results)
 
     def _say(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
         if detail["type"] == "ROLLBACK_STARTED":
@@ -198,64 +206,42 @@ class Executor:
         self._log(f"{subject[0]} {_spell(detail)} (entry {receipt.seq})")
         return receipt
 
-    def _apply(self, deployment: Deployment, action: Apply) -> None:
-        fleet = self._registrar.state.fleets[deployment.lease.fleet]
-        width = fleet.targets[deployment.lease.target].max_unavailable
-        batch = action.instances[:width]
-        for name, failure, _ in self._each(deployment, batch, self._apply_one, width):
-            if failure is not None:
-                self._memory.failed.setdefault(deployment.lease_digest, {})[name] = failure
-                self._log(f"{deployment.lease.id} instance {name} failed: {failure.code}: {failure.text}")
-                continue
-            detail = {
-                "type": "INSTANCE_APPLIED",
-                "tier": action.tier,
-                "instance": name,
-                "tree": deployment.after[name],
-            }
-            self._submit((deployment.lease.id, deployment.lease_digest), detail)
-
-    def _restore(self, deployment: Deployment, action: Restore) -> None:
-        digest = deployment.lease_digest
-        for name, failure, rebuilt in self._each(deployment, action.instances, self._restore_one, WORKERS):
-            if failure is None:
-                detail = {
-                    "type": "INSTANCE_RESTORED",
-                    "instance": name,
-                    "tree": deployment.before[name],
-                    "rebuilt": rebuilt,
-                }
-                self._submit((deployment.lease.id, digest), detail)
-                continue
-            self._log(f"{deployment.lease.id} instance {name} not restored: {failure.code}: {failure.text}")
-            tries = self._memory.tries.get((digest, name), 0) + 1
-            self._memory.tries[digest, name] = tries
-            if tries >= RESTORE_TRIES:
-                self._memory.unrestored.setdefault(digest, {})[name] = failure
-
-    def _each(
-        self, deployment: Deployment, names: Iterable[str], do: Callable[[Step], bool], width: int
-    ) -> Iterable[tuple[str, Failure | None, bool]]:
-        """Do something to instances, some at once; each one's failure or result as it ends."""
+    def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
+        """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
+        if self._work.busy(deployment.lease_digest):
+            return False
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
         known = instances_of(fleet, deployment.lease)
-        with ThreadPoolExecutor(max_workers=min(width, WORKERS)) as pool:
-            running = {
-                name: pool.submit(
-                    do,
-                    Step(known[name], deployment.before[name], deployment.after[name], deployment.lease.artifact),
+        names, do = action.instances, self._restore_one
+        if isinstance(action, Apply):
+            names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+        self._work.begin(
+            deployment.lease_digest,
+            {
+                name: partial(
+                    do, Step(known[name], deployment.before[name], deployment.after[name], deployment.lease.artifact)
                 )
                 for name in names
-            }
-            for name, future in running.items():
-                try:
-                    yield name, None, future.result()
-                except Drifted as error:
-                    yield name, Failure(error.code, error.message, drift=True), False
-                except CalyxError as error:
-                    yield name, Failure(error.code, error.message), False
-                except Exception as error:  # noqa: BLE001  # a defect that one instance finds must not stop a rollback
-                    yield name, Failure("internal_error", shown(f"{type(error).__name__}: {error}")), False
+            },
+            back=isinstance(action, Restore),
+        )
+        return True
+
+    def _record(self, deployment: Deployment, result: Result) -> None:
+        """Say a result in the ledger, or remember why there is none."""
+        digest, name = deployment.lease_digest, result.name
+        if result.failure is None:
+            self._submit((deployment.lease.id, digest), _result_detail(deployment, result))
+            return
+        what = "not restored" if result.back else "failed"
+        self._log(f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}")
+        if not result.back:
+            self._memory.failed.setdefault(digest, {})[name] = result.failure
+            return
+        tries = self._memory.tries.get((digest, name), 0) + 1
+        self._memory.tries[digest, name] = tries
+        if tries >= RESTORE_TRIES:
+            self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
     def _apply_one(self, step: Step) -> bool:
         apply_instance(self._hosts(step.instance), step, self._held_fence())
@@ -281,10 +267,21 @@ class Executor:
             verified = check_two_key(state, lease.digest, now)
         except LawRefused:
             return False
+        if lease.digest not in self._preflights:
+            self._preflights[lease.digest] = self._preflight_pool.submit(
+                check_ready, lease, state.fleets[lease.lease.fleet], self._hosts, self._objects
+            )
+        future = self._preflights[lease.digest]
+        if not future.done():
+            return False
+        del self._preflights[lease.digest]
         try:
-            check_ready(lease, state.fleets[lease.lease.fleet], self._hosts, self._objects)
+            future.result()
         except NotReady as problem:
             return self._not_ready(lease, problem, now)
+        except Exception as error:  # noqa: BLE001  # a defect that one lease finds must not stop the others
+            defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
+            return self._not_ready(lease, defect, now)
         return self._claim(verified, now)
 
     def _not_ready(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
@@ -325,9 +322,13 @@ class Executor:
     def _idle(self) -> bool:
         """Whether nothing is under way. Leases that wait for keys or time are not ours to wait for."""
         state, now = self._registrar.state, self._registrar.now()
-        return all(
-            isinstance(decide(state, state.deployments[digest], Observations(), now), Finished)
-            for digest in _in_order(state)
+        return (
+            self._work.idle
+            and not self._preflights
+            and all(
+                isinstance(decide(state, state.deployments[digest], Observations(), now), Finished)
+                for digest in _in_order(state)
+            )
         )
 
     def _outcome(self) -> Exit:
@@ -339,6 +340,15 @@ class Executor:
         if Phase.ABORTED in phases or self._memory.not_ready:
             return Exit.REFUSED
         return Exit.DONE
+
+
+def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
+    name = result.name
+    if result.back:
+        tree = deployment.before[name]
+        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt}
+    tier = deployment.tier_of[name]
+    return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
 
 
 def _in_order(state: State) -> list[str]:

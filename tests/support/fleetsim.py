@@ -7,12 +7,15 @@ executor at its n-th effect, as SIGKILL would: before the effect, or after it bu
 from __future__ import annotations
 
 import threading
+from concurrent import futures
 from dataclasses import dataclass, field
+from typing import Any
 
 from station import Station
 
 from executor.host import Fence, Observed, Plan
 from executor.run import Executor
+from executor.work import Pools
 from keys.errors import CalyxError, Exit
 from policies.deployment import Phase
 from policies.fleet import Instance
@@ -131,6 +134,21 @@ class SimHosts:
         place.releases &= {place.current, *keep}
 
 
+class InlinePool(futures.Executor):
+    """Does the work where it is handed in, so that a test repeats exactly."""
+
+    def __init__(self, workers: int) -> None:
+        del workers
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        future: futures.Future[Any] = futures.Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  # as a thread's future does; `result` raises it
+            future.set_exception(error)
+        return future
+
+
 @dataclass
 class Simulation:
     """A station, a fleet in memory, and a monitor that judges by `bad`: tree -> the verdict on tiers that run it."""
@@ -141,6 +159,7 @@ class Simulation:
     log: list[str] = field(default_factory=list)
     silent: bool = False
     patience: int = 2_000
+    pools: Pools = field(default=InlinePool)
 
     def __post_init__(self) -> None:
         self.hosts = SimHosts(self.killer)
@@ -195,6 +214,7 @@ class Simulation:
             self,
             wait=self.wait,
             log=self.log.append,
+            pools=self.pools,
         )
 
     def run(self, who: str = "cp20") -> Exit:

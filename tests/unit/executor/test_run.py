@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -434,3 +436,36 @@ def test_disk_that_failed_ends_the_executor(tmp_path: Path) -> None:
     executor._registrar.sync = fail  # type: ignore[method-assign]
     with pytest.raises(Unavailable, match="the disk said so"):
         executor.run(until_idle=False)
+
+
+def test_slow_host_keeps_no_order_waiting(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.pools = ThreadPoolExecutor
+    working, go_on = threading.Event(), threading.Event()
+    stage = scene.hosts.stage
+
+    def slow_stage(instance: Any, plan: Any) -> None:
+        working.set()
+        assert go_on.wait(60)
+        stage(instance, plan)
+
+    scene.hosts.stage = slow_stage  # type: ignore[method-assign]
+    executor = scene.executor()
+
+    def wait(seconds: float) -> bool:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if seconds and deployment is not None and working.is_set():
+            if not deployment.commands:
+                scene.station.command("ada", scene.lease, "abort")
+            elif deployment.phase is Phase.ROLLING_BACK:
+                # Halted while the host still works; the way back waits for it, and for nothing else.
+                go_on.set()
+        elif seconds:
+            working.wait(0.01)
+        return scene.wait(seconds)
+
+    scene.patience = 20_000
+    executor._wait = wait
+    assert executor.run(until_idle=True) is Exit.ROLLED_BACK
+    assert go_on.is_set()
+    assert trees(scene) == {OLD}

@@ -1,0 +1,91 @@
+"""Effects under way: begun by the executor's loop, done by workers, their results taken in by the loop.
+
+The loop never waits for a host, so a slow one keeps neither a rollback elsewhere nor a person's order waiting. Ways
+back have workers of their own: however much goes forward, they are never short of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from executor.decide import Failure
+from executor.effects import Drifted
+from executor.tree import shown
+from keys.errors import CalyxError
+
+WORKERS: Final = 32
+"""Instances that are worked on at once, whatever the fleet allows to be down."""
+
+Pools = Callable[[int], Executor]
+"""Makes a pool with that many workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the effect on one instance ended. `rebuilt`: a release had to be made again."""
+
+    name: str
+    back: bool
+    failure: Failure | None
+    rebuilt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    back: bool
+    running: dict[str, Future[bool]]
+
+
+class Work:
+    """The effects of each deployment, by its lease's digest. For the loop's thread alone."""
+
+    def __init__(self, pools: Pools = ThreadPoolExecutor) -> None:
+        self._forward: Final = pools(WORKERS)
+        self._backward: Final = pools(WORKERS)
+        self._jobs: Final[dict[str, _Job]] = {}
+
+    def busy(self, digest: str) -> bool:
+        """Whether effects of a deployment are under way, or have results that were not taken."""
+        return digest in self._jobs
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._jobs
+
+    def begin(self, digest: str, effects: Mapping[str, Callable[[], bool]], *, back: bool) -> None:
+        """Begin effects, by instance name. Only where the deployment is not busy: an instance has one at a time."""
+        if digest in self._jobs:
+            raise ValueError("effects of this deployment are under way")
+        pool = self._backward if back else self._forward
+        self._jobs[digest] = _Job(back, {name: pool.submit(effect) for name, effect in effects.items()})
+
+    def take(self, digest: str) -> list[Result]:
+        """Results that came in since the last time; each is given once."""
+        job = self._jobs.get(digest)
+        if job is None:
+            return []
+        done = [name for name, future in job.running.items() if future.done()]
+        results = [_result(name, job.back, job.running.pop(name)) for name in done]
+        if not job.running:
+            del self._jobs[digest]
+        return results
+
+    def close(self) -> None:
+        """Wait for what is under way. Its results are not lost: the hosts have them, and the next run looks there."""
+        self._forward.shutdown(wait=True, cancel_futures=True)
+        self._backward.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(name: str, back: bool, future: Future[bool]) -> Result:
+    try:
+        return Result(name, back, None, future.result())
+    except Drifted as error:
+        return Result(name, back, Failure(error.code, error.message, drift=True))
+    except CalyxError as error:
+        return Result(name, back, Failure(error.code, error.message))
+    except Exception as error:  # noqa: BLE001  # a defect that one instance finds must not stop a rollback
+        return Result(name, back, Failure("internal_error", shown(f"{type(error).__name__}: {error}")))
