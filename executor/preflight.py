@@ -44,8 +44,8 @@ def check_ready(lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectSt
     """
     known = instances_of(fleet, lease.lease)
     try:
-        needed = check_artifact(lease.lease, objects, shared_of(known, lease))
-        check_paths(lease, objects)
+        check_artifact(lease.lease, objects, shared_of(known, lease))
+        needed = check_paths(lease, objects)
     except CalyxError as error:
         raise NotReady(error.code, error.message, None) from error
     for name, before in lease.before.items():
@@ -60,35 +60,39 @@ def shared_of(known: dict[str, Instance], lease: LeaseState) -> frozenset[str]:
     return frozenset(path for name in lease.after for path in known[name].shared)
 
 
-def check_artifact(lease: Lease, objects: ObjectStore, shared: frozenset[str]) -> int:
-    """Prove that the artifact is here and whole: a patch, or a manifest with every file it names. Its size in bytes.
+def check_artifact(lease: Lease, objects: ObjectStore, shared: frozenset[str]) -> None:
+    """Prove that the artifact is here and whole: a patch, or a manifest with every file it names.
 
     Raises: CalyxError (`object_mismatch`, `object_missing`); FormatError.
     """
     artifact = lease.artifact
     data = objects.get(ObjectRef(sha256=artifact.sha256, size=artifact.size))
     if artifact.type == "patch":
-        return len(data)
+        return
     files = [entry for entry in parse_manifest(data, shared).entries if isinstance(entry, File)]
     for ref in {ObjectRef(sha256=file.sha256, size=file.size) for file in files}:
         objects.check(ref)
-    return sum(file.size for file in files)
 
 
-def check_paths(lease: LeaseState, objects: ObjectStore) -> None:
+def check_paths(lease: LeaseState, objects: ObjectStore) -> int:
     """Prove that no path changes but those that the lease names: the policy was held against these, and they are only
-    what the proposer says until somebody compares the trees. A host takes no other tree than the one after.
+    what the proposer says until somebody compares the trees. A host takes no other tree than the one after. Gives the
+    bytes of the largest tree after.
 
     Raises: CalyxError (`path_hidden`); Unavailable (`object_missing`).
     """
     named = frozenset(lease.paths)
+    largest = 0
     for before, after in dict.fromkeys((lease.before[name], lease.after[name]) for name in lease.after):
         old = None if before == ABSENT else load_tree(before, objects)
-        hidden = [path for path in changed_paths(old, load_tree(after, objects)) if path not in named]
+        new = load_tree(after, objects)
+        hidden = [path for path in changed_paths(old, new) if path not in named]
         if hidden:
             raise CalyxError(
                 "path_hidden", f"{shown(hidden[0])} changes, and the lease does not name it", path=shown(hidden[0])
             )
+        largest = max(largest, sum(entry.size for entry in new.entries if isinstance(entry, File)))
+    return largest
 
 
 def _check_instance(host: Host, instance: Instance, before: str, after: str, needed: int) -> None:

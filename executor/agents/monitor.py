@@ -94,7 +94,9 @@ class Monitor:
             self._watches[deployment.lease_digest] = _Watch(self._meters(deployment.lease))
         watch = self._watches[deployment.lease_digest]
         target = state.fleets[deployment.lease.fleet].targets[deployment.lease.target]
-        if deployment.baseline is None and deployment.phase in {Phase.CLAIMED, Phase.DEPLOYING}:
+        # A deployment that waits for its order to start may wait for days: its baseline is that of the day it starts.
+        begun = deployment.started or deployment.lease.start == "auto"
+        if begun and deployment.baseline is None and deployment.phase in {Phase.CLAIMED, Phase.DEPLOYING}:
             self._take_baseline(deployment, target, watch)
         elif deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
             self._take_sample(deployment, target, watch, deployment.bake_started_at)
