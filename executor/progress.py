@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from executor.gates import Reading, judge_deployment
 from executor.waiting import awaited_order
+from keys.values import parse_time
 from policies.deployment import Deployment, Phase
 from policies.law.health import samples_needed
+from policies.state import LeaseState, State
+from policies.two_key import examine_lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,19 @@ def measure_progress(deployment: Deployment, now: int) -> Progress:
         note=_note(deployment),
         ended=not deployment.live,
     )
+
+
+def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
+    """Where a lease stands before its claim: `denied`, `expired`, `open` or `approved`, and one line on why."""
+    if lease.denied is not None:
+        return "denied", f"by {lease.denied.principal} in entry {lease.denied.seq}"
+    if now > parse_time(lease.lease.execute_by):
+        return "expired", f"at {lease.lease.execute_by}"
+    missing = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
+    note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
+    if lease.preflight:
+        note += f"; not ready: {lease.preflight[-1][1]}: {lease.preflight[-1][2]}"
+    return "open" if missing else "approved", note
 
 
 def instance_state(deployment: Deployment, name: str) -> str:

@@ -237,6 +237,8 @@ def _windows(asked: Lease, now: int) -> Section:
 
 def shown_distance(seconds: int) -> str:
     """How far away a time is, in words."""
+    if not seconds:
+        return "now"
     distance = abs(seconds)
     if distance >= 2 * 86_400:
         text = f"{distance // 86_400} days"
@@ -246,7 +248,7 @@ def shown_distance(seconds: int) -> str:
         text = f"{distance // 60} min"
     else:
         text = f"{distance} s"
-    return f"in {text}" if seconds >= 0 else f"{text} ago"
+    return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
 def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None) -> Section:

@@ -9,7 +9,7 @@ import typer
 
 from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, check_begun, find_subject, opened
 from executor.commands.terminal import say, say_json, say_table
-from keys.errors import Exit
+from keys.errors import Exit, UsageError
 
 
 def inbox(
@@ -33,7 +33,12 @@ def inbox(
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
         now = system_clock()
-        waiting = list_waiting(state, as_principal or place.find_me(state).id, now)
+        principal = as_principal or place.find_me(state).id
+        if state.trust is None or state.trust.find_principal(principal) is None:
+            raise UsageError(
+                "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
+            )
+        waiting = list_waiting(state, principal, now)
     if as_json:
         say_json([{**asdict(item), "since": format_time(item.since)} for item in waiting])
     elif waiting:

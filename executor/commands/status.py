@@ -74,9 +74,8 @@ def _runs(home: Home, name: str) -> bool:
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
-    from executor.progress import measure_progress
-    from keys.values import format_time, parse_time
-    from policies.two_key import examine_lease
+    from executor.progress import describe_unclaimed, measure_progress
+    from keys.values import format_time
 
     row: dict[str, Any] = {
         "lease": lease.lease.id,
@@ -89,12 +88,5 @@ def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
     if deployment is not None:
         progress = measure_progress(deployment, now)
         return {**row, "state": progress.phase, "note": progress.note, "progress": asdict(progress)}
-    if lease.denied is not None:
-        return {**row, "state": "denied", "note": f"by {lease.denied.principal} in entry {lease.denied.seq}"}
-    if now > parse_time(lease.lease.execute_by):
-        return {**row, "state": "expired", "note": f"at {lease.lease.execute_by}"}
-    open_steps = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
-    note = "both keys are there" if not open_steps else f"step {open_steps[0].number}: {open_steps[0].text}"
-    if lease.preflight:
-        note += f"; not ready: {lease.preflight[-1][1]}: {lease.preflight[-1][2]}"
-    return {**row, "state": "open" if open_steps else "approved", "note": note}
+    standing, note = describe_unclaimed(state, lease, now)
+    return {**row, "state": standing, "note": note}

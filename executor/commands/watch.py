@@ -35,7 +35,8 @@ def watch(
 
     Example: calyx watch LEASE-20260105-090000
 
-    Ends with the deployment: 0 when it completed, 3 when it was rolled back, 4 when the rollback failed.
+    A lease that is not claimed yet is waited for. Ends with the deployment: 0 when it completed, 3 when it was rolled
+    back, 4 when the rollback failed.
     """
     from executor.home import system_clock
     from executor.progress import measure_progress
@@ -43,6 +44,7 @@ def watch(
     with opened(home) as place:
         replay = place.open_replay()
         digest = _choose(check_begun(replay.sync()), lease)
+        _wait_for_claim(replay, digest, once=once)
         if on_terminal() and not once:
             _live(replay, digest)
         else:
@@ -53,14 +55,9 @@ def watch(
 
 
 def _choose(state: State, name: str | None) -> str:
-    """Digest of the deployment to watch. Raises: UsageError (`not_claimed`, `nothing_runs`, `which_one`)."""
+    """Digest of the lease to watch. Raises: UsageError (`unknown_lease`, `nothing_runs`, `which_one`)."""
     if name is not None:
-        found = find_lease(state, name)
-        if found.digest not in state.deployments:
-            raise UsageError(
-                "not_claimed", f"{found.lease.id} was not claimed yet", hint=f"calyx check {found.lease.id}"
-            )
-        return found.digest
+        return find_lease(state, name).digest
     live = list(state.live.values())
     if not live:
         raise UsageError("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
@@ -68,6 +65,25 @@ def _choose(state: State, name: str | None) -> str:
         names = ", ".join(state.leases[digest].lease.id for digest in live)
         raise UsageError("which_one", f"{len(live)} deployments are running: {names}", hint="name one of them")
     return live[0]
+
+
+def _wait_for_claim(replay: Replay, digest: str, *, once: bool) -> None:
+    """Say what a lease waits for until it is claimed. Raises: UsageError (`not_claimed`) when that is over, or `once`."""
+    from executor.home import system_clock
+    from executor.progress import describe_unclaimed
+
+    said = ""
+    while digest not in replay.state.deployments:
+        lease = replay.state.leases[digest]
+        standing, note = describe_unclaimed(replay.state, lease, system_clock())
+        line = f"{lease.lease.id} on {lease.lease.target}: {standing}, {note}"
+        if once or standing in {"denied", "expired"}:
+            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx check {lease.lease.id}")
+        if line != said:
+            say(line)
+            said = line
+        time.sleep(LOOK_S)
+        replay.sync()
 
 
 def _plain(replay: Replay, digest: str, *, once: bool) -> None:

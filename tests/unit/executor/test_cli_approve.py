@@ -271,3 +271,7 @@ def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
     assert said.code == 1
     assert [step["number"] for step in said.json["steps"]] == list(range(1, 10))
     assert [step["number"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]
+
+
+def test_inbox_of_nobody_is_refused_and_not_empty(console: Console) -> None:
+    console.refused("inbox", "--as", "ben", code="unknown_principal", ends=2)

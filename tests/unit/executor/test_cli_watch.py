@@ -8,10 +8,13 @@ import pytest
 from rich.console import Console as Screen
 from station import Station, new_station
 
-from executor.commands.watch import _headline, _lines, _picture
+from executor.commands.watch import _headline, _lines, _picture, _wait_for_claim
 from executor.decide import Observations, Say, decide
 from executor.progress import Progress, measure_progress
+from executor.render import shown_distance
 from executor.waiting import awaited_order, list_waiting
+from keys.errors import UsageError
+from policies.replay import Replay
 
 
 @pytest.fixture
@@ -140,3 +143,38 @@ def test_picture_takes_no_markup_from_a_name(station: Station) -> None:
     assert "BAKING at 5 %" in text
     assert "web-" in text
     assert "error_rate" in text
+
+
+def test_lease_that_is_not_claimed_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    station = new_station(tmp_path)
+    lease = station.propose()
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+
+    def approve_and_claim(_: float) -> None:
+        station.approve(lease)
+        station.take_term()
+        station.claim(lease)
+
+    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.commands.watch.time.sleep", approve_and_claim)
+    _wait_for_claim(replay, lease[1], once=False)
+    assert lease[1] in replay.state.deployments
+    assert "open, step 5: no human approver's key" in capsys.readouterr().out
+
+
+def test_lease_that_was_denied_is_not_waited_for(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = station.propose()
+    station.say("ada", "objection", {"verb": "deny", "reason": "no"}, lease)
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    with pytest.raises(UsageError, match="denied, by ada in entry 5; not claimed") as refused:
+        _wait_for_claim(replay, lease[1], once=False)
+    assert refused.value.code == "not_claimed"
+
+
+def test_distance_of_no_time_is_now() -> None:
+    assert [shown_distance(seconds) for seconds in (-1, 0, 1)] == ["1 s ago", "now", "in 1 s"]
