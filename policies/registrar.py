@@ -162,11 +162,20 @@ class Registrar:
 
         A statement that is in the ledger already is not appended again; its entry is returned.
 
-        Raises: as `submit`.
+        Raises: as `submit`; Unavailable (`head_not_remembered`) when the entries are durable and the new head could not
+        be remembered: then nothing must be said again.
         """
         receipts = self._append(envelopes)
         if self._pin is not None:
-            self._pin.store(self.state.ledger, self.head)
+            try:
+                self._pin.store(self.state.ledger, self.head)
+            except Unavailable as error:
+                raise Unavailable(
+                    "head_not_remembered",
+                    f"entry {receipts[-1].seq} is in the ledger, and its head is not remembered: {error.message}",
+                    hint="mend that, then go on; do not say it again",
+                    entry=receipts[-1].seq,
+                ) from error
         return receipts
 
     def create(self, signer: Signer, draft: Draft) -> Receipt:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from station import Station, new_station
 
-from keys.errors import CalyxError
+from keys.errors import CalyxError, Unavailable
 from policies.registrar import Draft
 
 
@@ -41,3 +41,21 @@ def test_nothing_is_appended_to_a_ledger_cut_behind_what_another_process_remembe
     assert refusal.value.code == "head_contradicted"
     assert station.store.head().size == size
     assert station.memory.load(str(station.root)) == remembered
+
+
+def test_durable_entry_whose_head_is_not_remembered_is_named_and_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = new_station(tmp_path)
+    size = station.state.size
+
+    def full(*_: object) -> None:
+        raise Unavailable("memory_write_failed", "the disk is full")
+
+    monkeypatch.setattr(station.memory, "remember", full)
+    with pytest.raises(Unavailable) as refusal:
+        station.say("ada", "message", {"type": "question", "to": None, "reply_to": None, "text": "there?"})
+    assert refusal.value.code == "head_not_remembered"
+    assert refusal.value.fields["entry"] == size
+    monkeypatch.undo()
+    assert station.state.size == size + 1
