@@ -14,10 +14,13 @@ def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> d
     trees: dict[str, list[str]] = {}
     for name, tree in sorted(verified.lease.before.items()):
         trees.setdefault(tree, []).append(name)
+    cohorts = verified.cohorts
     return {
         "type": "VERIFIED_2KEY",
         "epoch": epoch,
         "counted": [vote.seq for vote in verified.counted],
-        "cohorts": [{"tier": tier, "instances": list_json(names, objects)} for tier, names in verified.cohorts.items()],
-        "seen": [{"tree": tree, "instances": list_json(names, objects)} for tree, names in trees.items()],
+        "cohorts": [
+            {"tier": tier, "instances": list_json(names, objects, len(cohorts))} for tier, names in cohorts.items()
+        ],
+        "seen": [{"tree": tree, "instances": list_json(names, objects, len(trees))} for tree, names in trees.items()],
     }

@@ -23,7 +23,7 @@ from keys.values import fold_id, format_time
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.statement import Statement
 from policies.fleet import Instance, Target
-from policies.kinds import ABSENT, Artifact, Lease
+from policies.kinds import ABSENT, MAX_GROUPS, Artifact, Lease
 from policies.law.position import parse_predicate
 from policies.matrix import DeployProduction
 from policies.names import list_json
@@ -67,8 +67,8 @@ class Planned:
 def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) -> Planned:
     """Look at every instance and work out the change; artifact, trees and files are objects on return.
 
-    Raises: UsageError (`no_change`, `shared_differ`, `source_missing`); Unavailable of a host; CalyxError of a tree or
-    patch.
+    Raises: UsageError (`no_change`, `too_many_groups`, `shared_differ`, `source_missing`); Unavailable of a host;
+    CalyxError of a tree or patch.
     """
     befores = {i.name: _observe(i, hosts(i), objects) for i in target.instances}
     if wish.kind == "directory":
@@ -89,6 +89,12 @@ def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) 
         groups.setdefault(pair, []).append(instance.name)
     if not groups:
         raise UsageError("no_change", f"every instance of {wish.target} has this tree already")
+    if len(groups) > MAX_GROUPS:
+        raise UsageError(
+            "too_many_groups",
+            f"the instances of {wish.target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
+            hint="bring some of them to one tree first, as a target of their own",
+        )
     return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled))
 
 
@@ -109,7 +115,7 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
         "rule": "two_key",
         "artifact": planned.artifact.to_json(),
         "changes": [
-            {"before": before, "after": after, "instances": list_json(names, objects)}
+            {"before": before, "after": after, "instances": list_json(names, objects, len(planned.groups))}
             for (before, after), names in planned.groups.items()
         ],
         "paths": list_json(planned.paths, objects),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from keys.values import Count, DecimalText, Hash, Ident, Model, Seq, Text
 from ledger.objects import ObjectRef
-from policies.kinds import Names, Predicate, SeenTree, Tree
+from policies.kinds import MAX_GROUPS, Names, Predicate, SeenTree, Tree
 from policies.matrix import Percent
 
 
@@ -161,7 +161,7 @@ class Sample(Model):
     tier: Percent
     n: Annotated[Count, Field(ge=1)]
     values: Annotated[Seq[GateValue], Field(max_length=32)]
-    trees: Annotated[Seq[SeenTree], Field(max_length=256)]
+    trees: Annotated[Seq[SeenTree], Field(max_length=MAX_GROUPS)]
     raw: ObjectRef | None
 
 

@@ -18,6 +18,8 @@ from policies.matrix import CapabilityMatrix, Gate, Percent
 
 ABSENT: Final = "absent"
 MAX_INLINE_NAMES: Final = 256
+MAX_GROUPS: Final = 128
+"""Groups of instances in one statement: with 128 of them it still fits into a record."""
 
 Tree: TypeAlias = Hash | Literal["absent"]
 """A tree digest, or `absent` for nothing deployed yet."""
@@ -34,9 +36,9 @@ class HeadRef(Model):
 
 
 Names: TypeAlias = Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
-"""Instance names: inline up to 256, else an object that is the canonical JSON array of them."""
+"""Instance names: inline, at most 256, or an object that is the canonical JSON array of any number of them."""
 Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
-"""Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline up to 256, else an object."""
+"""Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline or an object, as names."""
 
 
 class Predicate(Model):
@@ -128,7 +130,7 @@ class Lease(Predicate):
     policy: Hash
     rule: RuleName
     artifact: Artifact
-    changes: Annotated[Seq[Change], Field(min_length=1, max_length=256)]
+    changes: Annotated[Seq[Change], Field(min_length=1, max_length=MAX_GROUPS)]
     paths: Paths
     not_before: Time
     approve_by: Time
@@ -195,7 +197,7 @@ class Claim(Predicate):
     epoch: Count
     counted: Annotated[Seq[Count], Field(min_length=2, max_length=2)]
     cohorts: Annotated[Seq[CohortTier], Field(min_length=1, max_length=100)]
-    seen: Annotated[Seq[SeenTree], Field(min_length=1, max_length=256)]
+    seen: Annotated[Seq[SeenTree], Field(min_length=1, max_length=MAX_GROUPS)]
 
 
 class Command(Predicate):

@@ -1,4 +1,4 @@
-"""Lists of names and paths: inline when short, an object when long, and never both ways."""
+"""Lists of names and paths: inline where they are short, an object where they would fill the record."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ledger.objects import ObjectRef
 from policies.kinds import MAX_INLINE_NAMES, ChangedPath, Names, Paths
 
 MAX_LIST_BYTES: Final = 16 * 1024 * 1024
+MAX_INLINE_BYTES: Final = 8_192
+"""Canonical bytes of lists that a writer puts inline into one field of a statement, so that the record has room."""
 
 _IDENTS: Final[TypeAdapter[list[Ident]]] = TypeAdapter(list[Ident])
 _PATHS: Final[TypeAdapter[list[ChangedPath]]] = TypeAdapter(list[ChangedPath])
@@ -41,7 +43,7 @@ class ObjectSink(Protocol):
 def open_names(names: Names, objects: Objects) -> tuple[str, ...]:
     """The names of a field, read from its object where it has one.
 
-    Raises: FormatError when the list is not canonical, or short enough to be inline; CalyxError of the object.
+    Raises: FormatError when the list is not canonical; CalyxError of the object.
     """
     return _open(names, objects, _IDENTS)
 
@@ -61,16 +63,20 @@ def open_paths(paths: Paths, objects: Objects) -> tuple[str, ...]:
     return opened
 
 
-def store_list(items: Sequence[str], sink: ObjectSink) -> tuple[str, ...] | ObjectRef:
-    """The field for a list of names or paths; a long one is put into `sink`. Inverse of `open_names`, `open_paths`."""
-    if len(items) <= MAX_INLINE_NAMES:
+def store_list(items: Sequence[str], sink: ObjectSink, share: int = 1) -> tuple[str, ...] | ObjectRef:
+    """The field for a list of names or paths; a long one is put into `sink`. Inverse of `open_names`, `open_paths`.
+
+    `share`: how many lists stand beside each other and share the room for what is inline.
+    """
+    data = format_json(list(items))
+    if len(items) <= MAX_INLINE_NAMES and len(data) <= MAX_INLINE_BYTES // share:
         return tuple(items)
-    return sink.put(format_json(list(items)))
+    return sink.put(data)
 
 
-def list_json(items: Sequence[str], sink: ObjectSink) -> Json:
+def list_json(items: Sequence[str], sink: ObjectSink, share: int = 1) -> Json:
     """`store_list` as canonical-JSON material."""
-    stored = store_list(items, sink)
+    stored = store_list(items, sink, share)
     return list(stored) if isinstance(stored, tuple) else stored.to_json()
 
 
@@ -78,7 +84,7 @@ def same_list(field: Names, items: Sequence[str]) -> bool:
     """Whether a field stands for exactly these items, by hash where it is an object."""
     if isinstance(field, ObjectRef):
         data = format_json(list(items))
-        return len(items) > MAX_INLINE_NAMES and field.size == len(data) and field.sha256 == sha256(data).hexdigest()
+        return field.size == len(data) and field.sha256 == sha256(data).hexdigest()
     return field == tuple(items)
 
 
@@ -91,8 +97,6 @@ def _open(field: Names | Paths, objects: Objects, adapter: TypeAdapter[list[str]
         items = adapter.validate_python(parse_json(objects.get(field), limit=MAX_LIST_BYTES), strict=True)
     except ValidationError:
         raise FormatError(f"object {field.sha256[:16]} is not a list of names or paths") from None
-    if len(items) <= MAX_INLINE_NAMES:
-        raise FormatError(f"a list of up to {MAX_INLINE_NAMES} is written inline")
     return _kept_once(items)
 
 

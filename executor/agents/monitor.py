@@ -26,14 +26,13 @@ from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
 from policies.event_kinds import GateValue
 from policies.fleet import Instance, Target
-from policies.kinds import ABSENT, Lease
+from policies.kinds import ABSENT, MAX_GROUPS, Lease
 from policies.matrix import Gate
 from policies.names import list_json
 from policies.registrar import Draft, Receipt
 from policies.state import State
 
 MAX_AT_ONCE: Final = 16
-MAX_TREES: Final = 256
 
 
 @dataclass(slots=True)
@@ -159,7 +158,8 @@ class Monitor:
             "n": n,
             "values": [value.to_json() for value in values],
             "trees": [
-                {"tree": tree, "instances": list_json(names, self._objects)} for tree, names in seen.trees.items()
+                {"tree": tree, "instances": list_json(names, self._objects, len(seen.trees))}
+                for tree, names in seen.trees.items()
             ],
             "raw": self._keep_raw(snapshot, seen, now - opened_at),
         }
@@ -214,7 +214,7 @@ class Monitor:
             elif isinstance(observed, CalyxError):
                 unseen[instance.name] = one_line(str(observed), MAX_NOTE)
             drift = drift or _drift(instance, observed, expected)
-        return _Seen(places, dict(list(trees.items())[:MAX_TREES]), drift, unseen)
+        return _Seen(places, dict(list(trees.items())[:MAX_GROUPS]), drift, unseen)
 
     def _inspect(self, instance: Instance) -> Observed | CalyxError:
         try:

@@ -191,9 +191,9 @@ class Station:
             "reason": None,
         }
 
-    def listed(self, names: Sequence[str]) -> Any:
+    def listed(self, names: Sequence[str], share: int = 1) -> Any:
         """Names as JSON material: inline, or as an object where they are many."""
-        stored = store_list(names, self.objects)
+        stored = store_list(names, self.objects, share)
         return list(stored) if isinstance(stored, tuple) else stored.to_json()
 
     def put_tree(self, label: str) -> ObjectRef:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_objects import MemoryObjects
 
+from keys.canonical import format_json
 from policies.cohort import order_instances, plan_cohorts
 from policies.history import History
 from policies.matrix import path_allowed
@@ -53,17 +54,23 @@ def test_pinned_instances_come_first_and_keep_their_order(
     assert [name for name in free if name not in pinned] == list(ordered[count:])
 
 
-@given(count=st.integers(0, 600))
-def test_list_is_inline_or_an_object_and_comes_back(count: int) -> None:
+@given(count=st.integers(0, 600), share=st.integers(1, 128))
+def test_list_is_inline_or_an_object_and_comes_back(count: int, share: int) -> None:
     objects = MemoryObjects()
     names = tuple(f"web-{n:05}" for n in range(count))
-    field = store_list(names, objects)
-    assert isinstance(field, tuple) == (count <= 256)
+    field = store_list(names, objects, share)
+    size = len(format_json(list(names)))
+    assert isinstance(field, tuple) == (count <= 256 and size <= 8_192 // share)
     assert open_names(field, objects) == names
     assert open_paths(field, objects) == names
     assert same_list(field, names)
+    # Whoever writes chooses: the other way stands for the same list.
+    other = objects.put(format_json(list(names)))
+    assert same_list(other, names)
+    assert open_names(other, objects) == names
     if names:
         assert not same_list(field, names[1:])
+        assert not same_list(other, names[1:])
         assert not same_list(field, (*names[1:], "other"))
 
 
