@@ -68,7 +68,7 @@ def _choose(state: State, name: str | None) -> str:
 
 
 def _wait_for_claim(replay: Replay, digest: str, *, once: bool) -> None:
-    """Say what a lease waits for until it is claimed. Raises: UsageError (`not_claimed`) where nothing is waited for."""
+    """Say what a lease waits for until it is claimed. Raises: UsageError (`not_claimed`) where nobody waits."""
     from executor.home import system_clock
     from executor.progress import describe_unclaimed
 
