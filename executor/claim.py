@@ -1,12 +1,132 @@
-"""What a claim says: the cosignatures that counted, the cohorts, and the trees that were seen."""
+"""Claiming leases: whenever the two-key rule holds and a preflight finds everything ready, and never otherwise."""
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import Executor, Future
+from typing import Any, Final
 
+from executor.preflight import Hosts, NotReady, check_ready
+from executor.speaker import Log, Speaker
+from executor.tree import shown
+from keys.errors import FormatError, LawRefused
+from keys.values import parse_time
+from ledger.head import Head
 from ledger.objects import ObjectStore
 from policies.names import list_json
-from policies.two_key import VerifiedLease
+from policies.state import LeaseState, State
+from policies.two_key import VerifiedLease, check_two_key
+
+PREFLIGHTS: Final = 4
+"""Leases that are looked at at once."""
+RETRY_S: Final = 10
+"""How long a lease that was not ready is left alone."""
+
+
+class Claims:
+    """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing."""
+
+    def __init__(self, speaker: Speaker, objects: ObjectStore, hosts: Hosts, pool: Executor, log: Log) -> None:
+        self._speaker = speaker
+        self._objects = objects
+        self._hosts = hosts
+        self._pool = pool
+        self._log = log
+        self._looked: tuple[Head, int] | None = None
+        self._running: dict[str, Future[None]] = {}
+        self._not_ready: dict[str, int] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no preflight is under way."""
+        return not self._running
+
+    @property
+    def refused(self) -> bool:
+        """Whether a lease that carries both keys could not be executed."""
+        return bool(self._not_ready)
+
+    def consider(self, state: State, head: Head, now: int) -> bool:
+        """Look at every lease that waits; whether anything was appended. `now`: seconds since 1970.
+
+        Raises: LawRefused (`fenced`); CalyxError of the ledger.
+        """
+        # Whether a lease can be claimed follows from the entries and the second; without news there is nothing to ask.
+        if self._looked == (head, now) and not self._running:
+            return False
+        self._looked = (head, now)
+        acted = False
+        for lease in list(state.leases.values()):
+            acted |= self._consider(state, lease, now)
+        return acted
+
+    def close(self) -> None:
+        """Wait for preflights under way."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _consider(self, state: State, lease: LeaseState, now: int) -> bool:
+        if now < self._not_ready.get(lease.digest, 0):
+            return False
+        verified = _verified(state, lease, now)
+        if verified is None:
+            # What was looked at for a lease that can be claimed no more is of no use.
+            self._running.pop(lease.digest, None)
+            return False
+        if lease.digest not in self._running:
+            fleet = state.fleets[lease.lease.fleet]
+            self._running[lease.digest] = self._pool.submit(check_ready, lease, fleet, self._hosts, self._objects)
+        future = self._running[lease.digest]
+        if not future.done():
+            return False
+        del self._running[lease.digest]
+        try:
+            future.result()
+        except NotReady as problem:
+            return self._refuse(lease, problem, now)
+        except Exception as error:  # noqa: BLE001  # a defect that one lease finds must not stop the others
+            defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
+            return self._refuse(lease, defect, now)
+        return self._claim(verified, now)
+
+    def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
+        self._not_ready[lease.digest] = now + RETRY_S
+        said = lease.preflight[-1][1] if lease.preflight else None
+        if said == problem.code:
+            return False
+        detail = {
+            "type": "PREFLIGHT_FAILED",
+            "code": problem.code,
+            "instance": problem.instance,
+            "text": problem.message[:500],
+        }
+        return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
+
+    def _claim(self, verified: VerifiedLease, now: int) -> bool:
+        lease = verified.lease
+        try:
+            fields = claim_fields(verified, self._speaker.fence.epoch, self._objects)
+            receipt = self._speaker.claim((lease.lease.id, lease.digest), fields)
+        except FormatError as error:
+            # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.
+            return self._refuse(lease, NotReady(error.code, f"the claim: {error.message}", None), now)
+        if receipt is None:
+            return False
+        self._not_ready.pop(lease.digest, None)
+        first, last = verified.counted
+        self._log(
+            f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
+            f"(claimed in entry {receipt.seq})"
+        )
+        return True
+
+
+def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None:
+    """The lease, if it can be claimed now. The cheap reasons against it come first: most leases are old."""
+    if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
+        return None
+    try:
+        return check_two_key(state, lease.digest, now)
+    except LawRefused:
+        return None
 
 
 def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> dict[str, Any]:

@@ -13,42 +13,33 @@ looks at the ledger and the hosts and goes on:
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from executor.claim import claim_fields
+from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
 from executor.effects import Step, apply_instance, restore_instance
-from executor.host import Fence
-from executor.preflight import Hosts, NotReady, check_ready, instances_of
-from executor.tree import shown
+from executor.preflight import Hosts, instances_of
+from executor.speaker import Log, Speaker
 from executor.work import Pools, Result, Work
-from keys.errors import Exit, FormatError, LawRefused, Unavailable
+from keys.errors import Exit, Unavailable
 from keys.signer import Signer
-from keys.values import parse_time
-from ledger.head import Head
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
 from policies.names import list_json
-from policies.registrar import Draft, Receipt, Registrar
-from policies.state import LeaseState, State
-from policies.two_key import VerifiedLease, check_two_key
+from policies.registrar import Registrar
+from policies.state import State
 
 POLL_S: Final = 0.1
-RETRY_PREFLIGHT_S: Final = 10
 RETRY_LEDGER_S: Final = 1
 TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
-MAX_REFUSALS: Final = 100
 RESTORE_TRIES: Final = 3
-PREFLIGHTS: Final = 4
-"""Leases that are looked at at once, before their claim."""
 
 Wait = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
-Log = Callable[[str], None]
 
 
 class Watchman(Protocol):
@@ -65,14 +56,11 @@ class Watchman(Protocol):
 
 @dataclass
 class _Memory:
-    """What this process saw and may lose: failures, and preflights not to repeat at once."""
+    """What this process saw and may lose: failures, and the deployments that it had to do with."""
 
     failed: dict[str, dict[str, Failure]] = field(default_factory=dict)
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
-    not_ready: dict[str, tuple[str, int]] = field(default_factory=dict)
-    considered: tuple[Head, int] | None = None
-    refusals: int = 0
     handled: list[str] = field(default_factory=list)
 
 
@@ -92,7 +80,6 @@ class Executor:
         pools: Pools = ThreadPoolExecutor,
     ) -> None:
         self._registrar = registrar
-        self._signer = signer
         self._objects = objects
         self._hosts = hosts
         self._watchman = watchman
@@ -100,9 +87,8 @@ class Executor:
         self._log = log
         self._memory = _Memory()
         self._work = Work(pools)
-        self._preflight_pool = pools(PREFLIGHTS)
-        self._preflights: dict[str, Future[None]] = {}
-        self._fence: Fence | None = None
+        self._speaker = Speaker(registrar, signer, log)
+        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.
@@ -134,15 +120,11 @@ class Executor:
             return self._outcome()
         finally:
             self._work.close()
-            self._preflight_pool.shutdown(wait=True, cancel_futures=True)
+            self._claims.close()
             self._watchman.stop()
 
     def _take_over(self) -> None:
-        state = self._registrar.sync()
-        epoch = 1 if state.term is None else state.term.epoch + 1
-        receipt = self._registrar.submit(self._signer, Draft("term", {"epoch": epoch, "reason": "executor started"}))
-        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf)
-        self._log(f"epoch {epoch}, entry {receipt.seq}")
+        self._speaker.take_over()
 
     def _round(self) -> bool:
         """Do what can be done now; whether anything was."""
@@ -150,14 +132,7 @@ class Executor:
         acted = False
         for digest in _in_order(state):
             acted |= self._advance(digest)
-        now = self._registrar.now()
-        # Whether a lease can be claimed follows from the entries and the second; without news there is nothing to ask.
-        news = (self._registrar.head, now)
-        if news != self._memory.considered or self._preflights:
-            for lease in list(self._registrar.state.leases.values()):
-                acted |= self._consider(lease, now)
-            self._memory.considered = news
-        return acted
+        return self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now()) or acted
 
     def _advance(self, digest: str) -> bool:
         state = self._registrar.state
@@ -187,24 +162,7 @@ class Executor:
             self._memory.tries.clear()
         if "instances" in detail:
             detail = {**detail, "instances": list_json(detail["instances"], self._objects)}
-        receipt = self._submit((deployment.lease.id, deployment.lease_digest), detail)
-        return receipt is not None
-
-    def _submit(self, subject: tuple[str, str], detail: dict[str, Any]) -> Receipt | None:
-        """Append an event of ours; None when the state moved on meanwhile and the law refused it."""
-        epoch = None if self._fence is None else self._fence.epoch
-        try:
-            receipt = self._registrar.submit(self._signer, Draft("event", {"epoch": epoch, "detail": detail}, subject))
-        except LawRefused as refusal:
-            self._memory.refusals += 1
-            if refusal.code == "fenced" or self._memory.refusals > MAX_REFUSALS:
-                raise
-            self._log(f"{subject[0]} {detail['type']} refused: {refusal}")
-            self._registrar.sync()
-            return None
-        self._memory.refusals = 0
-        self._log(f"{subject[0]} {_spell(detail)} (entry {receipt.seq})")
-        return receipt
+        return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
         """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
@@ -231,7 +189,7 @@ class Executor:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._submit((deployment.lease.id, digest), _result_detail(deployment, result))
+            self._speaker.say((deployment.lease.id, digest), _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._log(f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}")
@@ -244,87 +202,18 @@ class Executor:
             self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
     def _apply_one(self, step: Step) -> bool:
-        apply_instance(self._hosts(step.instance), step, self._held_fence())
+        apply_instance(self._hosts(step.instance), step, self._speaker.fence)
         return False
 
     def _restore_one(self, step: Step) -> bool:
-        return restore_instance(self._hosts(step.instance), step, self._held_fence())
-
-    def _held_fence(self) -> Fence:
-        if self._fence is None:
-            raise Unavailable("no_term", "the executor has not taken over yet")
-        return self._fence
-
-    def _consider(self, lease: LeaseState, now: int) -> bool:
-        """Claim a lease if the two-key rule holds and its preflight passes; whether anything was appended."""
-        if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
-            return False
-        tried = self._memory.not_ready.get(lease.digest)
-        if tried is not None and now < tried[1]:
-            return False
-        state = self._registrar.state
-        try:
-            verified = check_two_key(state, lease.digest, now)
-        except LawRefused:
-            return False
-        if lease.digest not in self._preflights:
-            self._preflights[lease.digest] = self._preflight_pool.submit(
-                check_ready, lease, state.fleets[lease.lease.fleet], self._hosts, self._objects
-            )
-        future = self._preflights[lease.digest]
-        if not future.done():
-            return False
-        del self._preflights[lease.digest]
-        try:
-            future.result()
-        except NotReady as problem:
-            return self._not_ready(lease, problem, now)
-        except Exception as error:  # noqa: BLE001  # a defect that one lease finds must not stop the others
-            defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
-            return self._not_ready(lease, defect, now)
-        return self._claim(verified, now)
-
-    def _not_ready(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
-        self._memory.not_ready[lease.digest] = (problem.code, now + RETRY_PREFLIGHT_S)
-        said = lease.preflight[-1][1] if lease.preflight else None
-        if said == problem.code:
-            return False
-        detail = {
-            "type": "PREFLIGHT_FAILED",
-            "code": problem.code,
-            "instance": problem.instance,
-            "text": problem.message[:500],
-        }
-        return self._submit((lease.lease.id, lease.digest), detail) is not None
-
-    def _claim(self, verified: VerifiedLease, now: int) -> bool:
-        lease = verified.lease
-        try:
-            fields = claim_fields(verified, self._held_fence().epoch, self._objects)
-            receipt = self._registrar.submit(self._signer, Draft("claim", fields, (lease.lease.id, lease.digest)))
-        except LawRefused as refusal:
-            if refusal.code == "fenced":
-                raise
-            self._log(f"{lease.lease.id} not claimed: {refusal}")
-            self._registrar.sync()
-            return False
-        except FormatError as error:
-            # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.
-            return self._not_ready(lease, NotReady(error.code, f"the claim: {error.message}", None), now)
-        self._memory.not_ready.pop(lease.digest, None)
-        first, last = verified.counted
-        self._log(
-            f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
-            f"(claimed in entry {receipt.seq})"
-        )
-        return True
+        return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
 
     def _idle(self) -> bool:
         """Whether nothing is under way. Leases that wait for keys or time are not ours to wait for."""
         state, now = self._registrar.state, self._registrar.now()
         return (
             self._work.idle
-            and not self._preflights
+            and self._claims.idle
             and all(
                 isinstance(decide(state, state.deployments[digest], Observations(), now), Finished)
                 for digest in _in_order(state)
@@ -337,7 +226,7 @@ class Executor:
             return Exit.ROLLBACK_FAILED
         if Phase.ROLLED_BACK in phases:
             return Exit.ROLLED_BACK
-        if Phase.ABORTED in phases or self._memory.not_ready:
+        if Phase.ABORTED in phases or self._claims.refused:
             return Exit.REFUSED
         return Exit.DONE
 
@@ -358,11 +247,3 @@ def _in_order(state: State) -> list[str]:
     return sorted(
         {*state.live.values(), *ordered}, key=lambda digest: (state.deployments[digest].phase not in backwards, digest)
     )
-
-
-def _spell(detail: dict[str, Any]) -> str:
-    parts = [str(detail["type"])]
-    if "tier" in detail:
-        parts.append(f"{detail['tier']} %")
-    parts.extend(str(detail[name]) for name in ("instance", "cause", "code", "text") if detail.get(name))
-    return " ".join(parts)

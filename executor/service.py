@@ -9,7 +9,8 @@ from executor.host import Host
 from executor.local_host import LocalHost
 from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
-from executor.run import Executor, Log, Wait
+from executor.run import Executor, Wait
+from executor.speaker import Log
 from executor.watchman import MonitorProcess
 from keys.errors import Exit, Unavailable
 from ledger.objects import ObjectStore

@@ -67,21 +67,3 @@ def test_tree_before_that_nobody_can_compare_with_stops_the_claim(tmp_path: Path
     assert scene.run() is Exit.REFUSED
     lease = scene.station.state.leases[subject[1]]
     assert [code for _, code, _ in lease.preflight] == ["object_missing"]
-
-
-def test_claim_too_large_for_an_entry_is_refused_and_the_executor_lives(tmp_path: Path) -> None:
-    station = Station(tmp_path, policy=matrix(tiers=[25, 50, 75, 100], bake_s=2, interval_s=1))
-    station.genesis()
-    body = fleet(1000)
-    names = [f"{row['name']:x<60}" for row in body["targets"]["web"]["instances"]]
-    for row, name in zip(body["targets"]["web"]["instances"], names, strict=True):
-        row["name"] = name
-    station.enact_fleet(body)
-    scene = Simulation(station)
-    subject = station.propose(
-        changes=[{"before": ABSENT, "after": tree_digest("v2"), "instances": station.listed(names)}]
-    )
-    station.approve(subject)
-    assert scene.run() is Exit.REFUSED
-    lease = station.state.leases[subject[1]]
-    assert [code for _, code, _ in lease.preflight] == ["too_large"]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleetsim import Place, Simulation
+from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.tree import make_tree
-from keys.errors import CalyxError, Exit, LawRefused, Unavailable
+from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
 from policies.fleet import Instance
 from policies.kinds import ABSENT
@@ -340,22 +340,22 @@ def test_long_wait_for_the_order_to_start_is_no_silence(tmp_path: Path) -> None:
     assert scene.run() is Exit.DONE
 
 
-def test_lease_whose_claim_is_over_the_record_limit_does_not_stop_the_executor(tmp_path: Path) -> None:
-    names = [f"web-{number:04}-{'x' * 55}" for number in range(1200)]
-    station = Station(tmp_path, policy=matrix(tiers=[20, 40, 60, 80, 100]))
-    station.genesis()
-    instances = [{"name": name, "root": f"/srv/{name}"} for name in names]
-    station.enact_fleet({"targets": {"web": {"instances": instances, "max_unavailable": 4}}})
-    scene = Scene(station)
-    lease = station.propose()
-    before = station.state.leases[lease[1]].lease.changes[0].before
-    for name in names:
-        scene.hosts.places[name] = Place(current=before, serving=before, releases={before})
-    station.approve(lease)
+def test_lease_whose_claim_fits_no_record_does_not_stop_the_executor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = begin(tmp_path)
+
+    def too_large(*_: object) -> dict[str, Any]:
+        raise FormatError("a record is over the limit", code="too_large")
+
+    monkeypatch.setattr("executor.claim.claim_fields", too_large)
     assert scene.run() is Exit.REFUSED
-    state = station.state.leases[lease[1]]
+    state = scene.station.state.leases[scene.lease[1]]
     assert state.claim_seq is None
     assert [code for _, code, _ in state.preflight] == ["too_large"]
+    monkeypatch.undo()
+    scene.station.clock.tick(60)
+    assert scene.run() is Exit.DONE
 
 
 def test_preflight_that_was_mended_is_no_refusal_in_the_end(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_lease_that_waits_is_judged_once_a_second_and_an_expired_one_never(
         judged.append(digest)
         return check_two_key(state, digest, now)
 
-    monkeypatch.setattr("executor.run.check_two_key", count)
+    monkeypatch.setattr("executor.claim.check_two_key", count)
     executor = scene.executor()
     executor._take_over()
     for _ in range(10):
@@ -469,3 +469,36 @@ def test_slow_host_keeps_no_order_waiting(tmp_path: Path) -> None:
     assert executor.run(until_idle=True) is Exit.ROLLED_BACK
     assert go_on.is_set()
     assert trees(scene) == {OLD}
+
+
+def test_lease_withdrawn_during_its_preflight_is_not_waited_for(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.pools = ThreadPoolExecutor
+    looking, go_on = threading.Event(), threading.Event()
+    inspect = scene.hosts.inspect
+
+    def slow_inspect(instance: Any) -> Any:
+        looking.set()
+        assert go_on.wait(60)
+        return inspect(instance)
+
+    scene.hosts.inspect = slow_inspect  # type: ignore[method-assign]
+    executor = scene.executor()
+    waits = 0
+
+    def wait(seconds: float) -> bool:
+        nonlocal waits
+        if not seconds:
+            return False
+        assert looking.wait(60)
+        waits += 1
+        if waits == 1:
+            scene.station.say("ada", "objection", {"verb": "withdraw", "reason": "not yet"}, scene.lease)
+        if waits == 3:
+            go_on.set()
+        return waits > 100
+
+    executor._wait = wait
+    assert executor.run(until_idle=False) is Exit.DONE
+    assert executor._idle()
+    assert not scene.station.state.deployments

@@ -1,0 +1,89 @@
+"""What the executor says in the ledger, always under its newest term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from executor.host import Fence
+from keys.errors import LawRefused, Unavailable
+from keys.signer import Signer
+from policies.registrar import Draft, Receipt, Registrar
+
+MAX_REFUSALS: Final = 100
+"""Refusals in a row after which the executor's idea of the law is wrong, and it must stop."""
+
+Log: TypeAlias = Callable[[str], None]
+"""Takes one line."""
+Subject: TypeAlias = tuple[str, str]
+"""A lease's id and digest."""
+
+
+class Speaker:
+    """Signs and submits for one executor. For the thread that owns the registrar; `fence` may be read by workers."""
+
+    def __init__(self, registrar: Registrar, signer: Signer, log: Log) -> None:
+        self._registrar = registrar
+        self._signer = signer
+        self._log = log
+        self._refusals = 0
+        self._fence: Fence | None = None
+
+    def take_over(self) -> None:
+        """Begin a term: the next epoch. Raises: CalyxError of the law or the ledger."""
+        state = self._registrar.sync()
+        epoch = 1 if state.term is None else state.term.epoch + 1
+        receipt = self._registrar.submit(self._signer, Draft("term", {"epoch": epoch, "reason": "executor started"}))
+        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf)
+        self._log(f"epoch {epoch}, entry {receipt.seq}")
+
+    @property
+    def fence(self) -> Fence:
+        """The term as hosts know it. Raises: Unavailable (`no_term`) before `take_over`."""
+        if self._fence is None:
+            raise Unavailable("no_term", "the executor has not taken over yet")
+        return self._fence
+
+    def say(self, subject: Subject, detail: dict[str, Any]) -> Receipt | None:
+        """Append an event; None when the state moved on meanwhile and the law refused it.
+
+        Raises: LawRefused when another executor took over (`fenced`), or the law keeps refusing; CalyxError of the
+        ledger.
+        """
+        try:
+            receipt = self._submit(Draft("event", {"epoch": self.fence.epoch, "detail": detail}, subject))
+        except LawRefused as refusal:
+            self._refusals += 1
+            if refusal.code == "fenced" or self._refusals > MAX_REFUSALS:
+                raise
+            self._log(f"{subject[0]} {detail['type']} refused: {refusal}")
+            self._registrar.sync()
+            return None
+        self._refusals = 0
+        self._log(f"{subject[0]} {_spell(detail)} (entry {receipt.seq})")
+        return receipt
+
+    def claim(self, subject: Subject, fields: dict[str, Any]) -> Receipt | None:
+        """Append a claim; None when the law refused it.
+
+        Raises: LawRefused (`fenced`); FormatError when it does not fit into a record; CalyxError of the ledger.
+        """
+        try:
+            return self._submit(Draft("claim", fields, subject))
+        except LawRefused as refusal:
+            if refusal.code == "fenced":
+                raise
+            self._log(f"{subject[0]} not claimed: {refusal}")
+            self._registrar.sync()
+            return None
+
+    def _submit(self, draft: Draft) -> Receipt:
+        return self._registrar.submit(self._signer, draft)
+
+
+def _spell(detail: dict[str, Any]) -> str:
+    parts = [str(detail["type"])]
+    if "tier" in detail:
+        parts.append(f"{detail['tier']} %")
+    parts.extend(str(detail[name]) for name in ("instance", "cause", "code", "text") if detail.get(name))
+    return " ".join(parts)
