@@ -62,6 +62,9 @@ EXECUTOR_EVENTS: Final = frozenset(
 MONITOR_EVENTS: Final = frozenset({"BASELINE", "SAMPLE", "VERDICT"})
 VALIDATOR_EVENTS: Final = frozenset({"SANITY"})
 
+LASTING_VERDICTS: Final = frozenset({"breach", "abort"})
+"""Verdicts that no later one makes good: after them a deployment goes only back."""
+
 _RESULTS_ANYWHERE: Final = (_P.DEPLOYING, _P.PAUSED, _P.HALTED, _P.ROLLING_BACK)
 
 MOVES: Final[dict[tuple[Phase, str], Phase]] = {
@@ -117,7 +120,7 @@ class SampleNote:
 
 @dataclass(frozen=True, slots=True)
 class VerdictNote:
-    """The newest verdict."""
+    """What the monitor said of a tier."""
 
     seq: int
     digest: str
@@ -150,6 +153,7 @@ class Deployment:
     `tier_of`: the same by instance. `before`, `after`: instance ->
     tree.
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
+    `bad_verdict`: the first breach or abort, on whatever tier.
     `state_leaf`: leaf of the newest claim, executor event or command. `samples`: of the newest tier, while it lives.
     `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
     """
@@ -178,6 +182,7 @@ class Deployment:
     resumed_at: int | None = None
     samples: list[SampleNote] = field(default_factory=list)
     verdict: VerdictNote | None = None
+    bad_verdict: VerdictNote | None = None
     halted_cause: str | None = None
     halted_text: str | None = None
     halted_at: int | None = None

@@ -137,13 +137,15 @@ def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
 
 
 def _check_no_breach(deployment: Deployment, verb: str) -> None:
-    verdict = deployment.verdict
-    if verdict is not None and verdict.tier == deployment.tier and verdict.verdict in BAD_VERDICTS:
+    newest, bad = deployment.verdict, deployment.bad_verdict
+    if bad is None and newest is not None and newest.tier == deployment.tier and newest.verdict in BAD_VERDICTS:
+        bad = newest
+    if bad is not None:
         refuse(
             "health_refused",
-            f"{verb} cannot override the verdict {verdict.verdict} in entry {verdict.seq}",
+            f"{verb} cannot override the verdict {bad.verdict} in entry {bad.seq}",
             rule="health",
-            gate=verdict.gate,
+            gate=bad.gate,
         )
 
 

@@ -81,6 +81,14 @@ def check_forward(state: State, deployment: Deployment, now: int) -> None:
     for order in (deployment.abort_order, deployment.rollback_order):
         if order is not None:
             refuse("stopped", f"{order.by} ordered {order.verb} in entry {order.seq}", rule="forward")
+    bad = deployment.bad_verdict
+    if bad is not None:
+        refuse(
+            "health_refused",
+            f"the tier {bad.tier} % was judged {bad.verdict} in entry {bad.seq}",
+            rule="health",
+            gate=bad.gate,
+        )
     if deployment.pause_order is not None:
         order = deployment.pause_order
         refuse("paused", f"{order.by} ordered a pause in entry {order.seq}", rule="forward", hint="calyx resume")
@@ -164,8 +172,10 @@ def _aborted(case: Case, deployment: Deployment, detail: kinds.Aborted) -> Effec
 def _halted(case: Case, deployment: Deployment, detail: kinds.Halted) -> Effect:
     if not deployment.started:
         refuse("illegal_transition", "it has not started: it is aborted, not halted", rule=RULE)
-    if detail.evidence is not None and case.state.history.find(detail.evidence) is None:
-        refuse("unknown_evidence", "the evidence is no statement of this ledger", rule=RULE)
+    verdicts = [note.digest for note in (deployment.verdict, deployment.bad_verdict) if note is not None]
+    known = {*verdicts, *(order.digest for order in deployment.commands)}
+    if detail.evidence is not None and detail.evidence not in known:
+        refuse("unknown_evidence", "the evidence is no order to this deployment and no verdict on it", rule=RULE)
 
     def effect(ours: Deployment) -> None:
         ours.halted_cause = detail.cause

@@ -6,7 +6,7 @@ from typing import Any
 
 from keys.values import parse_decimal
 from policies import event_kinds as kinds
-from policies.deployment import Baseline, Deployment, Phase, SampleNote, VerdictNote
+from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, Phase, SampleNote, VerdictNote
 from policies.kinds import ABSENT
 from policies.law.case import Case, Effect, refuse
 
@@ -93,6 +93,8 @@ def judge_verdict(case: Case, deployment: Deployment, detail: kinds.Verdict) -> 
 
     def effect(ours: Deployment) -> None:
         ours.verdict = note
+        if ours.bad_verdict is None and note.verdict in LASTING_VERDICTS:
+            ours.bad_verdict = note
 
     return effect
 

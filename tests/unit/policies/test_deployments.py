@@ -253,6 +253,11 @@ def test_results_after_a_halt_are_lawful_and_steps_forward_are_not(station: Stat
 def test_evidence_that_was_never_said(station: Station, lease: Lease) -> None:
     with refused("unknown_evidence"):
         halt(station, lease, evidence="ab" * 32)
+
+
+def test_evidence_that_is_about_something_else(station: Station, lease: Lease) -> None:
+    with refused("unknown_evidence"):
+        halt(station, lease, evidence=lease[1])
     with refused("unknown_command"):
         station.event("cp20", lease, "PAUSED", command="ab" * 32, cause="command", text="")
     resume = station.command("ada", lease, "pause")

@@ -127,7 +127,7 @@ def test_verdict_on_an_older_sample(station: Station, lease: Lease) -> None:
         station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
     with refused("wrong_sample"):
         station.verdict(lease, 25, 3)
-    station.verdict(lease, 5, 3, "breach")
+    station.verdict(lease, 5, 3, "inconclusive")
     with refused("not_healthy"):
         station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
 
@@ -140,10 +140,15 @@ def test_anything_but_a_pass_completes_nothing(station: Station, lease: Lease, v
         station.deploy_tier(lease, to)
     station.bake(lease, 100)
     station.verdict(lease, 100, 2, verdict)
-    with refused("not_healthy"):
+    lasting = verdict in {"breach", "abort"}
+    with refused("health_refused" if lasting else "not_healthy"):
         station.event("cp20", lease, "COMPLETED")
     station.verdict(lease, 100, 2)
-    station.event("cp20", lease, "COMPLETED")
+    if lasting:
+        with refused("health_refused"):
+            station.event("cp20", lease, "COMPLETED")
+    else:
+        station.event("cp20", lease, "COMPLETED")
 
 
 def test_first_tier_without_a_baseline(station: Station) -> None:

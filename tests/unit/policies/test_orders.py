@@ -105,12 +105,63 @@ def test_promote_or_resume_past_a_breach(tmp_path: Path, verdict: str) -> None:
     with refused("health_refused"):
         station.command("ada", lease, "promote", skip_bake=True)
     # An order from before the breach does not lead past it either.
-    with refused("not_healthy"):
+    with refused("not_healthy" if verdict == "missing" else "health_refused"):
         station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
     station.command("ada", lease, "pause")
     station.event("cp20", lease, "PAUSED", command=None, cause="command", text="")
     with refused("health_refused"):
         station.command("ada", lease, "resume")
+
+
+@pytest.mark.parametrize("verdict", ["breach", "abort"])
+def test_pass_after_a_breach_leads_nowhere(station: Station, lease: Lease, verdict: str) -> None:
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5)
+    station.sample(lease, 5, 3)
+    said = station.verdict(lease, 5, 3, verdict)
+    station.sample(lease, 5, 4)
+    station.verdict(lease, 5, 4, "breach")
+    station.sample(lease, 5, 5)
+    station.verdict(lease, 5, 5, "pass")
+    bad = station.state.deployments[lease[1]].bad_verdict
+    assert bad is not None
+    assert (bad.digest, bad.verdict) == (said.digest, verdict)
+    with refused("health_refused"):
+        station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    with refused("health_refused"):
+        station.command("ada", lease, "promote")
+    with refused("bad_command"):
+        station.command("ada", lease, "start")
+    station.event("cp20", lease, "PAUSED", command=None, cause="test", text="")
+    with refused("health_refused"):
+        station.command("ada", lease, "resume")
+    with refused("health_refused"):
+        station.event("cp20", lease, "RESUMED", command=None)
+    station.event("cp20", lease, "HALTED", cause=verdict, gate=None, evidence=said.digest, text="")
+    go_back(station, lease)
+
+
+def test_breach_under_a_pause_outlives_the_next_pass(station: Station, lease: Lease) -> None:
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5)
+    station.command("ada", lease, "pause")
+    station.event("cp20", lease, "PAUSED", command=None, cause="command", text="")
+    station.sample(lease, 5, 3)
+    station.verdict(lease, 5, 3, "breach")
+    station.sample(lease, 5, 4)
+    station.verdict(lease, 5, 4, "pass")
+    with refused("health_refused"):
+        station.command("ada", lease, "resume")
+
+
+def test_missing_data_that_came_back_lets_a_tier_pass(station: Station, lease: Lease) -> None:
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5)
+    station.sample(lease, 5, 3)
+    station.verdict(lease, 5, 3, "missing")
+    station.sample(lease, 5, 4)
+    station.verdict(lease, 5, 4, "pass")
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
 
 
 def test_promote_of_a_tier_that_does_not_bake(station: Station, lease: Lease) -> None:
