@@ -97,16 +97,22 @@ class Commands(TyperGroup):
             from executor.commands.terminal import show_error
 
             show_error(error)
+            if error.code == "output_failed":
+                _drop_output()
             raise typer.Exit(error.exit_code) from None
         except (KeyboardInterrupt, typer.Abort):
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read us has enough. Python would complain again when it flushes at its end.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()  # whoever read us has enough
             raise typer.Exit(BROKEN_PIPE) from None
         return result
+
+
+def _drop_output() -> None:
+    # Python would complain again when it flushes what is left at its end.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load_command(command: Command) -> Any:
@@ -170,6 +176,26 @@ def find_foreign_room() -> str | None:
 
 def main() -> None:
     """Run `calyx` with the process's arguments, and end the process."""
+    try:
+        _open_missing_streams()
+        _main()
+    except KeyboardInterrupt:
+        # Before the command began, while its modules were loading.
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _open_missing_streams() -> None:
+    # Whoever closed a stream wants nothing from it; without this the next file that is opened would take its number.
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123  # open until the process ends
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
+
+
+def _main() -> None:
     foreign = find_foreign_room()
     if foreign is not None:
         typer.echo(f"error: foreign_room: {ascii(foreign)[1:-1]}", err=True)

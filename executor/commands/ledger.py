@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
-from executor.commands.terminal import on_terminal, say, say_json, say_table
+from executor.commands.terminal import on_terminal, say, say_json, say_table, write_out
 from keys.errors import CalyxError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def checkpoint(home: HomeOption = None) -> None:
     if on_terminal():
         say(*tip.checkpoint.decode("utf-8").removesuffix("\n").split("\n"))
     else:
-        typer.echo(tip.checkpoint, nl=False)
+        write_out(tip.checkpoint)
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:

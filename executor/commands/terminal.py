@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from executor.escape import escape
-from keys.errors import CalyxError, UsageError
+from keys.errors import CalyxError, Unavailable, UsageError
 
 _STYLES = {"ok": "green", "failed": "red"}
 _IN_THE_LINE = ("rule", "step", "entry")
@@ -20,7 +20,7 @@ _IN_THE_LINE = ("rule", "step", "entry")
 def say(*lines: str) -> None:
     """Print lines to standard output, each escaped."""
     for line in lines:
-        typer.echo(_encodable(escape(line), sys.stdout.encoding))
+        write_out(_encodable(escape(line), sys.stdout.encoding) + "\n")
 
 
 def note(*lines: str) -> None:
@@ -32,7 +32,17 @@ def note(*lines: str) -> None:
 def say_json(value: Any) -> None:
     """Print one JSON value on one line, ASCII only, so that nothing in it reaches a terminal as more than text."""
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    typer.echo(text.replace("\x7f", "\\u007f"))
+    write_out(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def write_out(text: str) -> None:
+    """Write a command's result to standard output as it is. Raises: Unavailable (`output_failed`); BrokenPipeError."""
+    try:
+        typer.echo(text, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unavailable("output_failed", f"cannot write what was asked for: {error.strerror}") from None
 
 
 def show_error(error: CalyxError) -> None:

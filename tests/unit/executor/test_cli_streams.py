@@ -1,0 +1,65 @@
+"""What a person does to the streams of `calyx` ends in a line, never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from console import Console
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    console = Console(tmp_path, monkeypatch, live=True)
+    console.init()
+    return console
+
+
+def run(console: Console, shell: str) -> subprocess.CompletedProcess[str]:
+    """A shell line in which `$CALYX` is the program."""
+    calyx = f"{sys.executable} -m executor"
+    environment = {**os.environ, "CALYX": calyx, "CALYX_HOME": str(console.home)}
+    return subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["status", "ledger log --json", "ledger checkpoint"])
+def test_full_disk_under_the_output_is_a_line(console: Console, command: str) -> None:
+    done = run(console, f"$CALYX {command} >/dev/full")
+    assert done.returncode == 5, done.stderr
+    assert done.stderr == "error: output_failed: cannot write what was asked for: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_stream_is_no_traceback(console: Console, closed: str) -> None:
+    done = run(console, f"$CALYX status {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_input_answers_no(console: Console) -> None:
+    fleet = console.write_fleet()
+    done = run(console, f"$CALYX fleet propose {fleet} --approve <&-")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.endswith("nothing was signed\n")
+
+
+def test_interrupt_while_modules_are_loading_is_a_line(console: Console) -> None:
+    for delay in (0.1, 0.2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import executor.main as m; print(1, flush=True); m.main()", "status"],
+            env={**os.environ, "CALYX_HOME": str(console.home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert "Traceback" not in out + err
