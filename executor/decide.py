@@ -115,8 +115,13 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
     for order in (deployment.rollback_order, deployment.abort_order):
         if order is not None:
             return _stop(deployment, order.verb, _order_text(order), evidence=order.digest)
-    verdict = deployment.verdict
-    if verdict is not None and verdict.tier == deployment.tier and verdict.verdict in BAD_VERDICTS:
+    # A breach lasts: what was judged later, while nobody acted on it, takes nothing back.
+    verdict = deployment.bad_verdict or deployment.verdict
+    if (
+        verdict is not None
+        and verdict.verdict in BAD_VERDICTS
+        and (verdict is deployment.bad_verdict or verdict.tier == deployment.tier)
+    ):
         return _stop(deployment, verdict.verdict, verdict.text, gate=verdict.gate, evidence=verdict.digest)
     for name, failure in sorted(seen.failed.items()):
         cause = "drift" if failure.drift else "failed"

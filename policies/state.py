@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from keys.principals import TrustRoot
-from keys.values import ZERO_HASH
+from keys.values import ZERO_HASH, fold_id
 from policies.deployment import Deployment
 from policies.fleet import Fleet
 from policies.history import History
@@ -73,7 +73,7 @@ class Ballot:
 
     def withdrawn(self, vote: Vote) -> bool:
         """Whether its signer took a vote back, having seen at least what it had seen when it voted."""
-        return vote.head_size <= self._until.get(vote.signer.principal, -1)
+        return vote.head_size <= self._until.get(fold_id(vote.signer.principal), -1)
 
     def standing(self) -> list[Vote]:
         """Votes that were not withdrawn, by seq: at most one for each key and role."""
@@ -88,7 +88,8 @@ class Ballot:
     def add_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Take a withdrawal in."""
         self.withdrawals.append(withdrawal)
-        self._until[withdrawal.principal] = withdrawal.seq
+        # Ids are the same ignoring case: a root that spells one anew gives nobody a withdrawn vote back.
+        self._until[fold_id(withdrawal.principal)] = withdrawal.seq
         self._standing = [vote for vote in self._standing if not self.withdrawn(vote)]
 
 

@@ -502,3 +502,23 @@ def test_lease_withdrawn_during_its_preflight_is_not_waited_for(tmp_path: Path) 
     assert executor.run(until_idle=False) is Exit.DONE
     assert executor._idle()
     assert not scene.station.state.deployments
+
+
+def test_breach_that_nobody_acted_on_is_not_taken_back_by_a_later_pass(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    executor = scene.executor()
+    executor._take_over()
+    executor._round()
+    while phase_or_none(scene) is not Phase.BAKING:
+        scene.wait(0.1)
+        executor._round()
+    # The executor is down; the monitor sees a breach, and then a day of good health.
+    scene.station.sample(scene.lease, 50, 1)
+    scene.station.verdict(scene.lease, 50, 1, "breach")
+    for n in (2, 3, 4):
+        scene.station.sample(scene.lease, 50, n)
+        scene.station.verdict(scene.lease, 50, n)
+    scene.silent = True
+    assert scene.run("cp20b") is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == "breach"
