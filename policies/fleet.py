@@ -6,33 +6,64 @@ therefore a signed machine: address, host key, root and command lines are all in
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
 from keys.canonical import parse_json
 from keys.errors import FormatError
+from keys.principals import PublicLine
 from keys.values import Ident, Model, Seq, fold_id
 
 MAX_FLEET_BYTES: Final = 64 * 1024 * 1024
 
 Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""One argument, path or address: no control characters."""
+"""One argument or name: no control characters."""
 Url: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^https?://[!-~]+$")]
 Seconds: TypeAlias = Annotated[int, Field(ge=0, le=366 * 86_400)]
 
 
-def _plain_path(path: str) -> str:
+_LABEL: Final = "[a-z0-9][a-z0-9-]{0,62}"
+ADDRESS: Final = rf"^(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{_LABEL}(\.{_LABEL}){{0,15}}(:[1-9][0-9]{{0,4}})?)$"
+"""`local`, or user, host and perhaps port: no part begins with a dash, which a program would take for an option."""
+
+
+def _one_port(address: str) -> str:
+    port = address.partition(":")[2]
     # One place has one spelling, so that two instances cannot share it under two.
-    if not {"", ".", ".."}.isdisjoint(path[1:].split("/")):
-        raise ValueError("not a plain absolute path, without `.`, `..`, a double slash or one at its end")
+    if port and (int(port) > 65_535 or port == "22"):
+        raise ValueError("a port is at most 65535, and 22 is left out")
+    return address
+
+
+def _plain_path(path: str) -> str:
+    if not {"", ".", ".."}.isdisjoint(path.removeprefix("/").split("/")):
+        raise ValueError("not a plain path, without `.`, `..`, a double slash or one at its end")
     return path
+
+
+def _ed25519_line(line: str) -> str:
+    if not line.startswith("ssh-ed25519 "):
+        raise ValueError("a host key is of the type ssh-ed25519")
+    return line
+
+
+Address: TypeAlias = Annotated[str, Field(max_length=1024, pattern=ADDRESS), AfterValidator(_one_port)]
+HostKey: TypeAlias = Annotated[PublicLine, AfterValidator(_ed25519_line)]
+"""The public key line of an OpenSSH server, without comment. Its type is `ssh-ed25519`; other types are not taken."""
 
 
 AbsolutePath: TypeAlias = Annotated[
     str, Field(max_length=1024, pattern=r"^/[^\x00-\x1f\x7f]*$"), AfterValidator(_plain_path)
 ]
-RelativePath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+RelativePath: TypeAlias = Annotated[
+    str, Field(max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"), AfterValidator(_plain_path)
+]
+EnvName: TypeAlias = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvValue: TypeAlias = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+"""The value of an environment variable: no control characters but the tab."""
+Timeout: TypeAlias = Annotated[Seconds, Field(ge=1)]
 
 
 class Process(Model):
@@ -43,17 +74,26 @@ class Process(Model):
     """
 
     argv: Annotated[Seq[Word], Field(min_length=1, max_length=64)]
-    env: Annotated[dict[Word, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
+    env: Annotated[dict[EnvName, EnvValue], Field(max_length=64)] = {}
     user: Ident | None = None
     stop_s: Seconds = 10
 
 
 class Reload(Model):
-    """How an instance takes up a new release: `restart` its process, or run a `command` (argv, no shell)."""
+    """How an instance takes up a new release: `restart` its process, or run a `command` (argv, no shell).
+
+    `argv` stands with a command, and only there.
+    """
 
     kind: Literal["restart", "command"] = "restart"
     argv: Annotated[Seq[Word], Field(max_length=64)] = ()
-    timeout_s: Seconds = 30
+    timeout_s: Timeout = 30
+
+    @model_validator(mode="after")
+    def _argv_is_of_a_command(self) -> Self:
+        if (self.kind == "command") != bool(self.argv):
+            raise ValueError("a command has argv, and a restart has none")
+        return self
 
 
 class Probe(Model):
@@ -61,7 +101,7 @@ class Probe(Model):
 
     url: Url
     status: Annotated[int, Field(ge=100, le=599)] = 200
-    timeout_s: Seconds = 10
+    timeout_s: Timeout = 10
 
 
 class Counters(Model):
@@ -88,14 +128,14 @@ class Hooks(Model):
 class Instance(Model):
     """One place that runs a release.
 
-    `address`: `local`, or `user@host[:port]` reached with OpenSSH, then `host_key` pins its public key line.
+    `address`: `local`, or `user@host[:port]` reached with OpenSSH: then, and only then, `host_key` pins its public key.
     `root`: directory that holds `current`, `releases/` and `shared/`. `shared`: paths in a release that lead into
-    `shared/`.
+    `shared/`, none below another. `process`: what a restart restarts; a reload by command has none.
     """
 
     name: Ident
-    address: Word = "local"
-    host_key: Annotated[str, Field(max_length=1024)] | None = None
+    address: Address = "local"
+    host_key: HostKey | None = None
     root: AbsolutePath
     labels: Annotated[dict[Ident, Annotated[str, Field(max_length=256)]], Field(max_length=32)] = {}
     reload: Reload = Reload()
@@ -104,6 +144,17 @@ class Instance(Model):
     process: Process | None = None
     shared: Annotated[Seq[RelativePath], Field(max_length=64)] = ()
     hooks: Hooks = Hooks()
+
+    @model_validator(mode="after")
+    def _members_agree(self) -> Self:
+        if (self.address == "local") != (self.host_key is None):
+            raise ValueError("an address other than local has a host_key, and local has none")
+        if self.reload.kind == "command" and self.process is not None:
+            raise ValueError("what is reloaded by a command has no process of ours")
+        # Sorted with a slash at the end, what lies below a path follows it at once.
+        if any(below.startswith(path) for path, below in pairwise(sorted(f"{path}/" for path in self.shared))):
+            raise ValueError("a shared path stands once, and none lies below another")
+        return self
 
 
 class TesFile(Model):

@@ -186,7 +186,8 @@ def test_reload_command_runs_in_the_current_release(
 def test_reload_command_that_fails_is_named(
     host: LocalHost, tmp_path: Path, one: Tree, argv: tuple[str, ...], timeout_s: int, says: str
 ) -> None:
-    command = Reload(kind="command", argv=argv, timeout_s=timeout_s)
+    # No fleet has a timeout of nothing; a test has no time to wait for one.
+    command = Reload(kind="command", argv=argv).model_copy(update={"timeout_s": timeout_s})
     instance = Instance(name="web-1", root=str(tmp_path / "srv"), reload=command)
     deploy(host, instance, one)
     assert says in refuse("reload_failed", lambda: host.reload(instance, FENCE)).message
@@ -199,8 +200,7 @@ def test_reload_command_beside_a_process_is_refused_before_anything_is_staged(
         name="web-1",
         root=str(tmp_path / "srv"),
         reload=Reload(kind="command", argv=("true",)),
-        process=Process(argv=("x",)),
-    )
+    ).model_copy(update={"process": Process(argv=("x",))})
     refuse("bad_reload", lambda: host.stage(instance, directory_plan(one)))
 
 

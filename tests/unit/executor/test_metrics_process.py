@@ -71,7 +71,7 @@ def start() -> Iterator[Callable[[], Service]]:
 
 
 def read(source: ProcessSource, process: Running | None, address: str = "local") -> Reading:
-    instance = Instance(name="a", root="/srv/a", address=address)
+    instance = Instance(name="a", root="/srv/a").model_copy(update={"address": address})
     return source.read([Place(instance, process)])["a"]
 
 

@@ -64,7 +64,7 @@ def test_right_status_passes() -> None:
 
 def test_wrong_status_fails_and_is_named() -> None:
     with answering(status("503 Busy"), 50) as url, pytest.raises(CalyxError, match="the status is 503") as refused:
-        check_probe(Probe(url=url, timeout_s=0), never, ended)
+        check_probe(Probe(url=url).model_copy(update={"timeout_s": 0}), never, ended)
     assert refused.value.code == "probe_failed"
 
 

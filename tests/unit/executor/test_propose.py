@@ -25,6 +25,7 @@ from executor.propose import (
 )
 from executor.scan import ingest, scan
 from keys.errors import CalyxError
+from keys.openssh import format_public, new_private_key
 from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, Artifact
 from policies.names import open_names, open_paths
@@ -140,7 +141,8 @@ def test_instance_that_is_not_what_it_says_is_refused(station: Station, tmp_path
 
 
 def test_unknown_tree_on_another_machine_is_refused(station: Station, tmp_path: Path) -> None:
-    wanted = target(tmp_path, 1, address="deploy@host.example")
+    key = format_public(new_private_key(lambda size: b"\x07" * size).public)
+    wanted = target(tmp_path, 1, address="deploy@host.example", host_key=key)
     source = write_files(tmp_path / "new", {"app.py": "print(2)\n"})
     with pytest.raises(CalyxError) as caught:
         plan_change(wish(source), wanted, Machines({"web-000": "ab" * 32}), station.objects)
