@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,9 +24,12 @@ class ProcessLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock at once. Raises: Unavailable (`already_running`) when another process holds it."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock at once. Raises: Unavailable (`already_running`, `lock_failed`)."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._failed(error) from None
         # Who only looks (`held`) has the lock for an instant, so one failure is not yet an answer.
         for left in reversed(range(LOOKS)):
             try:
@@ -38,9 +42,11 @@ class ProcessLock:
                         "already_running", f"{self._what} runs already", hint="one is enough; stop that one first"
                     ) from None
                 time.sleep(LOOK_S)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        # Who holds it is for people to read, and a full disk is when an executor is needed most.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let it go."""
@@ -49,11 +55,13 @@ class ProcessLock:
             self._descriptor = None
 
     def held(self) -> bool:
-        """Whether some process holds the lock now."""
+        """Whether some process holds the lock now. Raises: Unavailable (`lock_failed`)."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise self._failed(error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -61,6 +69,13 @@ class ProcessLock:
         finally:
             os.close(descriptor)
         return False
+
+    def _failed(self, error: OSError) -> Unavailable:
+        return Unavailable(
+            "lock_failed",
+            f"cannot tell whether {self._what} runs: {self._path}: {error.strerror}",
+            hint="check the home's owner and the disk",
+        )
 
     def __enter__(self) -> Self:
         self.acquire()

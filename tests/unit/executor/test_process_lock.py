@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -39,3 +40,34 @@ def test_second_process_is_refused_and_a_killed_holder_lets_go(tmp_path: Path) -
     with lock:
         assert lock.held()
     assert not lock.held()
+
+
+def test_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with ProcessLock(tmp_path / "lock", "an executor") as lock:
+        assert lock.held()
+
+
+def test_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("no directory")
+    with pytest.raises(Unavailable) as refusal:
+        ProcessLock(tmp_path / "run" / "lock", "an executor").acquire()
+    assert refusal.value.code == "lock_failed"
+    with pytest.raises(Unavailable):
+        ProcessLock(tmp_path / "run" / "lock", "an executor").held()
+
+
+def test_lock_is_looked_at_on_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcessLock(tmp_path / "lock", "an executor") as lock:
+        opened = os.open
+
+        def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+            if flags & (os.O_RDWR | os.O_WRONLY):
+                raise OSError(errno.EROFS, "Read-only file system")
+            return opened(path, flags, mode)
+
+        monkeypatch.setattr(os, "open", read_only)
+        assert lock.held()
