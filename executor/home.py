@@ -106,6 +106,8 @@ class Home:
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""
+        if not self.ledger.exists():
+            raise self._missing()
         return self._opened.enter_context(open_reader(self.ledger))
 
     def open_objects(self) -> DirectoryObjects:
@@ -127,7 +129,7 @@ class Home:
         Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
         """
         if not create and not self.ledger.exists():
-            raise Unavailable("ledger_missing", f"there is no ledger at {self.ledger}", hint="calyx init makes one")
+            raise self._missing()
         log_key = load_log_key(self.log_key)
         registrar = open_registrar(
             self.ledger,
@@ -140,6 +142,17 @@ class Home:
             create=create,
         )
         return self._opened.enter_context(registrar)
+
+    def _missing(self) -> Unavailable:
+        remembered = self.pin().load()
+        if remembered is None:
+            return Unavailable("ledger_missing", f"there is no ledger at {self.ledger}", hint="calyx init makes one")
+        # Another `init` would forget the ledger that is lost.
+        return Unavailable(
+            "ledger_missing",
+            f"the ledger is gone from {self.ledger}; {remembered.size} entries of it are remembered",
+            hint="restore it from a copy; calyx init would begin another one",
+        )
 
     def key_path(self, principal: str) -> Path:
         """Where the home keeps a principal's private key, if it keeps it."""

@@ -28,10 +28,14 @@ class Unlawful(CalyxError):
 
     def __init__(self, entry: int, cause: CalyxError) -> None:
         fields = {name: value for name, value in cause.fields.items() if name not in {"entry", "cause"}}
+        # A lost object says nothing against the entry that names it: with the object it is as lawful as it was.
+        lost = cause.code in {"object_missing", "object_mismatch", "object_unreadable"}
         super().__init__(
             "unlawful_entry",
             f"entry {entry} is not lawful ({cause.code}): {cause.message}",
-            hint="restore the ledger from before it, or begin a ledger that continues this one",
+            hint="restore the objects from a copy of the home"
+            if lost
+            else "restore the ledger from before it, or begin a ledger that continues this one",
             entry=entry,
             cause=cause.code,
             **fields,

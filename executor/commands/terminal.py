@@ -35,7 +35,7 @@ def say_json(value: Any) -> None:
     write_out(text.replace("\x7f", "\\u007f") + "\n")
 
 
-def write_out(text: str) -> None:
+def write_out(text: str | bytes) -> None:
     """Write a command's result to standard output as it is. Raises: Unavailable (`output_failed`); BrokenPipeError."""
     try:
         typer.echo(text, nl=False)

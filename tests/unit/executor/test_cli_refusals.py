@@ -86,6 +86,26 @@ def test_cut_ledger_is_refused_by_a_reader_who_remembers(console: Console) -> No
     assert console.run("audit").code == 1
 
 
+def test_lost_object_is_to_be_restored_and_the_ledger_kept(console: Console) -> None:
+    console.begin()
+    for path in (console.home / "objects").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    said = console.refused("status", code="unlawful_entry", ends=1)
+    assert "(object_missing)" in said.err
+    assert "hint: restore the objects from a copy of the home" in said.err
+
+
+def test_lost_ledger_is_to_be_restored_and_not_made_anew(console: Console) -> None:
+    console.begin()
+    for path in console.home.glob("ledger.db*"):
+        path.unlink()
+    for command in (["status"], ["propose", "web", "--dir", "."]):
+        said = console.refused(*command, code="ledger_missing", ends=5)
+        assert "3 entries of it are remembered" in said.err
+        assert "hint: restore it from a copy" in said.err
+
+
 def test_home_may_be_named_before_or_after_the_command(console: Console, tmp_path: Path) -> None:
     console.init()
     here, elsewhere = str(console.home), str(tmp_path / "elsewhere")
