@@ -191,4 +191,9 @@ def explain(error: ValidationError, what: str) -> str:
     """One line for the first wrong field; never repeats the input, which may be hostile or secret."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{what}: {where or 'value'}: {first['msg']}"
+    if first["type"] == "missing":
+        return f"{what}: {where} is missing"
+    told = (
+        "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    )
+    return f"{what}: {where}: {told}" if where else f"{what}: {told}"

@@ -85,7 +85,7 @@ def _compose(text: str) -> Node:
         # A character that YAML does not allow carries no line.
         raise _bad(1, f"not YAML: {str(error).splitlines()[0]}") from None
     if root is None:
-        raise _bad(1, "the policy is empty")
+        raise _bad(1, "there is nothing in it")
     return root  # type: ignore[no-any-return]  # the library has no types for it
 
 
@@ -100,9 +100,9 @@ def _check_events(text: str) -> None:
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _bad(line, "a policy is one document")
+                raise _bad(line, "there is a second document; write one")
             if event.version not in (None, (1, 2)):
-                raise _bad(line, "a policy is YAML 1.2")
+                raise _bad(line, "only YAML 1.2 is read")
         elif isinstance(event, CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

@@ -38,9 +38,10 @@ def load_document(path: Path) -> Json:
     from policies.matrix_file import load_yaml
 
     try:
-        return load_yaml(read_text(path, MAX_YAML))
+        text = read_text(path, MAX_YAML)
+        return load_yaml(text)
     except FormatError as error:
-        raise FormatError(f"{path}: {error.message}", code=error.code, hint=error.hint) from None
+        raise _named(path, error) from None
 
 
 def _load_json(path: Path) -> Json:
@@ -49,10 +50,19 @@ def _load_json(path: Path) -> Json:
             read_text(path, MAX_JSON), object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float
         )
     except FormatError as error:
-        raise FormatError(f"{path}: {error.message}", code=error.code) from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON: {error}") from None
+        raise _named(path, error) from None
+    except RecursionError:
+        raise FormatError(f"{path} is nested too deep") from None
+    except ValueError as error:
+        # A very long number's message goes on about Python's settings.
+        raise FormatError(f"{path} is not JSON: {str(error).partition(';')[0]}") from None
     return found
+
+
+def _named(path: Path, error: FormatError) -> FormatError:
+    """The error with the file's name in front, once."""
+    message = error.message if error.message.startswith(str(path)) else f"{path}: {error.message}"
+    return FormatError(message, code=error.code, hint=error.hint)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

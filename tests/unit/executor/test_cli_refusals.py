@@ -179,6 +179,26 @@ def test_tiers_that_do_not_rise_to_all_are_refused(console: Console, text: str) 
 
 
 @pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("targets: {web: {instances: [{name: a, root: /srv/a, prob: 1}]}}", "there is no such field"),
+        ("targets: {web: {instances: [{name: a}]}}", "targets.web.instances.0.root is missing"),
+        ("", "line 1: there is nothing in it"),
+        ("targets: {web: {instances: [{name: a, root: /a}, {name: A, root: /b}]}}", "web: two instances of a target"),
+    ],
+)
+def test_fleet_that_is_wrong_is_said_in_a_persons_words(console: Console, content: str, said: str) -> None:
+    console.init()
+    path = console.root / "fleet.yaml"
+    path.write_text(content, "utf-8")
+    line = console.refused(
+        "fleet", "propose", str(path), code="bad_format" if content else "bad_yaml", ends=1
+    ).err.splitlines()[0]
+    assert said in line
+    assert line.count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
     ("name", "content", "code"),
     [
         ("fleet.json", '{"targets": {}, "targets": {}}', "bad_format"),
