@@ -21,7 +21,7 @@ from executor.commands.common import (
 )
 from executor.commands.files import load_document
 from executor.commands.terminal import say, say_json, say_table
-from keys.errors import UsageError
+from keys.errors import FormatError, UsageError
 
 app = noun("See and change which machines a target stands for.")
 
@@ -67,7 +67,11 @@ def propose(
     from policies.fleet import Fleet
     from policies.registrar import Draft
 
-    fleet = Fleet.from_json(load_document(path.expanduser()), what=str(path))
+    document = load_document(path.expanduser())
+    try:
+        fleet = Fleet.from_json(document, what=str(path))
+    except FormatError as error:
+        raise FormatError(error.message, hint="docs/FLEET.md shows a fleet file and explains each field") from None
     wait_s = parse_duration(valid_for)
     with opened(home) as place:
         registrar = place.open_registrar()
