@@ -98,6 +98,7 @@ def render_proposal(state: State, proposal: ProposalState, statement: Statement)
     rows = (
         ("asked by", escape(statement.by)),
         ("in entry", str(proposal.seq)),
+        *(("reason", line) for line in _text(asked.reason)),
         ("approve until", asked.approve_by),
         ("in force", "no" if decided is None else f"since entry {decided}"),
     )

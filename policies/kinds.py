@@ -73,6 +73,7 @@ class TrustProposal(Predicate):
 
     base: Hash
     approve_by: Time
+    reason: Text
     trust: TrustRoot
 
 
@@ -81,6 +82,7 @@ class PolicyProposal(Predicate):
 
     base: Hash
     approve_by: Time
+    reason: Text
     policy: CapabilityMatrix
 
 
@@ -89,6 +91,7 @@ class FleetProposal(Predicate):
 
     base: Hash
     approve_by: Time
+    reason: Text
     fleet: ObjectRef
 
 

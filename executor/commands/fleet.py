@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.approve import approve_subject, load_person
+from executor.commands.approve import ReasonOption, approve_subject, load_person
 from executor.commands.common import (
     AsOption,
     HomeOption,
@@ -51,6 +51,8 @@ def propose(
         Path, typer.Argument(metavar="FILE", help="The whole new fleet, as YAML, or JSON in a .json file.")
     ],
     approve: Annotated[bool, typer.Option("--approve", help="Look at it and approve it at once, as yourself.")] = False,
+    *,
+    reason: ReasonOption = "no reason given",
     valid_for: Annotated[str, typer.Option("--valid-for", help="How long it may be approved.")] = "1d",
     yes: YesOption = False,
     key: KeyOption = None,
@@ -59,7 +61,7 @@ def propose(
 ) -> None:
     """Propose another fleet; it is in force once the operators' quorum has approved it.
 
-    Example: calyx fleet propose fleet.yaml --approve
+    Example: calyx fleet propose fleet.yaml --reason "two more machines" --approve
 
     Leases name the fleet in force, so those that are waiting become void when another one comes into force.
     """
@@ -83,6 +85,7 @@ def propose(
         fields = {
             "base": state.fleet_digest,
             "approve_by": format_time(registrar.now() + wait_s),
+            "reason": reason,
             "fleet": place.open_objects().put(fleet.canonical()).to_json(),
         }
         receipt = registrar.submit(signer, Draft("fleet", fields))

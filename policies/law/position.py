@@ -51,6 +51,9 @@ PREDICATES: Final[dict[str, type[Predicate]]] = {
     "message": Message,
 }
 
+SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
+"""Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""
+
 
 def parse_predicate(statement: Statement) -> Predicate:
     """Give a statement's predicate its type.
@@ -61,8 +64,7 @@ def parse_predicate(statement: Statement) -> Predicate:
     if model is None:
         raise FormatError(f"there is no kind {statement.kind}", code="unknown_kind")
     predicate = model.from_json(statement.predicate, what=statement.kind)
-    # A model may know a default; what is signed must still spell it out.
-    if statement.kind in {"genesis", "policy", "trust", "lease"} and predicate.to_json() != statement.predicate:
+    if statement.kind in SPELLED_OUT and predicate.to_json() != statement.predicate:
         raise FormatError(f"a {statement.kind} must state every field", code="not_canonical")
     return predicate
 

@@ -14,6 +14,7 @@ from policies.registrar import Draft, Receipt
 def propose_policy(station: Station, **changes: Any) -> Receipt:
     fields = {
         "base": station.state.policy_digest,
+        "reason": "a test",
         "approve_by": station.after(3600),
         "policy": CapabilityMatrix.from_json(matrix(**{"bake_s": 60, **changes})).to_json(),
     }
@@ -21,7 +22,13 @@ def propose_policy(station: Station, **changes: Any) -> Receipt:
 
 
 def propose_trust(station: Station, trust: dict[str, Any], who: str = "ada", **changes: Any) -> Receipt:
-    fields = {"base": station.state.trust_digest, "approve_by": station.after(3600), "trust": trust, **changes}
+    fields = {
+        "base": station.state.trust_digest,
+        "reason": "a test",
+        "approve_by": station.after(3600),
+        "trust": trust,
+        **changes,
+    }
     return station.say(who, "trust", fields)
 
 

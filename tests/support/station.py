@@ -130,7 +130,12 @@ class Station:
         proposal = self.say(
             "ada",
             "fleet",
-            {"base": self.state.fleet_digest, "approve_by": self.after(3600), "fleet": ref.to_json()},
+            {
+                "base": self.state.fleet_digest,
+                "reason": "a test",
+                "approve_by": self.after(3600),
+                "fleet": ref.to_json(),
+            },
         )
         for voter in voters:
             self.vote(voter, ("fleet", proposal.digest), "operator")

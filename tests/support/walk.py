@@ -369,7 +369,12 @@ class Walk:
         """Propose what is in force already: only its digest changes."""
         base = {"trust": self.state.trust_digest, "policy": self.state.policy_digest, "fleet": self.state.fleet_digest}
         content: dict[str, Any] = {"trust": self.trust, "policy": self.policy, "fleet": self.fleet.to_json()}
-        fields = {"base": base[kind], "approve_by": format_time(self.now + 600), kind: content[kind]}
+        fields = {
+            "base": base[kind],
+            "reason": "a test",
+            "approve_by": format_time(self.now + 600),
+            kind: content[kind],
+        }
         return self.say("ada", kind, fields)
 
     def vote_on_change(self, who: str) -> str | None:

@@ -121,6 +121,17 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "why"), [(("--reason", "two more machines"), "two more machines"), ((), "no reason given")]
+)
+def test_fleet_is_approved_with_its_reason_in_sight(console: Console, options: tuple[str, ...], why: str) -> None:
+    said = console.done("fleet", "propose", str(console.write_fleet(3)), *options, "--approve", "--yes")
+    rows = [line.split(maxsplit=1) for line in said.splitlines()]
+    assert ["reason", why] in rows
+    newest = list(console.state().proposals.values())[-1]
+    assert newest.proposal.reason == why
+
+
 def test_claimed_lease_is_refused_before_anything_is_asked(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = console.propose()
     found = console.state().find_lease(lease)

@@ -177,6 +177,7 @@ def test_reviews_and_votes_so_far_are_shown(station: Station) -> None:
 def test_policy_proposal_is_shown_as_its_difference(station: Station) -> None:
     fields = {
         "base": station.state.policy_digest,
+        "reason": "a test",
         "approve_by": station.after(60),
         "policy": matrix(bake_s=1, enabled=True),
     }
@@ -187,10 +188,26 @@ def test_policy_proposal_is_shown_as_its_difference(station: Station) -> None:
     assert "governors in force  0 of 1" in text
 
 
+def test_proposal_says_why_before_it_is_signed(station: Station) -> None:
+    fields = {
+        "base": station.state.policy_digest,
+        "reason": "a shorter bake\n\x1b[2Jat night",
+        "approve_by": station.after(60),
+        "policy": matrix(bake_s=1),
+    }
+    digest = station.say("ada", "policy", fields).digest
+    rows = [line.split(maxsplit=1) for line in shown(station, station.state.proposals[digest]).splitlines()]
+    why = [row[1] for row in rows if row[:1] == ["reason"]]
+    assert why[0] == "a shorter bake"
+    assert len(why) == 2
+    assert "\x1b" not in why[1]
+    assert why[1].endswith("at night")
+
+
 def test_trust_proposal_shows_the_key_that_comes_in(station: Station) -> None:
     trust = station.trust()
     trust["principals"][0]["roles"] = ["approver", "governor"]
-    fields = {"base": station.state.trust_digest, "approve_by": station.after(60), "trust": trust}
+    fields = {"base": station.state.trust_digest, "reason": "a test", "approve_by": station.after(60), "trust": trust}
     digest = station.say("ada", "trust", fields).digest
     text = shown(station, station.state.proposals[digest])
     assert '-        "operator"' in text

@@ -195,7 +195,9 @@ def test_lease_under_a_policy_that_is_not_in_force(bench: Bench) -> None:
     station = bench.station
     body = matrix(bake_s=60)
     proposal = station.say(
-        "ada", "policy", {"base": station.state.policy_digest, "approve_by": station.after(3600), "policy": body}
+        "ada",
+        "policy",
+        {"base": station.state.policy_digest, "reason": "a test", "approve_by": station.after(3600), "policy": body},
     )
     station.vote("ada", ("policy", proposal.digest), "governor")
     assert review(bench, subject) == ("fail", ["policy_moved"])

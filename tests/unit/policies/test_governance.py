@@ -110,7 +110,9 @@ def test_proposal_on_what_is_not_in_force(station: Station) -> None:
     policy = CapabilityMatrix.from_json(matrix()).to_json()
     for base in (ZERO_HASH, station.state.fleet_digest):
         with refused("stale_base"):
-            station.say("ada", "policy", {"base": base, "approve_by": station.after(60), "policy": policy})
+            station.say(
+                "ada", "policy", {"base": base, "reason": "a test", "approve_by": station.after(60), "policy": policy}
+            )
 
 
 def test_policy_in_force_cosigned_again(station: Station) -> None:
@@ -177,21 +179,36 @@ def test_cosignature_after_approve_by(station: Station) -> None:
 
 def test_proposal_that_nobody_could_approve_any_more(station: Station) -> None:
     policy = CapabilityMatrix.from_json(matrix()).to_json()
-    fields = {"base": station.state.policy_digest, "approve_by": station.after(-1), "policy": policy}
+    fields = {
+        "base": station.state.policy_digest,
+        "reason": "a test",
+        "approve_by": station.after(-1),
+        "policy": policy,
+    }
     with refused("approval_expired"):
         station.say("ada", "policy", fields)
 
 
 def test_fleet_body_that_is_not_there(station: Station) -> None:
     ref = ObjectRef(sha256="ab" * 32, size=10)
-    fields = {"base": station.state.fleet_digest, "approve_by": station.after(60), "fleet": ref.to_json()}
+    fields = {
+        "base": station.state.fleet_digest,
+        "reason": "a test",
+        "approve_by": station.after(60),
+        "fleet": ref.to_json(),
+    }
     with refused("object_missing"):
         station.say("ada", "fleet", fields)
 
 
 def test_fleet_body_that_leaves_a_field_to_its_default(station: Station) -> None:
     ref = station.objects.put(b'{"targets":{}}')
-    fields = {"base": station.state.fleet_digest, "approve_by": station.after(60), "fleet": ref.to_json()}
+    fields = {
+        "base": station.state.fleet_digest,
+        "reason": "a test",
+        "approve_by": station.after(60),
+        "fleet": ref.to_json(),
+    }
     station.say("ada", "fleet", fields)
     short = Fleet.from_json(fleet()).canonical().replace(b'"address":"local",', b"", 1)
     with refused("not_canonical"):
@@ -204,7 +221,12 @@ def test_policy_that_leaves_out_a_field(station: Station) -> None:
     terms = policy["deploy_production"]
     assert isinstance(terms, dict)
     del terms["look"]
-    fields = {"base": station.state.policy_digest, "approve_by": station.after(60), "policy": policy}
+    fields = {
+        "base": station.state.policy_digest,
+        "reason": "a test",
+        "approve_by": station.after(60),
+        "policy": policy,
+    }
     with refused("bad_format"):
         station.say("ada", "policy", fields)
 
@@ -214,11 +236,18 @@ def test_policy_is_one_operators_business(tmp_path: Path) -> None:
     station = Station(tmp_path, people=people)
     station.genesis()
     policy = CapabilityMatrix.from_json(matrix()).to_json()
-    fields = {"base": station.state.policy_digest, "approve_by": station.after(60), "policy": policy}
+    fields = {
+        "base": station.state.policy_digest,
+        "reason": "a test",
+        "approve_by": station.after(60),
+        "policy": policy,
+    }
     with refused("role_missing"):
         station.say("ops", "policy", fields)
     ref = station.objects.put(Fleet.from_json(fleet()).canonical())
-    station.say("ops", "fleet", {"base": ZERO_HASH, "approve_by": station.after(60), "fleet": ref.to_json()})
+    station.say(
+        "ops", "fleet", {"base": ZERO_HASH, "reason": "a test", "approve_by": station.after(60), "fleet": ref.to_json()}
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 from refusal import refused
 from station import Station, new_station
 
@@ -12,11 +15,12 @@ from keys.errors import CalyxError
 from keys.openssh import new_private_key
 from keys.signer import FileSigner
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT, sign
-from keys.values import format_time
+from keys.values import ZERO_HASH, format_time
 from ledger.envelope import Envelope, pae
 from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
 from ledger.verified import sign_statement
+from policies.law.position import PREDICATES, SPELLED_OUT
 from policies.registrar import Draft
 
 INTENT = Draft("intent", {"id": "INT-20260105-001", "target": "web", "what": "a new version", "why": "a test"})
@@ -278,3 +282,42 @@ def test_signature_over_other_bytes_than_the_envelopes(station: Station) -> None
     assert pae(envelope.body) != pae(other.body)
     with refused("bad_signature"):
         station.append(Envelope(envelope.body, envelope.keyid, other.sig))
+
+
+def models_of(hint: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of, itself included."""
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        yield hint
+        for known in get_type_hints(hint, include_extras=True).values():
+            yield from models_of(known)
+        return
+    for argument in get_args(hint):
+        yield from models_of(argument)
+
+
+def defaults_of(kind: str) -> set[str]:
+    """The fields that a statement of a kind could leave out and still have its shape."""
+    return {
+        f"{model.__name__}.{name}"
+        for model in models_of(PREDICATES[kind])
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(set(PREDICATES) - SPELLED_OUT))
+def test_every_kind_states_every_field(kind: str) -> None:
+    assert defaults_of(kind) == set()
+
+
+def test_walk_over_the_models_finds_a_default() -> None:
+    assert "Hooks.drain" in defaults_of("lease")
+    assert "Halted" in {model.__name__ for model in models_of(PREDICATES["event"])}
+
+
+@pytest.mark.parametrize("kind", ["trust", "policy", "fleet"])
+def test_proposal_that_does_not_say_why(station: Station, kind: str) -> None:
+    content = {"trust": station.trust(), "policy": station.policy, "fleet": {"sha256": "ab" * 32, "size": 1}}
+    fields = {"base": ZERO_HASH, "approve_by": station.after(60), kind: content[kind]}
+    with refused("bad_format"):
+        station.say("ada", kind, fields)

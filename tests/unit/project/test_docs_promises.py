@@ -24,7 +24,12 @@ def steal_adas_key(station: Station) -> None:
     station.enact_fleet()
     station.people = {**station.people, **THIEVES}
     station.keys |= {name: new_private_key(station.random) for name in THIEVES}
-    fields = {"base": station.state.trust_digest, "approve_by": station.after(60), "trust": station.trust()}
+    fields = {
+        "base": station.state.trust_digest,
+        "reason": "a test",
+        "approve_by": station.after(60),
+        "trust": station.trust(),
+    }
     proposal = station.say("ada", "trust", fields)
     station.vote("ada", ("trust", proposal.digest), "governor")
 
