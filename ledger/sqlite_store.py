@@ -89,15 +89,23 @@ class SqliteStore:
         # Rows are never changed, so the batches fit together.
         at = start
         end = 2**63 - 1 if stop is None else stop
+        limit = READ_BATCH
         while at < end:
-            with mapped(self.path, at):
-                rows = self._connection.execute(_SELECT_RECORDS, (at, end, READ_BATCH)).fetchall()
+            try:
+                with mapped(self.path, at):
+                    rows = self._connection.execute(_SELECT_RECORDS, (at, end, limit)).fetchall()
+            except CalyxError:
+                if limit == 1:
+                    raise
+                # One by one, so that those before it are given out, and the one that cannot be read is named.
+                limit = 1
+                continue
             for seq, data in rows:
                 if seq != at or type(data) is not bytes:
                     raise corrupt(self.path, f"entry {at} is missing or is not bytes", at)
                 yield data
                 at += 1
-            if len(rows) < READ_BATCH:
+            if len(rows) < limit:
                 return
 
     def leaf(self, seq: int) -> str:

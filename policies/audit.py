@@ -168,6 +168,11 @@ class _Audit:
             place = error.fields.get("entry")
             self._find(error.code, place if isinstance(place, int) else self.chain.head.size, error.message)
         if broken is None:
+            # One row is enough to say so. While others append, what lies behind this tip is theirs.
+            if next(iter(self.reader.read(end, end + 1)), None) is not None and self.reader.tip() == tip:
+                self._find(
+                    "broken_chain", end, f"it lies behind the last of {end} entries; nobody appended it lawfully"
+                )
             if tip.head != self.chain.head:
                 self._find("tip_mismatch", None, f"the store says {tip.head}, its records are {self.chain.head}")
             if checkpoint is None:

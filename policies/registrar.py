@@ -90,6 +90,7 @@ class Registrar:
     ) -> None:
         self._store = store
         self._log_key = log_key
+        self._vkey = str(log_key.vkey)
         self._pin = pin
         self._clock = clock
         self._random = random
@@ -111,8 +112,14 @@ class Registrar:
         return self._clock()
 
     def sync(self) -> State:
-        """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
-        return self._replay.sync()
+        """Verify and fold what is new.
+
+        Raises: as `policies.replay.Replay.sync`; UsageError (`wrong_log_key`) when this registrar could never append.
+        """
+        state = self._replay.sync()
+        if self._replay.head != EMPTY_HEAD:
+            self._check_log_key(state)
+        return state
 
     def draft_statement(self, principal: str, draft: Draft, *, machine: bool = True) -> Statement:
         """The statement of a draft on the head read last, for signing here or elsewhere.
@@ -196,7 +203,7 @@ class Registrar:
                     if writer.head != EMPTY_HEAD:
                         raise _exists()
                 else:
-                    self._check_log_key(self.sync())
+                    self.sync()
                     # No other process can append meanwhile, so a longer memory is a cut, not a race.
                     self._replay.check_remembered()
                 receipts = []
@@ -223,7 +230,7 @@ class Registrar:
         return receipts
 
     def _check_log_key(self, state: State) -> None:
-        if state.log_key != str(self._log_key.vkey):
+        if state.log_key != self._vkey:
             raise UsageError(
                 "wrong_log_key",
                 "the log key in this home is not the one that genesis names",

@@ -165,7 +165,8 @@ def test_record_duplicated_at_the_end(finished: Station, copied: Path) -> None:
         connection.commit()
     report = run(copied, finished)
     assert not report.ok
-    assert {finding.code for finding in report.findings} == {"store_damaged"}
+    assert {finding.code for finding in report.findings} == {"broken_chain", "store_damaged"}
+    assert broken(report) == [len(known)]
 
 
 def test_record_removed_from_the_middle(finished: Station, copied: Path) -> None:
@@ -345,3 +346,23 @@ def test_progress_is_told(finished: Station, copied: Path) -> None:
         audit(store, finished.objects, remembered=None, progress=lambda done, total: seen.append((done, total)))
     total = len(records(copied))
     assert seen == [(n, total) for n in range(1, total + 1)]
+
+
+def test_row_put_behind_the_last_entry_is_named(tmp_path: Path) -> None:
+    station = new_station(tmp_path)
+    size = station.state.size
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("INSERT INTO record SELECT ?, leaf, data FROM record WHERE seq = ?", (size, size - 1))
+    connection.close()
+    report = audit(station.store, station.objects, remembered=None)
+    assert not report.ok
+    assert [(finding.code, finding.entry) for finding in report.findings] == [("broken_chain", size)]
+
+
+def test_record_over_every_limit_is_named_itself(tmp_path: Path) -> None:
+    station = new_station(tmp_path)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE record SET data = zeroblob(20000000) WHERE seq = 2")
+    connection.close()
+    report = audit(station.store, station.objects, remembered=None)
+    assert report.findings[0].entry == 2
