@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from executor.commands.common import HomeOption, check_begun, find_lease, opened
-from executor.commands.terminal import on_terminal, say
+from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
+from executor.commands.terminal import on_terminal, say, say_json
 from executor.escape import escape
 from keys.errors import Exit, UsageError
 
@@ -30,13 +31,14 @@ def watch(
     lease: Annotated[str | None, typer.Argument(metavar="[LEASE]", help="Its id; else the running deployment.")] = None,
     home: HomeOption = None,
     once: Annotated[bool, typer.Option("--once", help="Show it as it is now, and end.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Follow a rollout: its tiers, instances, gates and time left.
 
     Example: calyx watch LEASE-20260105-090000
 
     A lease that is not claimed yet is waited for. Ends with the deployment: 0 when it completed, 3 when it was rolled
-    back, 4 when the rollback failed.
+    back, 4 when the rollback failed. With --json each change is one JSON object on a line of its own.
     """
     from executor.home import system_clock
     from executor.progress import measure_progress
@@ -44,8 +46,10 @@ def watch(
     with opened(home) as place:
         replay = place.open_replay()
         digest = _choose(check_begun(replay.sync()), lease)
-        _wait_for_claim(replay, digest, once=once)
-        if on_terminal() and not once:
+        _wait_for_claim(replay, digest, once=once, as_json=as_json)
+        if as_json:
+            _objects(replay, digest, once=once)
+        elif on_terminal() and not once:
             _live(replay, digest)
         else:
             _plain(replay, digest, once=once)
@@ -67,7 +71,7 @@ def _choose(state: State, name: str | None) -> str:
     return live[0]
 
 
-def _wait_for_claim(replay: Replay, digest: str, *, once: bool) -> None:
+def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -> None:
     """Say what a lease waits for until it is claimed. Raises: UsageError (`not_claimed`) where nobody waits."""
     from executor.home import system_clock
     from executor.progress import describe_unclaimed
@@ -80,7 +84,10 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool) -> None:
         if once or standing in {"denied", "expired"}:
             raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx check {lease.lease.id}")
         if line != said:
-            say(line)
+            if as_json:
+                say_json({"lease": lease.lease.id, "target": lease.lease.target, "phase": standing, "note": note})
+            else:
+                say(line)
             said = line
         time.sleep(LOOK_S)
         replay.sync()
@@ -97,6 +104,22 @@ def _plain(replay: Replay, digest: str, *, once: bool) -> None:
         lines = _lines(progress)
         say(*(line for line in lines if line not in shown))
         shown = lines
+        if progress.ended or once:
+            return
+        time.sleep(LOOK_S)
+
+
+def _objects(replay: Replay, digest: str, *, once: bool) -> None:
+    from executor.home import system_clock
+    from executor.progress import measure_progress
+
+    shown: Progress | None = None
+    while True:
+        progress = measure_progress(replay.sync().deployments[digest], system_clock())
+        # The time left changes by itself; it is no change of the rollout.
+        if shown is None or replace(progress, left_s=None) != replace(shown, left_s=None):
+            say_json(asdict(progress))
+            shown = progress
         if progress.ended or once:
             return
         time.sleep(LOOK_S)

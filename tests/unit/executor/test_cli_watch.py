@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console as Screen
-from station import Station, new_station
+from station import Station, new_station, tree_digest
 
-from executor.commands.watch import _headline, _lines, _picture, _wait_for_claim
+from executor.commands.watch import _headline, _lines, _objects, _picture, _wait_for_claim
 from executor.decide import Observations, Say, decide
 from executor.progress import Progress, measure_progress
 from executor.render import shown_distance
@@ -160,7 +162,7 @@ def test_lease_that_is_not_claimed_yet_is_waited_for(
 
     monkeypatch.setattr("executor.home.system_clock", station.clock)
     monkeypatch.setattr("executor.commands.watch.time.sleep", approve_and_claim)
-    _wait_for_claim(replay, lease[1], once=False)
+    _wait_for_claim(replay, lease[1], once=False, as_json=False)
     assert lease[1] in replay.state.deployments
     assert "open, step 5: no human approver's key" in capsys.readouterr().out
 
@@ -172,9 +174,39 @@ def test_lease_that_was_denied_is_not_waited_for(station: Station, monkeypatch: 
     replay.sync()
     monkeypatch.setattr("executor.home.system_clock", station.clock)
     with pytest.raises(UsageError, match="denied, by ada in entry 5; not claimed") as refused:
-        _wait_for_claim(replay, lease[1], once=False)
+        _wait_for_claim(replay, lease[1], once=False, as_json=False)
     assert refused.value.code == "not_claimed"
 
 
 def test_distance_of_no_time_is_now() -> None:
     assert [shown_distance(seconds) for seconds in (-1, 0, 1)] == ["1 s ago", "now", "in 1 s"]
+
+
+def test_program_reads_one_object_for_each_change(
+    station: Station, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    turns: Iterator[Callable[[], object]] = iter(
+        [
+            lambda: None,
+            lambda: station.deploy_tier(lease, 5),
+            lambda: station.event("cp20", lease, "HALTED", cause="abort", gate=None, evidence=None, text="enough"),
+            lambda: station.event("cp20", lease, "ROLLBACK_STARTED", cause="abort", command=None),
+            lambda: [
+                station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree_digest("v1"), rebuilt=False)
+                for name in station.state.deployments[lease[1]].intended
+            ],
+            lambda: station.event("cp20", lease, "ROLLED_BACK"),
+        ]
+    )
+    monkeypatch.setattr("executor.commands.watch.time.sleep", lambda _: next(turns)())
+    _objects(replay, lease[1], once=False)
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["phase"] for each in said] == [
+        "DEPLOYING", "BAKING", "HALTED", "ROLLING_BACK", "ROLLING_BACK", "ROLLED_BACK"
+    ]  # fmt: skip
+    assert said[-1]["ended"] is True
+    assert {each["lease"] for each in said} == {lease[0]}
