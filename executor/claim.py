@@ -89,8 +89,8 @@ class Claims:
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._not_ready[lease.digest] = now + RETRY_S
-        said = lease.preflight[-1][1] if lease.preflight else None
-        if said == problem.code:
+        # Each reason is said once: a host that flaps must not fill the ledger.
+        if problem.code in {code for _, code, _ in lease.preflight}:
             return False
         detail = {
             "type": "PREFLIGHT_FAILED",

@@ -13,6 +13,7 @@ from keys.errors import CalyxError
 from keys.values import ZERO_HASH
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
+from ledger.fold import Fold
 from ledger.head import EMPTY_HEAD, Head
 from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
 from ledger.note import parse_vkey
@@ -99,8 +100,13 @@ class Replay:
 
     def forget(self) -> None:
         """Drop the state, so that the next `sync` reads the ledger from its start."""
-        self.state = State()
+        self._fold = Fold(State(), self._step)
         self._chain = Chain()
+
+    @property
+    def state(self) -> State:
+        """The state after what was read. Read it, do not change it."""
+        return self._fold.state
 
     @property
     def head(self) -> Head:
@@ -157,7 +163,7 @@ class Replay:
         Raises: CalyxError of the law; then the state is as it was.
         """
         entry = Entry(record.seq, record, record.leaf)
-        self.state = step(self.state, entry, self._objects)
+        self._fold.state = step(self.state, entry, self._objects)
         return self._chain.extend(record)
 
     def _read(self, size: int, note: bytes) -> None:
@@ -174,7 +180,7 @@ class Replay:
                 checkpoint = parse_checkpoint(note, parse_vkey(probe.log_key))
             entries = chain.replay(records, checkpoint)
         for entry in entries:
-            self.state = self._step(self.state, entry)
+            self._fold.run((entry,))
             if self._observer is not None:
                 self._observer(entry, self.state)
 
