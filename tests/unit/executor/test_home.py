@@ -12,7 +12,7 @@ from ledgers import next_record
 from station import Station, new_station
 
 from executor.home import Home, Settings, find_home
-from keys.errors import CalyxError
+from keys.errors import CalyxError, UsageError
 from keys.openssh import format_public, new_private_key, store_private_key
 from keys.principals import TrustRoot
 from ledger.head import Head
@@ -141,16 +141,17 @@ def test_person_whom_the_trust_root_does_not_know_is_not_guessed(station: Statio
     assert caught.value.code == "who_are_you"
 
 
-def test_wrong_log_key_appends_nothing(station: Station, home: Home) -> None:
+def test_wrong_log_key_is_refused_before_anything_is_signed(station: Station, home: Home) -> None:
     home.log_key.unlink()
     store_log_key(home.log_key, LogKey.generate("station.example/calyx", os.urandom))
     before = station.store.head()
     with home:
         registrar = home.open_registrar(station.clock)
-        signer = home.load_signer("cbo", registrar.sync())
-        with pytest.raises(CalyxError) as caught:
-            registrar.submit(signer, Draft("intent", {"id": "INT-1", "target": "web", "what": "x", "why": "y"}))
-    assert caught.value.code == "wrong_log_key"
+        with pytest.raises(UsageError) as refusal:
+            registrar.sync()
+        assert refusal.value.code == "wrong_log_key"
+        with pytest.raises(UsageError):
+            registrar.submit(station.signer("cbo"), Draft("intent", {}))
     assert station.store.head() == before
 
 
