@@ -118,6 +118,14 @@ class OpenFile:
                     hint="find out who moved it; audit what is there now, then start again",
                 )
 
+    def fold_log(self) -> None:
+        """Bring what the log holds into the file, as far as nobody else is reading it just now. What was committed is
+        durable in either place; in the file alone, a plain copy of it is the whole ledger.
+        """
+        with suppress(sqlite3.Error):
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Let go of the file, and remove the private copy."""
         with suppress(sqlite3.Error):

@@ -39,8 +39,9 @@ _SELECT_NODES: Final = "SELECT hash FROM node WHERE level = ? AND idx >= ? AND i
 class SqliteStore:
     """A `ledger.store.Store` over one connection. Use it in the thread that opened it; each thread opens its own."""
 
-    def __init__(self, path: Path, opened: OpenFile) -> None:
+    def __init__(self, path: Path, opened: OpenFile, *, read_only: bool) -> None:
         self.path: Final = path
+        self._read_only: Final = read_only
         self._opened = opened
         self._connection = opened.connection
         self._failed = False
@@ -58,10 +59,13 @@ class SqliteStore:
 
         Raises: Unavailable (`ledger_missing`, `ledger_unreadable`); CalyxError (`ledger_corrupt`, `ledger_version`).
         """
-        return cls(path, open_file(path, "ro" if read_only else "rw"))
+        return cls(path, open_file(path, "ro" if read_only else "rw"), read_only=read_only)
 
     def close(self) -> None:
         """Let go of the file. What was committed is already durable."""
+        # SQLite does so itself only for the last who closes, and not if that one is a reader.
+        if not self._read_only and not self._failed:
+            self._opened.fold_log()
         self._opened.close()
 
     def __enter__(self) -> Self:

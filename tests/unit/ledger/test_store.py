@@ -387,3 +387,15 @@ def test_any_changed_byte_that_holds_something_is_found(tmp_path: Path) -> None:
             assert check_store(path), f"byte {at}"
         except CalyxError:
             pass
+
+
+def test_file_alone_is_the_whole_ledger_once_a_writer_has_closed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with SqliteStore.create(path) as writer, SqliteStore.open(path, read_only=True) as reader:
+        writer.append(EMPTY_HEAD, make_records(5), LOG_KEY.sign)
+        assert reader.head().size == 5
+        writer.close()
+        # A reader is still there, so SQLite alone would have left everything in the log.
+        shutil.copyfile(path, tmp_path / "copy.db")
+        with SqliteStore.open(tmp_path / "copy.db", read_only=True) as copy:
+            assert copy.head() == reader.head()
