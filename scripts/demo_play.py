@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from demo_world import COUNT, TARGET, DemoFailed, World, end_process, wait_for
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from keys.errors import CalyxError
 from policies.deployment import Deployment, Phase
@@ -133,7 +134,7 @@ class Play:
         reader = threading.Thread(target=lambda: self.listen(process.stdout, lines), daemon=True)
         reader.start()
 
-        def frame() -> Table:
+        def frame() -> RenderableType:
             return self.table(self.state().deployments.get(digest), lines)
 
         if self.stage.console.is_terminal:
@@ -173,16 +174,16 @@ class Play:
                 self.stage.say(f"  {text}")
             lines.append(text)
 
-    def table(self, deployment: Deployment | None, lines: list[str]) -> Table:
+    def table(self, deployment: Deployment | None, lines: list[str]) -> RenderableType:
         """Instances and tiers as they are now."""
-        title = "waiting for the claim" if deployment is None else f"{deployment.lease.id}  {deployment.phase}"
-        if deployment is not None and deployment.tier:
+        if deployment is None:
+            return Text("\n".join(["waiting for the claim", *lines[-4:]]))
+        title = f"{deployment.lease.id}  {deployment.phase}"
+        if deployment.tier:
             title += f"  {deployment.tier} %"
         table = Table(title=title, caption="\n".join(lines[-4:]), show_header=False, min_width=78)
         for _ in range(5):
             table.add_column()
-        if deployment is None:
-            return table
         cells = [self.cell(deployment, name) for names in deployment.cohorts.values() for name in names]
         for start in range(0, len(cells), 5):
             table.add_row(*cells[start : start + 5])
