@@ -28,7 +28,6 @@ class Draftable:
     """A statement about a subject that waits for its signature."""
 
     statement: Statement
-    subject: Rendering
     own: Section
 
 
@@ -140,4 +139,4 @@ def _draft(
     statement = registrar.draft_statement(
         signer.principal, Draft(kind, dict(fields), (name_of(subject), subject.digest)), machine=False
     )
-    return Draftable(statement, rendering, render_own(statement, signer.keyid))
+    return Draftable(statement, render_own(statement, signer.keyid))

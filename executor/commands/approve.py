@@ -103,6 +103,7 @@ def approve_subject(
     where it is open already.
     """
     from executor.approval import check_open, draft_approval, render_subject, still_missing
+    from executor.render import format_rendering
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
@@ -115,6 +116,8 @@ def approve_subject(
         )
     check_open(state, subject, registrar.now())
     rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
+    # Before the key is opened: nobody is asked for a passphrase for what they have not seen.
+    say(*format_rendering(rendering))
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
     proposed = proposal.trust if isinstance(proposal, TrustProposal) else None
     signer = signer or load_person(home, state, key, as_principal, proposed)
@@ -146,7 +149,7 @@ def _object(
         rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
         signer = load_person(place, state, key, as_principal)
         draft = draft_objection(registrar, verb, reason, subject, rendering, signer)
-        receipt = _confirm(registrar, draft, signer, yes=yes, show=False)
+        receipt = _confirm(registrar, draft, signer, yes=yes)
         say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
 
 
@@ -164,12 +167,10 @@ def load_person(
     return home.load_signer(principal, state, ask_passphrase, named, proposed)
 
 
-def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool, show: bool = True) -> int:
+def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool) -> int:
     from executor.approval import sign_and_append
-    from executor.render import format_rendering, format_section
+    from executor.render import format_section
 
-    if show:
-        say(*format_rendering(draft.subject))
     say("", *format_section(draft.own), "")
     if not yes and not ask(f"Sign as {signer.principal} with {signer.keyid}?"):
         note("nothing was signed")

@@ -101,6 +101,9 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     lease = console.propose()
     said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=2)
     assert "not the one" not in said.err
+    # Nobody opens a key for what they have not seen.
+    assert "Changed paths, as signed" in said.out
+    assert "You sign" not in said.out
 
 
 def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
