@@ -3,35 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from instances import FENCE, directory_plan, refuse, tree_of, write_files
+from instances import FENCE, directory_plan, refuse, write_files
 
 import executor.adopt
 from executor.host import ABSENT
 from executor.local_host import LocalHost
 from executor.tree import Tree
-from ledger.objects import DirectoryObjects
 from policies.fleet import Instance
-
-
-@pytest.fixture
-def objects(tmp_path: Path) -> DirectoryObjects:
-    return DirectoryObjects(tmp_path / "objects")
-
-
-@pytest.fixture
-def host(objects: DirectoryObjects) -> LocalHost:
-    return LocalHost(objects)
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Instance:
     write_files(tmp_path / "srv/current", {"bin/run*": "#!/bin/sh\n", "version": "by hand"})
     return Instance(name="web-1", root=str(tmp_path / "srv"))
-
-
-@pytest.fixture
-def one(tmp_path: Path, objects: DirectoryObjects) -> Tree:
-    return tree_of(tmp_path, objects, "one")
 
 
 def test_directory_is_taken_over_and_given_back(host: LocalHost, instance: Instance, one: Tree) -> None:

@@ -13,31 +13,6 @@ from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Process, Reload
 
 
-@pytest.fixture
-def objects(tmp_path: Path) -> DirectoryObjects:
-    return DirectoryObjects(tmp_path / "objects")
-
-
-@pytest.fixture
-def host(objects: DirectoryObjects) -> LocalHost:
-    return LocalHost(objects)
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Instance:
-    return Instance(name="web-1", root=str(tmp_path / "srv"))
-
-
-@pytest.fixture
-def one(tmp_path: Path, objects: DirectoryObjects) -> Tree:
-    return tree_of(tmp_path, objects, "one")
-
-
-@pytest.fixture
-def two(tmp_path: Path, objects: DirectoryObjects) -> Tree:
-    return tree_of(tmp_path, objects, "two")
-
-
 def test_empty_place_is_absent(host: LocalHost, instance: Instance) -> None:
     observed = host.inspect(instance)
     assert (observed.tree, observed.adoptable, observed.process, observed.fence) == (ABSENT, False, None, None)

@@ -18,31 +18,6 @@ from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Process
 
 
-@pytest.fixture
-def objects(tmp_path: Path) -> DirectoryObjects:
-    return DirectoryObjects(tmp_path / "objects")
-
-
-@pytest.fixture
-def host(objects: DirectoryObjects) -> LocalHost:
-    return LocalHost(objects)
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Instance:
-    return Instance(name="web-1", root=str(tmp_path / "srv"))
-
-
-@pytest.fixture
-def one(tmp_path: Path, objects: DirectoryObjects) -> Tree:
-    return tree_of(tmp_path, objects, "one")
-
-
-@pytest.fixture
-def two(tmp_path: Path, objects: DirectoryObjects) -> Tree:
-    return tree_of(tmp_path, objects, "two")
-
-
 def test_modes_of_a_release(host: LocalHost, instance: Instance, one: Tree) -> None:
     deploy(host, instance, one)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in release(instance, one).rglob("*")}

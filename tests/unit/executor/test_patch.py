@@ -33,11 +33,6 @@ def _git() -> None:
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> DirectoryObjects:
-    return DirectoryObjects(tmp_path / "objects")
-
-
-@pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     path = tmp_path / "scratch"
     path.mkdir()

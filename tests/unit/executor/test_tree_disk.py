@@ -17,11 +17,6 @@ from ledger.objects import DirectoryObjects, ObjectRef
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> DirectoryObjects:
-    return DirectoryObjects(tmp_path / "objects")
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     root = write_files(tmp_path / "source", {"run*": "#!/bin/sh\n", "conf/a": "a", "conf/b": b"\0\xff", "empty/": ""})
     (root / "link").symlink_to("conf/a")

@@ -1,4 +1,4 @@
-"""The executor's watch over its monitor: one that cannot run is not started over and over."""
+"""The executor's watch over its monitor: a process of its own, not started over and over, in nobody's way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executor.process_lock import ProcessLock
 from executor.watchman import RESTART_S, MonitorProcess
 
 
@@ -35,3 +36,22 @@ def test_monitor_that_dies_at_once_is_started_again_only_after_a_while(
         now[0] += RESTART_S / 10
     watchman.ensure()
     assert started == [100.0, pytest.approx(100.0 + RESTART_S)]
+
+
+def test_monitor_keeps_nobody_waiting_for_its_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # There is no ledger, so it says so and ends; what matters is where it says so.
+    watchman = MonitorProcess(tmp_path, tmp_path / "cp19.lock", "cp19")
+    watchman.ensure()
+    child = watchman._child
+    assert child is not None
+    child.wait(timeout=60)
+    watchman.stop()
+    assert "ledger_missing" in (tmp_path / "cp19.log").read_text(encoding="utf-8")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_monitor_that_runs_already_is_left_alone(tmp_path: Path) -> None:
+    with ProcessLock(tmp_path / "cp19.lock", "cp19"):
+        watchman = MonitorProcess(tmp_path, tmp_path / "cp19.lock", "cp19")
+        watchman.ensure()
+        assert watchman._child is None

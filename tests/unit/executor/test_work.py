@@ -1,0 +1,69 @@
+"""Effects under way: ways back never wait for ways forward, and one deployment has one thing under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from executor.work import Result, Work
+from keys.errors import CalyxError
+
+LIMIT_S = 30
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    made = Work(lambda _: ThreadPoolExecutor(1))
+    yield made
+    made.close()
+
+
+def wait_for(work: Work, digest: str) -> list[Result]:
+    turn = threading.Event()
+    for _ in range(LIMIT_S * 100):
+        results = work.take(digest)
+        if results:
+            return results
+        turn.wait(0.01)
+    raise AssertionError(f"no result of {digest}")
+
+
+def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None:
+    hangs = threading.Event()
+    work.begin("forward", {"web-1": lambda: hangs.wait(LIMIT_S)}, back=False)
+    try:
+        work.begin("back", {"web-2": lambda: True}, back=True)
+        assert wait_for(work, "back") == [Result("web-2", back=True, failure=None, rebuilt=True)]
+        assert work.busy("forward")
+    finally:
+        hangs.set()
+    assert wait_for(work, "forward")
+    assert work.idle
+
+
+def test_deployment_has_one_thing_under_way(work: Work) -> None:
+    work.begin("one", {"web-1": lambda: False}, back=False)
+    with pytest.raises(ValueError, match="under way"):
+        work.begin("one", {"web-1": lambda: False}, back=True)
+    assert [result.name for result in wait_for(work, "one")] == ["web-1"]
+
+
+def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:
+    def refuse() -> bool:
+        raise CalyxError("host_busy", "not now")
+
+    def defect() -> bool:
+        raise KeyError("web-2\x1b[2J")
+
+    work.begin("one", {"web-1": refuse, "web-2": defect, "web-3": lambda: False}, back=False)
+    results: dict[str, Result] = {}
+    while work.busy("one"):
+        results |= {result.name: result for result in wait_for(work, "one")}
+    codes = {name: result.failure and result.failure.code for name, result in results.items()}
+    assert codes == {"web-1": "host_busy", "web-2": "internal_error", "web-3": None}
+    failure = results["web-2"].failure
+    assert failure is not None
+    assert failure.text.isprintable()
