@@ -11,7 +11,7 @@ import pytest
 from executor.work import Result, Work
 from keys.errors import CalyxError
 
-LIMIT_S = 30
+LIMIT_S = 10
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def wait_for(work: Work, digest: str) -> list[Result]:
 
 def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None:
     hangs = threading.Event()
-    work.begin("forward", {"web-1": lambda: hangs.wait(LIMIT_S)}, back=False)
+    work.begin("forward", {"web-1": lambda: hangs.wait(10 * LIMIT_S)}, back=False)
     try:
         work.begin("back", {"web-2": lambda: True}, back=True)
         assert wait_for(work, "back") == [Result("web-2", back=True, failure=None, rebuilt=True)]
