@@ -20,13 +20,13 @@ from executor.commands.common import (
     find_subject,
     opened,
 )
-from executor.commands.terminal import ask, ask_passphrase, note, person_present, say
+from executor.commands.person import load_person
+from executor.commands.terminal import ask, note, person_present, say
 from keys.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from executor.approval import Draftable
     from executor.home import Home
-    from keys.principals import TrustRoot
     from keys.signer import Signer
     from policies.registrar import Registrar
     from policies.state import LeaseState, ProposalState, State
@@ -151,20 +151,6 @@ def _object(
         draft = draft_objection(registrar, verb, reason, subject, rendering, signer)
         receipt = _confirm(registrar, draft, signer, yes=yes)
         say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
-
-
-def load_person(
-    home: Home, state: State, key: Path | None, as_principal: str | None, proposed: TrustRoot | None = None
-) -> Signer:
-    """The signer of the human who is named, or who sits here. `proposed`: the trust root that is being approved."""
-    principal = as_principal or home.find_me(state).id
-    person = None if state.trust is None else state.trust.find_principal(principal)
-    if person is not None and person.kind != "human":
-        raise UsageError(
-            "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
-        )
-    named = None if key is None else key.expanduser()
-    return home.load_signer(principal, state, ask_passphrase, named, proposed)
 
 
 def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool) -> int:

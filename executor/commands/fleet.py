@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.approve import ReasonOption, approve_subject, load_person
+from executor.commands.approve import ReasonOption, approve_subject
 from executor.commands.common import (
     AsOption,
     HomeOption,
@@ -20,6 +20,7 @@ from executor.commands.common import (
     parse_duration,
 )
 from executor.commands.files import load_document
+from executor.commands.person import load_person
 from executor.commands.terminal import say, say_json, say_table
 from keys.errors import FormatError, UsageError
 

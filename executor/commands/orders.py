@@ -17,7 +17,8 @@ from executor.commands.common import (
     opened,
     parse_duration,
 )
-from executor.commands.terminal import ask_passphrase, say
+from executor.commands.person import load_person
+from executor.commands.terminal import say
 from keys.errors import LawRefused
 
 Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
@@ -156,9 +157,7 @@ def _order(
                 rule="subject",
                 hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
             )
-        signer = place.load_signer(
-            as_principal or place.find_me(state).id, state, ask_passphrase, None if key is None else key.expanduser()
-        )
+        signer = load_person(place, state, key, as_principal)
         now = max(registrar.now(), state.history.time(state.size - 1))
         fields: dict[str, Any] = {
             "verb": verb,

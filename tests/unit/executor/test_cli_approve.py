@@ -94,7 +94,7 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     key = new_key(tmp_path / "id", b"right")
     answers = iter([b"right", b"right", b"not the one"])
     monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: next(answers))
-    monkeypatch.setattr("executor.commands.approve.ask_passphrase", lambda _: next(answers))
+    monkeypatch.setattr("executor.commands.person.ask_passphrase", lambda _: next(answers))
     policy = str(console.write_policy())
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
@@ -117,7 +117,7 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
         asked.append(path)
         return b"right"
 
-    monkeypatch.setattr("executor.commands.approve.ask_passphrase", ask)
+    monkeypatch.setattr("executor.commands.person.ask_passphrase", ask)
     key = str(new_key(tmp_path / "id", b"right"))
     console.done("init", "--human", "ada", "--key", key, "--no-recovery", "--policy", str(console.write_policy()))
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
