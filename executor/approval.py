@@ -1,34 +1,22 @@
-"""Approving: build the exact statement, show it, sign it, append it; what is signed is what was shown."""
+"""Approving and objecting: what is shown, whether it may still be said, and the draft of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-from executor.render import Rendering, Section, read_statement, render_lease, render_own, render_proposal
+from executor.render import Rendering, read_statement, render_lease, render_proposal
 from keys.errors import LawRefused
 from keys.principals import TrustRoot
-from keys.signer import Signer
 from keys.values import parse_time
 from ledger.objects import ObjectStore
-from ledger.statement import Statement
 from ledger.store import Reader
-from ledger.verified import sign_statement
 from policies.law.case import holds_now
 from policies.law.governance import check_proposal_open, quorum_progress
 from policies.law.leases import check_lease_open
-from policies.registrar import Draft, Receipt, Registrar
+from policies.registrar import Draft
 from policies.state import LeaseState, ProposalState, State
 from policies.two_key import examine_lease
-
-
-@dataclass(frozen=True, slots=True)
-class Draftable:
-    """A statement about a subject that waits for its signature."""
-
-    statement: Statement
-    own: Section
 
 
 def name_of(subject: LeaseState | ProposalState) -> str:
@@ -59,31 +47,19 @@ def check_open(state: State, subject: LeaseState | ProposalState, now: int) -> N
         )
 
 
-def draft_approval(
-    registrar: Registrar, subject: LeaseState | ProposalState, rendering: Rendering, signer: Signer
-) -> Draftable:
-    """The cosignature of a lease or proposal by a human, not signed yet."""
+def draft_approval(subject: LeaseState | ProposalState, rendering: Rendering) -> Draft:
+    """A human's cosignature of the lease or proposal that was shown. Raises: LawRefused (`unknown_subject`)."""
     role: Literal["approver", "operator", "governor"] = "approver"
     if isinstance(subject, ProposalState):
         role = "operator" if subject.kind == "fleet" else "governor"
-    return _draft(registrar, "cosignature", {"role": role, "review": None}, subject, rendering, signer)
+    return _draft("cosignature", {"role": role, "review": None}, subject, rendering)
 
 
 def draft_objection(
-    registrar: Registrar,
-    verb: Literal["deny", "withdraw"],
-    reason: str,
-    subject: LeaseState | ProposalState,
-    rendering: Rendering,
-    signer: Signer,
-) -> Draftable:
-    """A denial or withdrawal, not signed yet."""
-    return _draft(registrar, "objection", {"verb": verb, "reason": reason}, subject, rendering, signer)
-
-
-def sign_and_append(registrar: Registrar, draft: Draftable, signer: Signer) -> Receipt:
-    """Sign the very statement that was shown, and append it. Raises: as `policies.registrar.Registrar.append`."""
-    return registrar.append([sign_statement(draft.statement, signer)])[0]
+    verb: Literal["deny", "withdraw"], reason: str, subject: LeaseState | ProposalState, rendering: Rendering
+) -> Draft:
+    """A denial or withdrawal of what was shown. Raises: LawRefused (`unknown_subject`)."""
+    return _draft("objection", {"verb": verb, "reason": reason}, subject, rendering)
 
 
 def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -> list[str]:
@@ -127,16 +103,8 @@ def _in_force(state: State, lease: LeaseState) -> bool:
 
 
 def _draft(
-    registrar: Registrar,
-    kind: str,
-    fields: Mapping[str, str | None],
-    subject: LeaseState | ProposalState,
-    rendering: Rendering,
-    signer: Signer,
-) -> Draftable:
+    kind: str, fields: Mapping[str, str | None], subject: LeaseState | ProposalState, rendering: Rendering
+) -> Draft:
     if rendering.digest != subject.digest:
         raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
-    statement = registrar.draft_statement(
-        signer.principal, Draft(kind, dict(fields), (name_of(subject), subject.digest)), machine=False
-    )
-    return Draftable(statement, render_own(statement, signer.keyid))
+    return Draft(kind, dict(fields), (name_of(subject), subject.digest))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self, overload
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects
 from ledger.reader import open_reader
 from ledger.store import Reader
-from policies.registrar import Clock, Registrar, open_registrar
+from policies.registrar import Clock, Registrar, Submitter, open_registrar
 from policies.replay import Observer, Pin, Replay
 from policies.state import State
 
@@ -120,9 +120,17 @@ class Home:
         """
         return Replay(self.open_store(), self.open_objects(), self.pin(), observer)
 
+    @overload
+    def open_registrar(self, clock: Clock | None = None, accept_clock: bool = False) -> Submitter: ...
+
+    @overload
+    def open_registrar(
+        self, clock: Clock | None = None, accept_clock: bool = False, *, create: Literal[True]
+    ) -> Registrar: ...
+
     def open_registrar(
         self, clock: Clock | None = None, accept_clock: bool = False, *, create: bool = False
-    ) -> Registrar:
+    ) -> Submitter:
         """Whoever appends to this ledger: needs the log key. `clock`: None for this machine's. `create`: make the empty
         ledger file where there is none.
 

@@ -29,7 +29,7 @@ from keys.signer import Signer
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
 from policies.names import list_json
-from policies.registrar import Registrar
+from policies.registrar import Submitter
 from policies.state import State
 
 POLL_S: Final = 0.1
@@ -69,7 +69,7 @@ class Executor:
 
     def __init__(
         self,
-        registrar: Registrar,
+        registrar: Submitter,
         signer: Signer,
         objects: ObjectStore,
         hosts: Hosts,

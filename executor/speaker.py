@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from executor.host import Fence
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
-from policies.registrar import Draft, Receipt, Registrar
+from policies.registrar import Draft, Receipt, Submitter
 
 MAX_REFUSALS: Final = 100
 """Refusals in a row after which the executor's idea of the law is wrong, and it must stop."""
@@ -22,7 +22,7 @@ Subject: TypeAlias = tuple[str, str]
 class Speaker:
     """Signs and submits for one executor. For the thread that owns the registrar; `fence` may be read by workers."""
 
-    def __init__(self, registrar: Registrar, signer: Signer, log: Log) -> None:
+    def __init__(self, registrar: Submitter, signer: Signer, log: Log) -> None:
         self._registrar = registrar
         self._signer = signer
         self._log = log
@@ -34,7 +34,8 @@ class Speaker:
         state = self._registrar.sync()
         epoch = 1 if state.term is None else state.term.epoch + 1
         receipt = self._registrar.submit(self._signer, Draft("term", {"epoch": epoch, "reason": "executor started"}))
-        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf)
+        before = () if state.continues is None else (state.continues.ledger,)
+        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf, continues=before)
         self._log(f"epoch {epoch}, entry {receipt.seq}")
 
     @property

@@ -13,6 +13,7 @@ Submitting the same statement again, after a crash that hid the answer, gives th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from ledger.log_key import LogKey
 from ledger.record import make_record
 from ledger.sqlite_store import SqliteStore
 from ledger.statement import Statement, make_statement, parse_statement
-from ledger.store import Store
+from ledger.store import Reader, Store
 from ledger.verified import sign_statement
 from policies.names import Objects
 from policies.replay import Pin, Replay
@@ -71,31 +72,15 @@ class Receipt:
     time: int
 
 
-class Registrar:
-    """Appends to one ledger. Not shared between threads; any number of processes may have one each.
-
-    `accept_clock`: append even though the clock contradicts the ledger's last record.
+class Submitter(ABC):
+    """Whoever drafts statements on a head that it verified, has them signed, and has them appended: a registrar on the
+    ledger's own machine, or one that sends them there. Not shared between threads.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        objects: Objects,
-        log_key: LogKey,
-        pin: Pin | None,
-        *,
-        clock: Clock,
-        random: Random,
-        accept_clock: bool = False,
-    ) -> None:
-        self._store = store
-        self._log_key = log_key
-        self._vkey = str(log_key.vkey)
-        self._pin = pin
+    def __init__(self, reader: Reader, objects: Objects, pin: Pin | None, *, clock: Clock, random: Random) -> None:
         self._clock = clock
         self._random = random
-        self._accept_clock = accept_clock
-        self._replay = Replay(store, objects, pin)
+        self._replay = Replay(reader, objects, pin)
 
     @property
     def state(self) -> State:
@@ -112,14 +97,8 @@ class Registrar:
         return self._clock()
 
     def sync(self) -> State:
-        """Verify and fold what is new.
-
-        Raises: as `policies.replay.Replay.sync`; UsageError (`wrong_log_key`) when this registrar could never append.
-        """
-        state = self._replay.sync()
-        if self._replay.head != EMPTY_HEAD:
-            self._check_log_key(state)
-        return state
+        """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
+        return self._replay.sync()
 
     def draft_statement(self, principal: str, draft: Draft, *, machine: bool = True) -> Statement:
         """The statement of a draft on the head read last, for signing here or elsewhere.
@@ -163,6 +142,50 @@ class Registrar:
                     raise
                 self.sync()
         raise Unavailable("ledger_busy", "others kept appending first", hint="try again")
+
+    @abstractmethod
+    def append(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
+        """Have signed statements appended in one commit, after verification and law, durable on return.
+
+        A statement that is in the ledger already is not appended again; its entry is returned.
+
+        Raises: as `submit`.
+        """
+
+
+class Registrar(Submitter):
+    """Appends to one ledger. Not shared between threads; any number of processes may have one each.
+
+    `accept_clock`: append even though the clock contradicts the ledger's last record.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        objects: Objects,
+        log_key: LogKey,
+        pin: Pin | None,
+        *,
+        clock: Clock,
+        random: Random,
+        accept_clock: bool = False,
+    ) -> None:
+        super().__init__(store, objects, pin, clock=clock, random=random)
+        self._store = store
+        self._log_key = log_key
+        self._vkey = str(log_key.vkey)
+        self._pin = pin
+        self._accept_clock = accept_clock
+
+    def sync(self) -> State:
+        """Verify and fold what is new.
+
+        Raises: as `policies.replay.Replay.sync`; UsageError (`wrong_log_key`) when this registrar could never append.
+        """
+        state = super().sync()
+        if self._replay.head != EMPTY_HEAD:
+            self._check_log_key(state)
+        return state
 
     def append(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
         """Append signed statements in one commit, after verification and law, durable on return.

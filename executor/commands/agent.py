@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keys.signer import Signer
     from ledger.objects import ObjectStore
     from policies.kinds import Lease
-    from policies.registrar import Registrar
+    from policies.registrar import Submitter
 
 NAMES: Final = ("cp14", "cp18", "cp19")
 
@@ -69,7 +69,7 @@ def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
         run_loop(_agent(name, home, registrar, signer), registrar, wait=stop.wait, log=log_line)
 
 
-def _agent(name: str, home: Home, registrar: Registrar, signer: Signer) -> Agent:
+def _agent(name: str, home: Home, registrar: Submitter, signer: Signer) -> Agent:
     objects = home.open_objects()
     if name == "cp19":
         return _monitor(registrar, signer, objects)
@@ -87,7 +87,7 @@ def _agent(name: str, home: Home, registrar: Registrar, signer: Signer) -> Agent
     return Reviewer("validator", inspector, registrar, signer, objects, monotonic=time.monotonic, log=log_line)
 
 
-def _monitor(registrar: Registrar, signer: Signer, objects: ObjectStore) -> Agent:
+def _monitor(registrar: Submitter, signer: Signer, objects: ObjectStore) -> Agent:
     from executor.agents.monitor import Monitor
     from executor.metrics.local import open_meters
     from executor.service import host_finder

@@ -20,16 +20,14 @@ from executor.commands.common import (
     find_subject,
     opened,
 )
-from executor.commands.person import load_person
-from executor.commands.terminal import ask, note, person_present, say
-from keys.errors import Exit, UsageError
+from executor.commands.signing import PrepareOption, check_look, sign_and_submit
+from executor.commands.terminal import say
 
 if TYPE_CHECKING:
-    from executor.approval import Draftable
     from executor.home import Home
     from keys.signer import Signer
-    from policies.registrar import Registrar
-    from policies.state import LeaseState, ProposalState, State
+    from policies.registrar import Submitter
+    from policies.state import LeaseState, ProposalState
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
 
@@ -39,6 +37,7 @@ def approve(
     yes: YesOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
     accept_clock: ClockOption = False,
 ) -> None:
@@ -52,7 +51,8 @@ def approve(
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
-        approve_subject(place, registrar, find_subject(state, identifier), yes=yes, key=key, as_principal=as_principal)
+        subject = find_subject(state, identifier)
+        approve_subject(place, registrar, subject, yes=yes, key=key, as_principal=as_principal, prepare=prepare)
 
 
 def deny(
@@ -61,6 +61,7 @@ def deny(
     yes: YesOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Refuse a lease for good.
@@ -69,7 +70,7 @@ def deny(
 
     Nothing brings it back; another lease can be proposed.
     """
-    _object("deny", lease, reason, yes=yes, key=key, as_principal=as_principal, home=home)
+    _object("deny", lease, reason, yes=yes, key=key, as_principal=as_principal, prepare=prepare, home=home)
 
 
 def withdraw(
@@ -78,6 +79,7 @@ def withdraw(
     yes: YesOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Take back the approvals that you gave so far.
@@ -86,21 +88,22 @@ def withdraw(
 
     It works until the executor has claimed the lease; after that, `calyx rollback` is the way.
     """
-    _object("withdraw", identifier, reason, yes=yes, key=key, as_principal=as_principal, home=home)
+    _object("withdraw", identifier, reason, yes=yes, key=key, as_principal=as_principal, prepare=prepare, home=home)
 
 
 def approve_subject(
     home: Home,
-    registrar: Registrar,
+    registrar: Submitter,
     subject: LeaseState | ProposalState,
     *,
     yes: bool,
     key: Path | None,
     as_principal: str | None,
     signer: Signer | None = None,
+    prepare: Path | None = None,
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
-    where it is open already.
+    where it is open already. `prepare`: write it there for signing elsewhere instead.
     """
     from executor.approval import check_open, draft_approval, render_subject, still_missing
     from executor.render import format_rendering
@@ -108,21 +111,26 @@ def approve_subject(
     from policies.state import ProposalState
 
     state = registrar.state
-    if yes and _must_look(state) and not person_present():
-        raise UsageError(
-            "look_needed",
-            "the policy asks that a person looks before approving, and nobody is at a terminal",
-            hint="run it on a terminal",
-        )
+    if prepare is None:
+        check_look(state, yes=yes)
     check_open(state, subject, registrar.now())
     rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
-    # Before the key is opened: nobody is asked for a passphrase for what they have not seen.
-    say(*format_rendering(rendering))
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
-    proposed = proposal.trust if isinstance(proposal, TrustProposal) else None
-    signer = signer or load_person(home, state, key, as_principal, proposed)
-    receipt = _confirm(registrar, draft_approval(registrar, subject, rendering, signer), signer, yes=yes)
-    say(f"Approved: entry {receipt}")
+    receipt = sign_and_submit(
+        home,
+        registrar,
+        draft_approval(subject, rendering),
+        format_rendering(rendering),
+        yes=yes,
+        key=key,
+        as_principal=as_principal,
+        prepare=prepare,
+        signer=signer,
+        proposed=proposal.trust if isinstance(proposal, TrustProposal) else None,
+    )
+    if receipt is None:
+        return
+    say(f"Approved: entry {receipt.seq}")
     missing = still_missing(registrar.state, subject, registrar.now())
     for line in missing:
         say(f"  still missing: {line}")
@@ -138,31 +146,26 @@ def _object(
     yes: bool,
     key: Path | None,
     as_principal: str | None,
+    prepare: Path | None,
     home: Path | None,
 ) -> None:
     from executor.approval import draft_objection, render_subject
+    from executor.render import format_rendering
 
     with opened(home) as place:
         registrar = place.open_registrar()
         state = check_begun(registrar.sync())
         subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
         rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
-        signer = load_person(place, state, key, as_principal)
-        draft = draft_objection(registrar, verb, reason, subject, rendering, signer)
-        receipt = _confirm(registrar, draft, signer, yes=yes)
-        say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt}")
-
-
-def _confirm(registrar: Registrar, draft: Draftable, signer: Signer, *, yes: bool) -> int:
-    from executor.approval import sign_and_append
-    from executor.render import format_section
-
-    say("", *format_section(draft.own), "")
-    if not yes and not ask(f"Sign as {signer.principal} with {signer.keyid}?"):
-        note("nothing was signed")
-        raise typer.Exit(Exit.REFUSED)
-    return sign_and_append(registrar, draft, signer).seq
-
-
-def _must_look(state: State) -> bool:
-    return state.policy is not None and state.policy.deploy_production.look
+        receipt = sign_and_submit(
+            place,
+            registrar,
+            draft_objection(verb, reason, subject, rendering),
+            [] if prepare is None else format_rendering(rendering),
+            yes=yes,
+            key=key,
+            as_principal=as_principal,
+            prepare=prepare,
+        )
+        if receipt is not None:
+            say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt.seq}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from executor.home import Home
     from executor.propose import Planned, Wish
     from keys.signer import Signer
-    from policies.registrar import Receipt, Registrar
+    from policies.registrar import Receipt, Submitter
     from policies.state import State
 
 
@@ -89,7 +89,7 @@ def propose(
     )
 
 
-def _submit(home: Home, registrar: Registrar, signer: Signer, wish: Wish, planned: Planned) -> tuple[str, Receipt]:
+def _submit(home: Home, registrar: Submitter, signer: Signer, wish: Wish, planned: Planned) -> tuple[str, Receipt]:
     from executor.propose import check_terms, lease_fields
     from policies.registrar import Draft
     from policies.state import SignerRef
