@@ -2,6 +2,15 @@
 
 `root/.calyx/fence` is canonical JSON of `Fence`. It is read, judged and written under the host's lock, and is on the
 disk before the effect that it allows.
+
+A host belongs to one ledger. A term of another one passes only when that ledger continues the host's: its genesis, or
+that of a ledger it continues, names it. From then on the host belongs to the new one, and the old one is refused for
+good. There is no way back and no circle, because a genesis names its predecessor by a hash, so no ledger can continue
+one that was made after it; and of two ledgers that both continue the host's, the first one shown wins.
+
+This tells a successor from a mix-up. It does not tell the rightful successor from one that only claims to be it:
+anybody can write a genesis that names the host's ledger. Who may show a term at all is who may run an executor as this
+host's user, and such a person could remove the file. So that is where a host is guarded, not here.
 """
 
 from __future__ import annotations
@@ -14,7 +23,7 @@ from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError
 from ledger.durable import replace_file
 
-MAX_FENCE: Final = 1024
+MAX_FENCE: Final = 4096
 """Bytes of the file."""
 
 
@@ -26,10 +35,14 @@ def pass_fence(stored: Fence | None, shown: Fence) -> Fence:
     if stored is None or stored == shown:
         return shown
     if stored.ledger != shown.ledger:
+        if stored.ledger in shown.continues:
+            return shown
+        over = shown.ledger in stored.continues
         raise CalyxError(
             "other_ledger",
-            f"the host belongs to ledger {stored.ledger[:16]}, not to {shown.ledger[:16]}",
-            hint="if a new ledger continues the old one, remove .calyx/fence on the host",
+            f"the host belongs to ledger {stored.ledger[:16]}, "
+            + (f"which continued {shown.ledger[:16]}" if over else f"and {shown.ledger[:16]} does not continue it"),
+            hint="end this executor: that ledger was succeeded" if over else "calyx init --continues makes a successor",
         )
     if shown.epoch < stored.epoch:
         raise CalyxError(

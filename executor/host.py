@@ -11,23 +11,29 @@ Every operation is idempotent, and takes and gives only values that can be sent 
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from keys.values import Count, Hash, Model
+from keys.values import Count, Hash, Model, Seq
 from policies.fleet import Instance
 from policies.kinds import ABSENT, Artifact, Tree
+
+MAX_LINEAGE: Final = 16
+"""Ledgers before this one that a fence names."""
 
 __all__ = ["ABSENT", "Fence", "Host", "Observed", "Plan", "Running"]
 
 
 class Fence(Model):
-    """The term under which an executor acts: the ledger's identity, the epoch, and the leaf of the term's entry."""
+    """The term under which an executor acts: the ledger's identity, the epoch, and the leaf of the term's entry.
+    `continues`: the ledgers that this one succeeds, by its signed genesis and theirs, the newest first.
+    """
 
     ledger: Hash
     epoch: Count
     leaf: Hash
+    continues: Annotated[Seq[Hash], Field(max_length=MAX_LINEAGE)] = ()
 
 
 class Running(Model):

@@ -13,7 +13,7 @@ from keys.values import ZERO_HASH, fold_id
 from policies.deployment import Deployment
 from policies.fleet import Fleet
 from policies.history import History
-from policies.kinds import FleetProposal, Intent, Lease, PolicyProposal, Review, TrustProposal
+from policies.kinds import Continues, FleetProposal, Intent, Lease, PolicyProposal, Review, TrustProposal
 from policies.matrix import CapabilityMatrix
 
 
@@ -168,6 +168,8 @@ class State:
     origin: str = ""
     log_key: str = ""
     """Checkpoint verifier key."""
+    continues: Continues | None = None
+    """The ledger that this one says it succeeds, and the last head of it."""
     trust: TrustRoot | None = None
     trust_digest: str = ZERO_HASH
     policy: CapabilityMatrix | None = None

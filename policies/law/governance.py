@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keys.errors import CalyxError
 from keys.principals import Role, Signer, TrustRoot, check_succession, check_trust_root, count_quorum
-from keys.values import fold_id, parse_time
+from keys.values import ZERO_HASH, fold_id, parse_time
 from ledger.checkpoint import check_origin
 from ledger.note import parse_vkey
 from policies.fleet import Fleet, parse_fleet
@@ -33,6 +33,7 @@ def judge_genesis(case: Case, genesis: Genesis) -> Change:
     check_origin(genesis.origin)
     if log_key.name != genesis.origin:
         refuse("bad_genesis", "the log key is named differently from the origin", rule="genesis")
+    _check_continues(genesis)
     check_trust_root(genesis.trust, log_key.public)
     digest = case.statement.digest
 
@@ -40,6 +41,7 @@ def judge_genesis(case: Case, genesis: Genesis) -> Change:
         state.ledger = case.entry.leaf
         state.origin = genesis.origin
         state.log_key = genesis.log_key
+        state.continues = genesis.continues
         _set_trust(state, genesis.trust, digest)
         _set_policy(state, genesis.policy, digest)
 
@@ -126,6 +128,17 @@ def judge_withdrawal(case: Case, proposal: ProposalState) -> Change:
 def quorum_progress(state: State, proposal: ProposalState) -> list[tuple[str, int, int]]:
     """For each threshold of a proposal: its name, how many count now, how many are needed."""
     return _progress(state, proposal, proposal.ballot.standing())
+
+
+def _check_continues(genesis: Genesis) -> None:
+    """What can be judged without the other ledger: it had an entry, and its first leaf is its identity."""
+    before = genesis.continues
+    if before is None:
+        return
+    if before.head.size == 0 or ZERO_HASH in (before.ledger, before.head.hash):
+        refuse("bad_genesis", "the ledger that it continues has no entry", rule="genesis")
+    if (before.head.size == 1) != (before.head.hash == before.ledger):
+        refuse("bad_genesis", "the head that it continues is not one of that ledger", rule="genesis")
 
 
 def _role_for(kind: str) -> Role:

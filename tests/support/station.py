@@ -113,14 +113,14 @@ class Station:
         """Submit a statement."""
         return self.registrar.submit(self.signer(who), Draft(kind, fields, subject))
 
-    def genesis(self) -> Receipt:
+    def genesis(self, continues: dict[str, Any] | None = None) -> Receipt:
         """Record 0."""
         fields = {
             "origin": self.log_key.origin,
             "log_key": str(self.log_key.vkey),
             "trust": self.trust(),
             "policy": CapabilityMatrix.from_json(self.policy).to_json(),
-            "continues": None,
+            "continues": continues,
         }
         return self.registrar.create(self.signer("ada"), Draft("genesis", fields))
 

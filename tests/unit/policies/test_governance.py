@@ -273,6 +273,35 @@ def test_genesis_that_contradicts_its_log_key(tmp_path: Path, changes: dict[str,
     assert station.store.head().size == 0
 
 
+OLD = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"size": 0, "hash": ZERO_HASH},
+        {"size": 0, "hash": OLD},
+        {"size": 5, "hash": ZERO_HASH},
+        {"size": 1, "hash": "cd" * 32},
+        {"size": 2, "hash": OLD},
+    ],
+)
+def test_genesis_that_continues_no_possible_head(tmp_path: Path, head: dict[str, Any]) -> None:
+    station = Station(tmp_path)
+    with refused("bad_genesis"):
+        station.genesis(continues={"ledger": OLD, "head": head})
+    assert station.store.head().size == 0
+
+
+@pytest.mark.parametrize("head", [{"size": 1, "hash": OLD}, {"size": 2, "hash": "cd" * 32}])
+def test_state_says_what_the_ledger_continues(tmp_path: Path, head: dict[str, Any]) -> None:
+    station = Station(tmp_path)
+    station.genesis(continues={"ledger": OLD, "head": head})
+    continues = station.state.continues
+    assert continues is not None
+    assert continues.to_json() == {"ledger": OLD, "head": head}
+
+
 def test_genesis_by_someone_who_is_no_governor(tmp_path: Path) -> None:
     station = Station(tmp_path)
     fields = {
