@@ -111,14 +111,14 @@ def render_proposal(state: State, proposal: ProposalState, statement: Statement)
     return Rendering(f"Proposal of {proposal.kind} {statement.digest[:12]}", statement.digest, sections)
 
 
-def render_own(statement: Statement, keyid: str) -> Section:
-    """The statement that the person signs, field by field, from its bytes."""
+def render_own(statement: Statement, keyid: str | None) -> Section:
+    """The statement that the person signs, field by field, from its bytes. `keyid`: None while no key was chosen."""
     fields = statement.predicate
     rows = [
         ("kind", statement.kind),
         ("about", f"{escape(statement.subject_name)}, statement {statement.subject_digest}"),
         ("as", f"{escape(statement.by)}{', ' + escape(str(fields['role'])) if 'role' in fields else ''}"),
-        ("key", escape(keyid)),
+        ("key", "any of yours that is enrolled" if keyid is None else escape(keyid)),
         ("namespace", namespace_of(statement.kind)),
         ("ledger", statement.ledger),
         ("having seen", f"{statement.head.size} entries, {statement.head.hash}"),

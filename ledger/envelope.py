@@ -27,6 +27,7 @@ MAX_ENVELOPE: Final = 65_535
 MAX_SIGNATURE: Final = 4_096
 
 _PAE_HEAD: Final = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode("ascii")
+_PAE: Final = re.compile(re.escape(_PAE_HEAD) + rb"(?P<size>[1-9][0-9]{0,6}) ")
 
 # An OpenSSH fingerprint: SHA-256 in unpadded base64. 43 digits hold 258 bits, so the last one has two that are zero.
 _KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
@@ -54,6 +55,22 @@ class Envelope:
 def pae(body: bytes) -> bytes:
     """The bytes that are signed for a statement's `body`. Source: DSSE protocol v1, signature definition."""
     return _PAE_HEAD + b"%d " % len(body) + body
+
+
+def parse_pae(data: bytes) -> bytes:
+    """The body out of the bytes that are signed for it, at most 65,535 bytes of it. Inverse of `pae`.
+
+    Raises: FormatError for another payload type, a length in another spelling, or more or fewer bytes than it says.
+    """
+    match = _PAE.match(data)
+    if match is None:
+        raise FormatError("not the bytes that are signed for a statement")
+    if int(match["size"]) > MAX_ENVELOPE:
+        raise FormatError(f"a statement is over the limit of {MAX_ENVELOPE} bytes", code="too_large")
+    body = data[match.end() :]
+    if len(body) != int(match["size"]):
+        raise FormatError(f"{len(body)} bytes follow, and {int(match['size'])} were announced")
+    return body
 
 
 def parse_envelope(value: Json) -> Envelope:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from console import Console
 
-from executor.commands import approve
+from executor.commands import approve, signing
 from keys.openssh import new_private_key, store_private_key
 
 
@@ -59,7 +59,7 @@ def test_interrupt_at_the_question_signs_nothing(console: Console, monkeypatch: 
     def interrupt(_: str) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(approve, "ask", interrupt)
+    monkeypatch.setattr(signing, "ask", interrupt)
     said = console.run("approve", lease)
     assert said.code == 130
     assert said.err.splitlines()[-1] == "interrupted"
@@ -173,8 +173,9 @@ def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
     said = console.run("fleet", "propose", fleet, "--approve", "--yes")
     assert (said.code, "error: look_needed: " in said.err) == (2, True)
     digest = next(iter(console.state().proposals))
-    console.done("approve", digest[:12], typed="y\n")
-    console.refused("approve", console.propose(), "--yes", code="look_needed", ends=2)
+    console.refused("approve", digest[:12], "--yes", code="look_needed", ends=2)
+    said = console.refused("approve", digest[:12], code="look_needed", ends=2, typed="y\n")
+    assert "--prepare" in said.err
 
 
 def test_approval_after_its_window_is_refused(console: Console) -> None:
