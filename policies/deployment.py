@@ -153,7 +153,7 @@ class Deployment:
     `tier_of`: the same by instance. `before`, `after`: instance ->
     tree.
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
-    `bad_verdict`: the first breach or abort, on whatever tier.
+    `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
     `state_leaf`: leaf of the newest claim, executor event or command. `samples`: of the newest tier, while it lives.
     `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
     """
@@ -179,6 +179,7 @@ class Deployment:
     failed: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
     bake_started_at: int | None = None
+    paused_at: int | None = None
     resumed_at: int | None = None
     samples: list[SampleNote] = field(default_factory=list)
     verdict: VerdictNote | None = None

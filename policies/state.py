@@ -30,7 +30,9 @@ class SignerRef:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A cosignature as the fold keeps it. Times: seconds since 1970."""
+    """A cosignature as the fold keeps it. `user_verified`: the root of that position asked the key's token to verify
+    its user, so the verifier saw that it did. Times: seconds since 1970.
+    """
 
     seq: int
     digest: str
@@ -41,6 +43,7 @@ class Vote:
     head_size: int
     made_at: int
     time: int
+    user_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ class State:
     rollback_orders: dict[str, set[str]] = field(default_factory=dict)
     """Target -> deployments that had ended when their rollback was ordered, and did not begin it."""
     owed_reviews: dict[str, int] = field(default_factory=dict)
-    """Break-glass lease digest -> time by which its review is due."""
+    """Digest of a claimed break-glass lease that nobody reviewed -> time by which its review is due, inclusive."""
 
     @property
     def size(self) -> int:

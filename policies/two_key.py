@@ -13,7 +13,8 @@ holds when each one does.
     8  the lease was not claimed, and its target has no live deployment
     9  the reviews that the policy asks for are there and pass
 
-`break_glass` replaces 5 and 9 by two human approvers and the terms of the policy's emergency clause.
+`break_glass` replaces 5 and 9 by two human approvers and the terms of the policy's emergency clause. An agent's review is
+owed instead: where none with a good key is there at the claim, the first one after it settles that, whatever it finds.
 Signatures were verified, and windows of approval enforced, when the entries were judged; steps 1, 3 and 4 look again at
 what can have changed since.
 """
@@ -52,13 +53,16 @@ TITLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step. `code`: `ok`, or why it failed. `text`: one line for a person."""
+    """One step. `code`: `ok`, or why it failed. `text`: one line for a person. `missing`: whose key step 5 misses:
+    `human`, `agent`, `user_verification`; else None.
+    """
 
     number: int
     title: str
     ok: bool
     code: str
     text: str
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,10 @@ def _examine(
     try:
         text = step(state, lease, now)
     except CalyxError as error:
-        return StepResult(number, TITLES[number], False, error.code, error.message)
+        missing = error.fields.get("missing")
+        return StepResult(
+            number, TITLES[number], False, error.code, error.message, missing if isinstance(missing, str) else None
+        )
     return StepResult(number, TITLES[number], True, "ok", text)
 
 
@@ -233,13 +240,29 @@ def _step_5_break_glass(state: State, people: list[Vote], why: str) -> str:
     if policy_of(state).deploy_production.break_glass.user_verification and not any(
         _verifies_user(trust_of(state), vote) for vote in people
     ):
-        _fail(5, "quorum_unmet", "break-glass needs a hardware key that verifies its user", missing="user_verification")
+        _fail(
+            5,
+            "quorum_unmet",
+            f"break-glass needs one of the two to sign with a hardware key that verifies its user{why}",
+            "a cosignature from before the trust root asked that of its key is withdrawn and given again",
+            missing="user_verification",
+        )
     return ", ".join(f"{v.signer.principal} (entry {v.seq})" for v in people)
 
 
 def _verifies_user(trust: TrustRoot, vote: Vote) -> bool:
+    """Whether a vote is by a token that verified its user: the root asked that of the key when the vote was verified,
+    and asks it now. A signature from before the root asked was never checked for it.
+    """
     holder = trust.find_key(vote.signer.keyid)
-    return holder is not None and holder.entry.public.type == HARDWARE and holder.entry.user_verification
+    if holder is None or holder.entry.public.type != HARDWARE:
+        return False
+    return vote.user_verified and holder.entry.user_verification
+
+
+def has_good_review(trust: TrustRoot, lease: LeaseState) -> bool:
+    """Whether an agent that holds its key and role now has reviewed the lease, whatever it found."""
+    return any(holds_now(trust, note.signer, note.review.role) for note in lease.reviews.values())
 
 
 def _step_6(state: State, lease: LeaseState, now: int) -> str:
@@ -280,7 +303,7 @@ def _step_8(state: State, lease: LeaseState, now: int) -> str:
 def _step_9(state: State, lease: LeaseState, now: int) -> str:
     del now
     if lease.lease.rule == "break_glass":
-        return "owed later"
+        return "an agent has reviewed it" if has_good_review(trust_of(state), lease) else "owed after the claim"
     wanted = policy_of(state).deploy_production.reviews
     for role in wanted:
         notes = [note for note in lease.reviews.values() if note.review.role == role]

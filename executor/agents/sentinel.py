@@ -84,14 +84,15 @@ class Sentinel:
 
 
 def _check_paths(state: State, lease: LeaseState, paths: tuple[str, ...]) -> Iterator[Finding]:
-    if lease.lease.policy != state.policy_digest or state.policy is None:
+    if lease.claim_seq is None and lease.lease.policy != state.policy_digest:
         yield Finding("policy_moved", "the lease was made under a policy that is not the one in force")
         return
     for path in sorted(set(paths) - set(lease.paths), key=str.encode):
         yield Finding("path_hidden", f"the artifact changes {shown(path)}, which the lease does not name", shown(path))
     for path in sorted(set(lease.paths) - set(paths), key=str.encode):
         yield Finding("path_unchanged", f"the lease names {shown(path)}, which does not change", shown(path))
-    rule = state.policy.deploy_production.targets.get(lease.lease.target)
+    # A review that is owed after the claim judges the lease by its own policy, which was in force then.
+    rule = state.policies[lease.lease.policy].deploy_production.targets.get(lease.lease.target)
     allowed = () if rule is None else rule.paths
     for path in paths:
         if not path_allowed(path, allowed):

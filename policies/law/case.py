@@ -73,6 +73,7 @@ class Case:
             head_size=self.statement.head.size,
             made_at=self.statement.made_at,
             time=self.now,
+            user_verified=self.verified.signer.user_verification,
         )
 
 

@@ -8,7 +8,7 @@ from policies.kinds import Claim, Term
 from policies.law.case import Case, Change, check_subject, refuse, require_kind, subject_lease
 from policies.names import open_names, same_list
 from policies.state import State, TermState
-from policies.two_key import VerifiedLease, check_two_key
+from policies.two_key import VerifiedLease, check_two_key, has_good_review
 
 RULE = "claim"
 
@@ -43,7 +43,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
     _check_cohorts(claim, verified)
     _check_seen(case, claim, lease.before)
     owed_by = None
-    if lease.lease.rule == "break_glass" and not lease.reviews:
+    if lease.lease.rule == "break_glass" and not has_good_review(case.trust, lease):
         owed_by = case.now + case.policy.deploy_production.break_glass.review_within_s
     deployment = Deployment(
         lease_digest=lease.digest,

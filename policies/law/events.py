@@ -134,9 +134,12 @@ def _check_order(deployment: Deployment, digest: str | None, verb: str) -> None:
 
 
 def _paused(case: Case, deployment: Deployment, detail: kinds.Paused) -> Effect:
-    del case
     _check_order(deployment, detail.command, "pause")
-    return _nothing
+
+    def effect(ours: Deployment) -> None:
+        ours.paused_at = case.now
+
+    return effect
 
 
 def _nothing(ours: Deployment) -> None:

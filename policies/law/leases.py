@@ -73,14 +73,17 @@ def judge_lease(case: Case, lease: Lease) -> Change:
 
 
 def judge_review(case: Case, review: Review) -> Change:
-    """An agent's one verdict on a lease, before its claim; after it only where break-glass owes a review."""
+    """An agent's one verdict on a lease, before its claim. After it only the review that break-glass owes: then no
+    earlier one counted, so an agent that lost its key since may say it again with the new one.
+    """
     lease = subject_lease(case)
     if review.role not in case.principal.roles:
         refuse("role_missing", f"{case.principal.id} does not hold the role {review.role}", rule="roles")
-    if case.principal.id in lease.reviews:
+    owed = lease.digest in case.state.owed_reviews
+    if case.principal.id in lease.reviews and not owed:
         seq = lease.reviews[case.principal.id].seq
         refuse("already_reviewed", f"{case.principal.id} reviewed this lease in entry {seq}", rule="review")
-    if lease.claim_seq is not None and lease.digest not in case.state.owed_reviews:
+    if lease.claim_seq is not None and not owed:
         _refuse_claimed(lease)
     note = ReviewNote(case.seq, case.statement.digest, case.signer, review)
     digest = lease.digest
