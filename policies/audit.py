@@ -30,11 +30,10 @@ from ledger.sqlite_check import check_store
 from ledger.store import Reader, Tip
 from policies.audit_objects import AuditObjects, ObjectAudit
 from policies.deployment import Deployment, Phase
-from policies.law.case import trust_of, vote_compromised
-from policies.law.events import tainted_votes
 from policies.law.step import enact, judge
 from policies.state import State
 from policies.survey import Survey
+from policies.taint import find_tainted
 
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
@@ -228,7 +227,8 @@ class _Audit:
             self._find(error.code, seq, error.message)
         else:
             rule = f", rule {error.rule}" if isinstance(error, LawRefused) else ""
-            self._find("unlawful_entry", seq, f"it is not lawful ({error.code}{rule}): {error.message}")
+            step = f", step {error.fields['step']}" if "step" in error.fields else ""
+            self._find("unlawful_entry", seq, f"it is not lawful ({error.code}{rule}{step}): {error.message}")
 
     def _undecided(self) -> Survey:
         if self.survey is None:
@@ -256,15 +256,14 @@ class _Audit:
                 )
             if deployment.live:
                 self.notes.append(f"{name} is {deployment.phase} on {deployment.lease.target}")
-            for seq in tainted_votes(state, deployment):
-                self.notes.append(f"tainted: {name} counted entry {seq}, by a key that was revoked as compromised")
-        for proposal in state.proposals.values():
-            for vote in proposal.ballot.standing() if proposal.decided_seq is not None else ():
-                if vote_compromised(trust_of(state), vote):
-                    self.notes.append(
-                        f"tainted: the {proposal.kind} in force from entry {proposal.decided_seq} counted entry "
-                        f"{vote.seq}, by a key that was revoked as compromised"
-                    )
+        if state.trust is not None:
+            self.notes += [f"tainted: {taint.text}" for taint in find_tainted(state, state.trust)]
+        if state.continues is not None:
+            head = state.continues.head
+            self.notes.append(
+                f"it says that it continues ledger {state.continues.ledger} after {head.size} entries, head {head.hash}; "
+                "an audit of that ledger is another one"
+            )
 
     def _check_store(self, path: Path) -> None:
         # Whoever appends meanwhile moves what is compared, so only what stays while the tip stands still is reported.

@@ -78,6 +78,10 @@ class Ballot:
         """Whether its signer took a vote back, having seen at least what it had seen when it voted."""
         return vote.head_size <= self._until.get(fold_id(vote.signer.principal), -1)
 
+    def withdrawn_in(self, vote: Vote) -> int:
+        """The entry of its signer's newest withdrawal; for a vote that `withdrawn` says is one."""
+        return self._until[fold_id(vote.signer.principal)]
+
     def standing(self) -> list[Vote]:
         """Votes that were not withdrawn, by seq: at most one for each key and role."""
         return list(self._standing)
@@ -121,7 +125,9 @@ GovernanceKind: TypeAlias = TrustProposal | PolicyProposal | FleetProposal
 
 @dataclass(slots=True)
 class ProposalState:
-    """A proposal of trust, policy or fleet. `decided_seq`: the entry that brought it into force."""
+    """A proposal of trust, policy or fleet. `decided_seq`: the entry that brought it into force, with the cosignatures
+    in `counted`, by seq.
+    """
 
     digest: str
     seq: int
@@ -130,6 +136,7 @@ class ProposalState:
     fleet: Fleet | None
     ballot: Ballot = field(default_factory=Ballot)
     decided_seq: int | None = None
+    counted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,15 @@ class State:
     def size(self) -> int:
         """Number of entries."""
         return self.history.size
+
+    def in_force_since(self, digest: str) -> int:
+        """The entry that brought the trust root, policy or fleet with this digest into force."""
+        proposal = self.proposals.get(digest)
+        return 0 if proposal is None or proposal.decided_seq is None else proposal.decided_seq
+
+    def id_seq(self, identifier: str) -> int | None:
+        """The entry of the intent or lease with this id, ignoring case."""
+        return self.history.find(self.ids.get(fold_id(identifier), ""))
 
     def find_lease(self, name: str) -> LeaseState | None:
         """The lease with this id (ignoring case) or digest."""

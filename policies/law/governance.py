@@ -58,6 +58,7 @@ def judge_proposal(case: Case, proposal: GovernanceKind) -> Change:
             f"the proposal is based on a {kind} that is not in force",
             rule=RULE,
             hint="propose again on what is in force now",
+            entry=case.state.in_force_since(_base(case.state, kind)),
         )
     if parse_time(proposal.approve_by) < case.now:
         refuse("approval_expired", f"approval would have been possible until {proposal.approve_by}", rule="time")
@@ -74,9 +75,12 @@ def check_proposal_open(state: State, proposal: ProposalState) -> None:
     """A proposal that may still be approved: not in force, and on what is in force. Raises: LawRefused."""
     kind = proposal.kind
     if proposal.decided_seq is not None:
-        refuse("already_in_force", f"the {kind} is in force since entry {proposal.decided_seq}", rule=RULE)
+        text = f"the {kind} is in force since entry {proposal.decided_seq}"
+        refuse("already_in_force", text, rule=RULE, entry=proposal.decided_seq, hint=f"to change it: propose a {kind}")
     if proposal.proposal.base != _base(state, kind):
-        refuse("stale_base", f"another {kind} came into force; this proposal is void", rule=RULE)
+        since = state.in_force_since(_base(state, kind))
+        text = f"another {kind} came into force in entry {since}; this proposal is void"
+        refuse("stale_base", text, rule=RULE, entry=since, hint="propose again on what is in force now")
 
 
 def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) -> Change:
@@ -96,14 +100,16 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
     # A cosignature that its signer withdrew before it came in does not stand, and so it completes nothing.
     decided = not proposal.ballot.withdrawn(vote) and _quorum_met(case.state, proposal, [*standing, vote])
     if decided and isinstance(proposal.proposal, TrustProposal):
-        _check_trust(case, proposal.proposal.trust)
+        check_next_root(case.state, proposal.proposal.trust, case.seq)
     digest = proposal.digest
+    counted = _counted(case.state, proposal, [*standing, vote]) if decided else ()
 
     def change(state: State) -> None:
         ours = state.proposals[digest]
         ours.ballot.add_vote(vote)
         if decided:
             ours.decided_seq = case.seq
+            ours.counted = counted
             _bring_into_force(state, ours)
 
     return change
@@ -113,7 +119,9 @@ def judge_withdrawal(case: Case, proposal: ProposalState) -> Change:
     """Whoever may cosign a proposal stops their own cosignatures of it, until it is in force."""
     role = _role_for(proposal.kind)
     if proposal.decided_seq is not None:
-        refuse("already_in_force", f"it is in force since entry {proposal.decided_seq}", rule="objection")
+        text = f"it is in force since entry {proposal.decided_seq}"
+        hint = f"to change it back: propose a {proposal.kind}"
+        refuse("already_in_force", text, rule="objection", entry=proposal.decided_seq, hint=hint)
     if not any(holds_now(root, case.signer, role) for root in _roots_for_vote(case.state, proposal)):
         refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
     note = Withdrawal(case.seq, case.principal.id)
@@ -160,6 +168,16 @@ def _quorum_met(state: State, proposal: ProposalState, votes: list[Vote]) -> boo
     return all(found >= needed for _, found, needed in _progress(state, proposal, votes))
 
 
+def _counted(state: State, proposal: ProposalState, votes: list[Vote]) -> tuple[int, ...]:
+    """Seqs of the votes that hold the role in a root that asks for them, with a key that is not compromised."""
+    role, roots = _role_for(proposal.kind), _roots_for_vote(state, proposal)
+    return tuple(
+        vote.seq
+        for vote in votes
+        if not vote_compromised(trust_of(state), vote) and any(holds_now(root, vote.signer, role) for root in roots)
+    )
+
+
 def _progress(state: State, proposal: ProposalState, votes: list[Vote]) -> list[tuple[str, int, int]]:
     old = trust_of(state)
     role = _role_for(proposal.kind)
@@ -178,18 +196,21 @@ def _progress(state: State, proposal: ProposalState, votes: list[Vote]) -> list[
 
 def _check_content(case: Case, proposal: GovernanceKind) -> Fleet | None:
     if isinstance(proposal, TrustProposal):
-        _check_trust(case, proposal.trust)
+        check_next_root(case.state, proposal.trust, case.seq)
         return None
     if isinstance(proposal, FleetProposal):
         return _read_fleet(proposal, case.objects)
     return None
 
 
-def _check_trust(case: Case, new: TrustRoot) -> None:
-    check_trust_root(new, parse_vkey(case.state.log_key).public)
-    check_succession(case.trust, new, case.state.key_owners)
+def check_next_root(state: State, new: TrustRoot, seq: int) -> None:
+    """A root that may follow the one in force. `seq`: of the entry that is judged. Raises: LawRefused
+    (`bad_trust_root`).
+    """
+    check_trust_root(new, parse_vkey(state.log_key).public)
+    check_succession(trust_of(state), new, state.key_owners)
     for principal in new.principals:
-        kind = case.state.kinds.get(fold_id(principal.id), principal.kind)
+        kind = state.kinds.get(fold_id(principal.id), principal.kind)
         if kind != principal.kind:
             refuse(
                 "bad_trust_root",
@@ -197,7 +218,7 @@ def _check_trust(case: Case, new: TrustRoot) -> None:
                 rule="trust_root",
                 hint="enrol a principal with another id",
             )
-    if any(item.position > case.seq for item in new.compromised):
+    if any(item.position > seq for item in new.compromised):
         refuse("bad_trust_root", "a compromise names a position that is not in the ledger yet", rule="trust_root")
 
 
