@@ -22,8 +22,9 @@ def inbox(
 
     Example: calyx inbox --exit-code
 
-    Leases that you have not approved, proposals that need your vote, and deployments that go on only at your word; the
-    longest wait first.
+    Leases and proposals that your key brings further, deployments that go on only at your word, claims that something
+    is in the way of, reviews that break-glass owes, and questions to you. Overdue reviews come first, then break-glass,
+    then what has waited longest. What you approved or withdrew, and what is decided or over, does not wait.
     """
     from executor.home import system_clock
     from executor.render import shown_distance
