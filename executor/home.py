@@ -238,23 +238,17 @@ class Home:
             raise Unavailable("home_write_failed", f"cannot write {self.settings}: {error.strerror}") from None
 
     def find_me(self, state: State) -> Principal:
-        """The human who sits here: whom the settings name; where they name nobody, the only human whose key is here.
+        """The human who sits here: whom the settings name; where they name nobody, the only human with a key here: in
+        the home, the ssh-agent or `~/.ssh`. No private key is opened.
 
         Raises: UsageError (`who_are_you`).
         """
-        me = self.load_settings().me
-        humans = [] if state.trust is None else [p for p in state.trust.principals if p.kind == "human"]
-        if me is None:
-            known = [person for person in humans if self.find_key(person.id) is not None]
-        else:
-            known = [person for person in humans if person.id == me]
-        if len(known) != 1:
-            raise UsageError(
-                "who_are_you",
-                "this home does not say which principal you are",
-                hint="name yourself with --as, and your key with --key",
-            )
-        return known[0]
+        from executor.find_signer import find_me, look_around
+        from keys.agent_socket import connect_agent
+
+        around = look_around(os.environ, Path.home(), connect_agent, lambda _: None)
+        roots = [] if state.trust is None else [state.trust]
+        return find_me(roots, self.load_settings().me, self.find_key, around)
 
 
 def find_home(option: Path | None, environment: Mapping[str, str]) -> Path:

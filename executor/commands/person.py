@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from executor.commands.terminal import ask_passphrase
-from keys.errors import UsageError
+from executor.commands.terminal import ask_passphrase, note
+from keys.errors import Unavailable
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 def load_person(
     home: Home, state: State, key: Path | None, as_principal: str | None, proposed: TrustRoot | None = None
 ) -> Signer:
-    """The signer of the human who is named, or who sits here. `proposed`: the trust root that is being approved."""
-    principal = as_principal or home.find_me(state).id
-    person = None if state.trust is None else state.trust.find_principal(principal)
-    if person is not None and person.kind != "human":
-        raise UsageError(
-            "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
-        )
+    """The signer of the human who is named, or who sits here; which key it is, is said on standard error.
+
+    `key`: a private key file, or a `.pub` file for the agent's key. `proposed`: the trust root that is being approved.
+
+    Raises: as `executor.find_signer.find_me` and `find_signer`.
+    """
+    from executor.find_signer import find_me, find_signer, look_around
+    from keys.agent_socket import connect_agent
+
+    if state.trust is None:
+        raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
+    roots = [state.trust] if proposed is None else [state.trust, proposed]
+    around = look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)
+    principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around).id
     named = None if key is None else key.expanduser()
-    return home.load_signer(principal, state, ask_passphrase, named, proposed)
+    return find_signer(roots, principal, named, home.find_key(principal), around)

@@ -10,7 +10,7 @@ import pytest
 from console import Console
 
 from executor.commands import approve, signing
-from keys.openssh import new_private_key, store_private_key
+from keys.openssh import load_private_key, new_private_key, store_private_key
 
 
 @pytest.fixture
@@ -160,8 +160,16 @@ def test_proposal_in_force_is_refused_before_anything_is_asked(console: Console)
 
 def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
+    own = load_private_key(console.home / "keys" / "ada.key")
+    store_private_key(tmp_path / "id", own, b"right")
+    said = ("approve", lease, "--key", str(tmp_path / "id"))
+    console.refused(*said, code="passphrase_needed", ends=2, typed="right\n")
+
+
+def test_key_that_is_not_enrolled_is_not_opened(console: Console, tmp_path: Path) -> None:
+    lease = console.propose()
     key = new_key(tmp_path / "id", b"right")
-    console.refused("approve", lease, "--key", str(key), code="passphrase_needed", ends=2, typed="right\n")
+    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=2, typed="right\n")
 
 
 def test_unseen_approval_is_refused_where_the_policy_wants_a_look(

@@ -1,0 +1,302 @@
+"""Which key a person signs with, and who that person is.
+
+Looked at, in this order: the key that was named; the ssh-agent; the home's own key file, or the one in its settings;
+`~/.ssh`. The first enrolled key is taken and said. Public halves choose: no private key is opened whose public half is
+not enrolled for the person. Once a key is taken no other one stands in for it: when it fails, the command fails.
+
+Nothing here reads the environment or prints: `look_around` is given both.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from keys.errors import CalyxError, UsageError
+from keys.openssh_private import load_private_key, peek_private_key
+from keys.openssh_public import HARDWARE, MAX_LINE, OpenSshKey, fingerprint, parse_public
+from keys.principals import Principal, TrustRoot
+from keys.signer import AgentSigner, FileSigner, PersonKey, Signer
+
+if TYPE_CHECKING:
+    from keys.ssh_agent import AgentKey, SshAgent
+
+AGENT_VARIABLE: Final = "SSH_AUTH_SOCK"
+MAX_LISTED: Final = 1_000
+"""Names of `~/.ssh` that are looked at."""
+_USUAL: Final = ("id_ed25519", "id_ed25519_sk")
+
+
+@dataclass
+class Surroundings:
+    """Where a person's keys may be on this machine. `folder`: `~/.ssh`. `agent`: None when the environment names none.
+    `environment`: of an ssh-keygen that signs. `passphrase`: asks for a key file's. `tell`: says a line to the person.
+    """
+
+    folder: Path
+    agent: SshAgent | None
+    environment: Mapping[str, str]
+    tell: Callable[[str], None]
+    passphrase: Callable[[Path], bytes] | None = None
+    _listed: list[AgentKey] | None = field(default=None, init=False)
+    _silence: str = field(default="", init=False)
+
+    def agent_keys(self) -> list[AgentKey]:
+        """The agent's keys; none, and one line about it, when it does not answer. It is asked once."""
+        if self._listed is None:
+            self._listed = []
+            try:
+                self._listed = [] if self.agent is None else self.agent.list_keys()
+            except CalyxError as error:
+                self._silence = error.message
+                self.tell(f"note: the ssh-agent is passed over: {error.message}")
+        return self._listed
+
+    def agent_state(self) -> str:
+        """What the agent holds, in words for someone whose key was not in it."""
+        if self.agent is None:
+            return f"no ssh-agent ({AGENT_VARIABLE} is not set)"
+        if self._silence:
+            return "an ssh-agent that does not answer"
+        count = len(self.agent_keys())
+        return f"the ssh-agent ({count} Ed25519 keys; none of them)" if count else "the ssh-agent (empty, or locked)"
+
+    def file_keys(self) -> Iterator[tuple[Path, OpenSshKey]]:
+        """The private key files of `~/.ssh` and the public half that lies beside each, or in it; the usual names first.
+
+        No secret is opened.
+        """
+        try:
+            with os.scandir(self.folder) as entries:
+                names = {entry.name for entry in islice(entries, MAX_LISTED)}
+        except OSError:
+            return
+        beside = sorted(name.removesuffix(".pub") for name in names if name.endswith(".pub"))
+        for name in dict.fromkeys((*_USUAL, *beside)):
+            path = self.folder / name
+            if name in names:
+                key = read_public(path.with_name(f"{name}.pub")) or (_peek(path) if name in _USUAL else None)
+                if key is not None:
+                    yield path, key
+
+
+def look_around(
+    environment: Mapping[str, str],
+    home: Path,
+    open_agent: Callable[[str], SshAgent],
+    tell: Callable[[str], None],
+    passphrase: Callable[[Path], bytes] | None = None,
+) -> Surroundings:
+    """The surroundings of the person whose environment and home directory these are; nothing is reached yet."""
+    socket = environment.get(AGENT_VARIABLE)
+    return Surroundings(home / ".ssh", open_agent(socket) if socket else None, environment, tell, passphrase)
+
+
+def find_me(
+    roots: Sequence[TrustRoot], me: str | None, home_key: Callable[[str], Path | None], around: Surroundings
+) -> Principal:
+    """The human who sits here: `me`, whom the settings name; where they name nobody, the only one with a key here.
+
+    `roots`: the root in force, and perhaps a proposed one. `home_key`: the file that the home knows for a principal.
+
+    Raises: UsageError (`who_are_you`).
+    """
+    humans = {p.id: p for root in reversed(roots) for p in root.principals if p.kind == "human"}
+    if me is not None:
+        if me in humans:
+            return humans[me]
+        raise _who_are_you(f"this home says that you are {me}, whom the trust root does not know", humans)
+    known = {name for name in humans if home_key(name) is not None}
+    public = {key.key.blob for key in around.agent_keys()} | {key.blob for _, key in around.file_keys()}
+    known |= {p.id for root in roots for p in root.principals for e in p.keys if e.public.blob in public} & set(humans)
+    if len(known) == 1:
+        return humans[known.pop()]
+    if known:
+        raise _who_are_you(f"there are keys of {' and '.join(sorted(known))} here", humans)
+    raise _who_are_you(
+        f"this home does not say which principal you are, and no enrolled key is in {around.agent_state()} or in "
+        f"{around.folder}",
+        humans,
+    )
+
+
+def find_signer(
+    roots: Sequence[TrustRoot], principal: str, named: Path | None, home_key: Path | None, around: Surroundings
+) -> Signer:
+    """The signer of one human, its key said in one line. `named`: the key file that the person asked for, private or
+    public. `home_key`: the file that the home knows.
+
+    Raises: UsageError (`unknown_principal`, `not_a_human`, `key_missing`, `key_not_enrolled`; as
+    `keys.openssh.load_private_key`).
+    """
+    person = _Person(principal, _keys_of(roots, principal), roots, around)
+    return person.named(named) if named is not None else person.found(home_key)
+
+
+def read_public(path: Path) -> OpenSshKey | None:
+    """The key of a `.pub` file; None when there is none, or it is of no use here."""
+    try:
+        # Neither a FIFO nor a huge file stops the search.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            return parse_public(file.read(MAX_LINE + 1).decode("utf-8")) if regular else None
+    except (OSError, ValueError, CalyxError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    principal: str
+    keys: Mapping[bytes, PersonKey]
+    roots: Sequence[TrustRoot]
+    around: Surroundings
+
+    def named(self, path: Path) -> Signer:
+        if path.suffix != ".pub":
+            public = peek_private_key(path).public
+            return self.from_file(path, self.enrolled(path, public))
+        half = read_public(path)
+        if half is None:
+            raise UsageError("bad_key_file", f"{path} is not the .pub file of an Ed25519 key", hint="see ssh-keygen -l")
+        key = self.enrolled(path, half)
+        signer = self.from_agent([key])
+        if signer is not None:
+            return signer
+        private = path.with_suffix("")
+        try:
+            return self.from_file(private, key)
+        except UsageError as error:
+            if error.code != "key_missing":
+                raise
+            raise UsageError(
+                "key_missing",
+                f"{fingerprint(half)} is neither in {self.around.agent_state()} nor at {private}",
+                hint="add it with ssh-add, or name the private key file",
+            ) from None
+
+    def found(self, home_key: Path | None) -> Signer:
+        signer = self.from_agent(self.keys.values())
+        if signer is not None:
+            return signer
+        looked = [self.around.agent_state()]
+        half = None if home_key is None else self.half_of(home_key)
+        if home_key is None:
+            looked.append("no key file that this home knows")
+        elif half is None:
+            looked.append(f"{home_key} (missing)")
+        elif half.blob in self.keys:
+            return self.from_file(home_key, self.keys[half.blob])
+        else:
+            looked.append(f"{home_key} ({fingerprint(half)}, not enrolled)")
+        files = 0
+        for path, half in self.around.file_keys():
+            files += 1
+            if half.blob in self.keys:
+                return self.from_file(path, self.keys[half.blob])
+        looked.append(f"{self.around.folder} ({files} Ed25519 keys; none of them)")
+        raise UsageError(
+            "key_missing",
+            f"no enrolled key of {self.principal} was found; looked at {', '.join(looked)}",
+            hint="add it with ssh-add, or name its file with --key; calyx keys show --all lists the enrolled keys",
+        )
+
+    def half_of(self, path: Path) -> OpenSshKey | None:
+        try:
+            return peek_private_key(path).public
+        except UsageError as error:
+            if error.code != "key_missing":
+                raise
+            return None
+
+    def enrolled(self, path: Path, public: OpenSshKey) -> PersonKey:
+        key = self.keys.get(public.blob)
+        if key is not None:
+            return key
+        keyid = fingerprint(public)
+        holders = {holder.principal.id for root in self.roots if (holder := root.find_key(keyid)) is not None}
+        raise UsageError(
+            "key_not_enrolled",
+            f"{path} holds the key {keyid}, which is enrolled for {' and '.join(sorted(holders)) or 'nobody'}, not for "
+            f"{self.principal}",
+            hint="calyx keys show --all lists the enrolled keys",
+        )
+
+    def from_agent(self, wanted: Iterable[PersonKey]) -> Signer | None:
+        blobs = {key.public.blob for key in wanted}
+        held = [key for key in self.around.agent_keys() if key.key.blob in blobs]
+        if not held or self.around.agent is None:
+            return None
+        # The agent's order is the person's own, as it is for ssh; a key that is only proposed comes after one in force.
+        in_force = {entry.public.blob for person in self.roots[0].principals for entry in person.keys}
+        chosen = min(held, key=lambda listed: listed.key.blob not in in_force)
+        key = self.keys[chosen.key.blob]
+        more = f"; {len(held) - 1} more of yours there, --key FILE.pub names one" if len(held) > 1 else ""
+        self.say(key, f"from the ssh-agent ({chosen.comment})", more)
+        return AgentSigner(key, self.around.agent, self.before(key))
+
+    def from_file(self, path: Path, key: PersonKey) -> Signer:
+        header = peek_private_key(path)
+        if header.public.blob != key.public.blob:
+            raise UsageError(
+                "bad_key_file",
+                f"{path} holds {fingerprint(header.public)}, and {path}.pub another key",
+                hint=f"make the public half again: ssh-keygen -y -f {path} > {path}.pub",
+            )
+        by_keygen = key.public.type == HARDWARE or header.obstacle
+        self.say(key, f"from {path}", ", signed by ssh-keygen" if by_keygen else "")
+        if by_keygen:
+            from keys.keygen_signer import KeygenSigner
+
+            return KeygenSigner(key, path, self.around.environment, before=self.before(key))
+        ask = self.around.passphrase
+        private = load_private_key(path, None if ask is None else lambda: ask(path))
+        self.enrolled(path, private.public)
+        return FileSigner(self.principal, "human", private)
+
+    def say(self, key: PersonKey, source: str, more: str) -> None:
+        asks = "; the trust root asks its token to verify you (PIN or fingerprint)" if key.user_verification else ""
+        self.around.tell(f"key {fingerprint(key.public)} {source}{more}{asks}")
+
+    def before(self, key: PersonKey) -> Callable[[], None] | None:
+        if key.public.type != HARDWARE:
+            return None
+        verify = " and verify yourself to it" if key.user_verification else ""
+        return lambda: self.around.tell(f"touch your token when it blinks{verify}")
+
+
+def _keys_of(roots: Sequence[TrustRoot], principal: str) -> dict[bytes, PersonKey]:
+    people = [found for root in roots if (found := root.find_principal(principal)) is not None]
+    if not people:
+        raise UsageError(
+            "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
+        )
+    if any(person.kind != "human" for person in people):
+        raise UsageError(
+            "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
+        )
+    keys: dict[bytes, PersonKey] = {}
+    for entry in (entry for person in people for entry in person.keys):
+        # Two roots may differ about a key: what either asks for is asked for.
+        before = keys.get(entry.public.blob)
+        verify = entry.user_verification or (before is not None and before.user_verification)
+        keys[entry.public.blob] = PersonKey(principal, entry.public, verify)
+    return keys
+
+
+def _peek(path: Path) -> OpenSshKey | None:
+    try:
+        return peek_private_key(path).public
+    except CalyxError:
+        return None
+
+
+def _who_are_you(why: str, humans: Mapping[str, Principal]) -> UsageError:
+    return UsageError(
+        "who_are_you", why, hint=f"name yourself with --as: {', '.join(sorted(humans)) or 'no human is enrolled'}"
+    )
