@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from executor.bounds import SHORT, Bounds
 from executor.escape import escape, escape_lines
 from executor.render_changes import describe_change, diff_values
 from keys.errors import CalyxError, FormatError
@@ -62,7 +63,9 @@ def read_statement(reader: Reader, seq: int, digest: str) -> Statement:
     raise FormatError(f"entry {seq} is not the statement {digest[:16]}", code="ledger_corrupt")
 
 
-def render_lease(state: State, lease: LeaseState, statement: Statement, objects: ObjectStore, now: int) -> Rendering:
+def render_lease(
+    state: State, lease: LeaseState, statement: Statement, objects: ObjectStore, now: int, bounds: Bounds = SHORT
+) -> Rendering:
     """A lease, from its statement's bytes. `state`: verified, holds the lease. `now`: seconds since 1970."""
     asked = parse_predicate(statement)
     if not isinstance(asked, Lease):
@@ -81,7 +84,7 @@ def render_lease(state: State, lease: LeaseState, statement: Statement, objects:
     return Rendering(f"Lease {escape(asked.id)} on {escape(asked.target)}", statement.digest, sections)
 
 
-def render_proposal(state: State, proposal: ProposalState, statement: Statement) -> Rendering:
+def render_proposal(state: State, proposal: ProposalState, statement: Statement, bounds: Bounds = SHORT) -> Rendering:
     """A proposal of trust, policy or fleet, as its difference from what is in force."""
     asked = parse_predicate(statement)
     if isinstance(asked, TrustProposal):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, check_begun, find_subject, opened
+from executor.commands.common import AsOption, HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import say, say_json, say_table
 from keys.errors import Exit, UsageError
 
@@ -54,26 +54,3 @@ def inbox(
         say("Nothing waits for you.")
     if exit_code and waiting:
         raise typer.Exit(Exit.WAITING)
-
-
-def show(identifier: IdArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show a lease or proposal exactly as its proposer signed it.
-
-    Example: calyx show LEASE-20260105-090000
-
-    It is read from the bytes of its entry, and the difference of the files from the objects that it names. With --json,
-    the signed statement itself is printed.
-    """
-    from executor.approval import render_subject
-    from executor.home import system_clock
-    from executor.render import format_rendering, read_statement
-    from keys.canonical import parse_json
-
-    with opened(home) as place:
-        state = check_begun(place.open_replay().sync())
-        subject = find_subject(state, identifier)
-        reader = place.open_store()
-        if as_json:
-            say_json(parse_json(read_statement(reader, subject.seq, subject.digest).body))
-            return
-        say(*format_rendering(render_subject(state, subject, reader, place.open_objects(), system_clock())))

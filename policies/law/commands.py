@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keys.values import parse_time
+from keys.values import format_time, parse_time
 from policies.deployment import CommandNote, Deployment, Phase
 from policies.kinds import Command
 from policies.law.case import Case, Change, check_subject, refuse, require_role
@@ -31,7 +31,11 @@ def judge_command(case: Case, command: Command) -> Change:
         )
     if command.state is not None and command.state != deployment.state_leaf:
         refuse(
-            "stale_command", "the deployment moved on since the command was made", rule=RULE, hint="look, then repeat"
+            "stale_command",
+            "the deployment moved on since the command was made",
+            rule=RULE,
+            hint="look, then repeat",
+            entry=deployment.state_seq,
         )
     if (command.verb == "promote") != (command.tier is not None) or (command.skip_bake and command.verb != "promote"):
         refuse("bad_command", "a tier stands in promote alone, and so does skipping a bake", rule=RULE)
@@ -68,7 +72,8 @@ def subject_deployment(case: Case) -> Deployment:
         known = case.state.leases.get(digest)
         if known is None:
             refuse("unknown_subject", "the statement is about no lease of this ledger", rule="subject")
-        refuse("not_claimed", f"{known.lease.id} was not claimed, so there is no deployment", rule="subject")
+        text = f"{known.lease.id} was not claimed, so there is no deployment"
+        refuse("not_claimed", text, rule="subject", entry=known.seq)
     check_subject(case, deployment.lease.id, case.state.leases[digest].seq)
     return deployment
 
@@ -81,30 +86,37 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     lease = deployment.lease
     live = state.live.get(lease.target)
     if live is not None and live != deployment.lease_digest:
-        refuse("target_busy", f"{lease.target} has the live deployment {state.leases[live].lease.id}", rule="rollback")
+        busy = state.leases[live]
+        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
     if deployment.phase is Phase.COMPLETED and deployment.completed_at is not None:
         until = deployment.completed_at + _terms(state, deployment).retention_s
         if now > until:
             refuse(
-                "retention_over", "the retention of this deployment is over", rule="rollback", hint="use a new lease"
+                "retention_over",
+                f"the retention of this deployment ended at {format_time(until)}",
+                rule="rollback",
+                entry=deployment.ended_seq,
+                hint="use a new lease",
             )
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
-        refuse("nothing_to_roll_back", f"{lease.id} ended as {deployment.phase}", rule="rollback")
+        text = f"{lease.id} ended as {deployment.phase}"
+        refuse("nothing_to_roll_back", text, rule="rollback", entry=deployment.ended_seq)
     neighbour = find_neighbour(state, deployment.lease_digest)
     if neighbour is not None:
-        other, name = state.leases[neighbour[0]].lease, neighbour[1]
-        refuse(
-            "target_busy", f"the live deployment {other.id} of {other.target} works where {name} is", rule="rollback"
-        )
+        busy, name = state.leases[neighbour[0]], neighbour[1]
+        text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
     places = places_of(state, lease, deployment.intended)
     for name in sorted(deployment.intended):
-        newest = state.touched[places[name]].deployment
-        if newest != deployment.lease_digest:
-            later = state.leases[newest].lease.id
+        newest = state.touched[places[name]]
+        if newest.deployment != deployment.lease_digest:
+            later = state.leases[newest.deployment].lease.id
             refuse(
                 "superseded",
                 f"{later} changed {name} after {lease.id}",
                 rule="rollback",
+                entry=newest.seq,
                 hint="a new lease back to the old tree, with two keys, is the way",
                 later=later,
             )
@@ -121,7 +133,8 @@ def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
             check_rollback(case.state, deployment, case.now)
         return
     if not deployment.live:
-        refuse("deployment_ended", f"{deployment.lease.id} ended as {deployment.phase}", rule=RULE)
+        text = f"{deployment.lease.id} ended as {deployment.phase}"
+        refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq)
     if verb == "start" and (deployment.started or deployment.lease.start != "command"):
         refuse("bad_command", "it waits for no command to start", rule=RULE)
     if verb == "resume":
@@ -145,13 +158,14 @@ def _check_no_breach(deployment: Deployment, verb: str) -> None:
             "health_refused",
             f"{verb} cannot override the verdict {bad.verdict} in entry {bad.seq}",
             rule="health",
+            entry=bad.seq,
             gate=bad.gate,
         )
 
 
 def _apply(deployment: Deployment, note: CommandNote, leaf: str) -> None:
     deployment.commands.append(note)
-    deployment.state_leaf = leaf
+    deployment.state_leaf, deployment.state_seq = leaf, note.seq
     if note.verb == "start":
         deployment.start_order = note
     elif note.verb == "pause":
