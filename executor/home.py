@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, overload
@@ -30,7 +30,7 @@ from keys.values import Ident, Model, One
 from ledger.durable import make_directory, replace_file
 from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
-from ledger.objects import DirectoryObjects
+from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
 from ledger.store import Reader
 from policies.registrar import Clock, Registrar, Submitter, open_registrar
@@ -62,17 +62,59 @@ NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
 
 
 class Home:
-    """One home. As a context it closes what it opened. Use it in the thread that made it."""
+    """One home. As a context it closes what it opened. Use it in the thread that made it. `root`: its directory, None
+    for a home on another machine (`executor.remote.home`).
+    """
 
-    def __init__(self, root: Path) -> None:
-        self.root: Final = root
-        self.ledger: Final = root / "ledger.db"
-        self.objects: Final = root / "objects"
-        self.keys: Final = root / "keys"
-        self.log_key: Final = self.keys / "log.key"
-        self.settings: Final = root / "settings.json"
-        self.run: Final = root / "run"
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
         self._opened = ExitStack()
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return str(self.root)
+
+    @property
+    def root(self) -> Path:
+        """The directory. Raises: UsageError (`home_not_here`)."""
+        if self._root is None:
+            raise UsageError(
+                "home_not_here",
+                f"this works only on the machine of the home, and {self.name} is on another one",
+                hint="run it there, with --home and the directory",
+            )
+        return self._root
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.root / "ledger.db"
+
+    @property
+    def objects(self) -> Path:
+        """The objects' directory."""
+        return self.root / "objects"
+
+    @property
+    def keys(self) -> Path:
+        """The directory of the keys that are kept here."""
+        return self.root / "keys"
+
+    @property
+    def log_key(self) -> Path:
+        """The log key's file."""
+        return self.keys / "log.key"
+
+    @property
+    def settings(self) -> Path:
+        """The settings' file."""
+        return self.root / "settings.json"
+
+    @property
+    def run(self) -> Path:
+        """The directory of locks and advice."""
+        return self.root / "run"
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +152,7 @@ class Home:
             raise self._missing()
         return self._opened.enter_context(open_reader(self.ledger))
 
-    def open_objects(self) -> DirectoryObjects:
+    def open_objects(self) -> ObjectStore:
         """The objects. Nothing is opened before it is read."""
         return DirectoryObjects(self.objects)
 
@@ -136,6 +178,14 @@ class Home:
 
         Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
         """
+        if create:
+            return self._open_registrar(clock or system_clock, accept_clock=accept_clock, create=True)
+        return self._open_submitter(clock or system_clock, accept_clock=accept_clock)
+
+    def _open_submitter(self, clock: Clock, *, accept_clock: bool) -> Submitter:
+        return self._open_registrar(clock, accept_clock=accept_clock, create=False)
+
+    def _open_registrar(self, clock: Clock, *, accept_clock: bool, create: bool) -> Registrar:
         if not create and not self.ledger.exists():
             raise self._missing()
         log_key = load_log_key(self.log_key)
@@ -144,7 +194,7 @@ class Home:
             self.open_objects(),
             log_key,
             self.pin(),
-            clock=clock or system_clock,
+            clock=clock,
             random=os.urandom,
             accept_clock=accept_clock,
             create=create,
@@ -169,6 +219,12 @@ class Home:
     def lock_path(self, principal: str) -> Path:
         """The lock that the process of a machine principal holds while it runs on this home."""
         return self.run / f"{principal}.lock"
+
+    def running(self, principals: Sequence[str]) -> list[str] | None:
+        """Those machine principals whose process runs on this home now; None where that cannot be seen from here."""
+        from executor.process_lock import ProcessLock
+
+        return [name for name in principals if ProcessLock(self.lock_path(name), name).held()]
 
     def find_key(self, principal: str) -> Path | None:
         """The file with a principal's private key: in the home, else where the settings say; None when neither is."""

@@ -102,6 +102,7 @@ class Replay:
         """Drop the state, so that the next `sync` reads the ledger from its start."""
         self._fold = Fold(State(), self._step)
         self._chain = Chain()
+        self._checkpoint = b""
 
     @property
     def state(self) -> State:
@@ -114,6 +115,11 @@ class Replay:
         return self._chain.head
 
     @property
+    def checkpoint(self) -> bytes:
+        """The log's signed checkpoint over exactly what was read, verified; b"" before the first `sync`."""
+        return self._checkpoint
+
+    @property
     def seconds(self) -> int | None:
         """Time of the newest entry read."""
         return self._chain.seconds
@@ -121,7 +127,7 @@ class Replay:
     def sync(self) -> State:
         """Read what is new, and remember the head. The state is the replay's own: read it, do not change it.
 
-        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError of the store.
+        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError (`tip_mismatch`), and of the store.
         """
         tip = self._reader.tip()
         if tip.head == self.head and tip.head != EMPTY_HEAD:
@@ -142,6 +148,13 @@ class Replay:
         before = self.head
         try:
             self._read(tip.head.size, tip.checkpoint)
+            if self.head != tip.head:
+                raise CalyxError(
+                    "tip_mismatch",
+                    f"the store says {tip.head}, its records are {self.head}",
+                    hint="restore the ledger from a copy",
+                )
+            self._checkpoint = tip.checkpoint
         except BaseException:
             # The chain may be ahead of the state now; both begin again.
             self.forget()

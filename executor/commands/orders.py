@@ -135,7 +135,7 @@ def _order(
     reason: str,
     key: Path | None,
     as_principal: str | None,
-    home: Path | None,
+    home: str | None,
     *,
     skip_bake: bool = False,
     valid_for: str = "",

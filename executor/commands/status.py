@@ -36,7 +36,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
         f"Fleet   {found['fleet'][:12] if found['targets'] else 'none'}"
         + "".join(f", {name} {count}" for name, count in found["targets"].items()),
-        f"Runs    {', '.join(found['running']) or 'nothing here'}",
+        f"Runs    {_runs(found['running'])}",
     )
     if found["leases"]:
         say("")
@@ -51,7 +51,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
     rows = [_lease(state, lease, now) for lease in state.leases.values()]
     return {
-        "home": str(home.root),
+        "home": home.name,
         "ledger": state.ledger,
         "origin": state.origin,
         "size": state.size,
@@ -62,15 +62,13 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "fleet": state.fleet_digest,
         "targets": targets,
         "epoch": None if state.term is None else state.term.epoch,
-        "running": [name for name in RUNNERS if _runs(home, name)],
+        "running": home.running(RUNNERS),
         "leases": [row for row in rows if row["state"] != "expired"][-50:],
     }
 
 
-def _runs(home: Home, name: str) -> bool:
-    from executor.process_lock import ProcessLock
-
-    return ProcessLock(home.lock_path(name), name).held()
+def _runs(running: list[str] | None) -> str:
+    return "is not seen from another machine" if running is None else ", ".join(running) or "nothing here"
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
