@@ -54,9 +54,9 @@ class RealAgent:
         self.ssh_add(str(path), typed=passphrase or "")
         return path
 
-    def lock(self, password: str = "closed") -> None:
+    def lock(self) -> None:
         """Lock it: until it is unlocked it lists no key and signs nothing."""
-        self.ssh_add("-x", typed=password)
+        self.ssh_add("-x", typed="closed")
 
     def ssh_add(self, *arguments: str, typed: str = "") -> str:
         """Run ssh-add; `typed` is what it is told whenever it asks."""
