@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from assault import Forced, Lease, appended, approval, claim_of, judged, objection, repelled, signed
-from governing import newcomer, principal, propose_policy, propose_trust, revoke
-from refusal import refused
+from assault import Lease, appended, approval, approved, claim_of, enact, judged, repelled
+from governing import propose_policy, revoke
 from station import PEOPLE, Station, new_station
 
-from keys.canonical import format_json, parse_json
-from keys.openssh import format_public, new_private_key
-from ledger.envelope import Envelope, pae
+from keys.openssh import new_private_key
+from ledger.envelope import Envelope
 from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
-from ledger.verified import namespace_of
 from policies.registrar import Draft
 
 ANOTHER = "LEASE-20260105-090001"
@@ -25,39 +21,6 @@ ANOTHER = "LEASE-20260105-090001"
 @pytest.fixture
 def station(tmp_path: Path) -> Station:
     return new_station(tmp_path)
-
-
-@pytest.fixture
-def governed(tmp_path: Path) -> Station:
-    """Two governors and two operators are needed; cat is a third."""
-    people = {**PEOPLE, "cat": ("human", "cat", ["governor", "operator"])}
-    station = Station(tmp_path, thresholds=(2, 2), people=people)  # type: ignore[arg-type]  # mypy widens the tuple
-    station.genesis()
-    station.enact_fleet(voters=("ada", "ben"))
-    return station
-
-
-def enact(station: Station, *voters: str) -> None:
-    """Bring the station's people, as they are now, into force."""
-    proposal = propose_trust(station, station.trust(), who=voters[0])
-    for voter in voters:
-        station.vote(voter, ("trust", proposal.digest), "governor")
-    assert station.state.trust_digest == proposal.digest
-
-
-def without(station: Station, name: str) -> dict[str, Any]:
-    """The present root without one of its principals."""
-    root = station.trust()
-    root["principals"].remove(principal(root, name))
-    return root
-
-
-def approved(station: Station) -> Lease:
-    """A lease with both keys under a term: an honest claim of it is lawful."""
-    lease = station.propose()
-    station.approve(lease)
-    station.take_term()
-    return lease
 
 
 def test_honest_claim_is_lawful(station: Station) -> None:
@@ -83,12 +46,6 @@ def test_role_swap_on_a_lease(station: Station, who: str, role: str, code: str) 
     lease = station.propose()
     station.review("cp14", lease)
     repelled(station, station.sign(who, approval(lease, role)), code, rule="roles")
-
-
-@pytest.mark.parametrize("role", ["operator", "approver", "sentinel", "validator"])
-def test_role_swap_on_a_policy(governed: Station, role: str) -> None:
-    subject = ("policy", propose_policy(governed).digest)
-    repelled(governed, governed.sign("ada", approval(subject, role)), "wrong_role", rule="roles")
 
 
 def test_role_swap_in_the_review_that_a_cosignature_names(station: Station) -> None:
@@ -289,17 +246,6 @@ def test_cosignature_held_back_blocks_no_new_approval(station: Station) -> None:
     appended(station, claim_of(station, lease, votes[0].seq, votes[2].seq))
 
 
-@pytest.mark.parametrize("kind", ["policy", "trust"])
-def test_cosignature_held_back_over_a_withdrawal_completes_no_quorum(governed: Station, kind: str) -> None:
-    proposal = propose_policy(governed) if kind == "policy" else propose_trust(governed, governed.trust())
-    subject = (kind, proposal.digest)
-    leaked = governed.sign("ada", approval(subject, "governor"))
-    governed.say("ada", "objection", {"verb": "withdraw", "reason": "no"}, subject)
-    governed.vote("ben", subject, "governor")
-    appended(governed, leaked)
-    assert proposal.digest not in {governed.state.policy_digest, governed.state.trust_digest}
-
-
 def test_stale_policy(station: Station) -> None:
     lease, old = approved(station), station.state.policy_digest
     proposal = propose_policy(station)
@@ -319,162 +265,6 @@ def test_stale_fleet(station: Station) -> None:
     repelled(station, station.sign("cbo", Draft("lease", fields)), "stale_fleet", rule="lease")
 
 
-def test_half_signed_old_policy_completed_later(governed: Station) -> None:
-    old = propose_policy(governed, bake_s=1)
-    governed.vote("ada", ("policy", old.digest), "governor")
-    new = propose_policy(governed, bake_s=120)
-    for voter in ("ada", "ben"):
-        governed.vote(voter, ("policy", new.digest), "governor")
-    for voter in ("ben", "cat"):
-        vote = governed.sign(voter, approval(("policy", old.digest), "governor"))
-        repelled(governed, vote, "stale_base", rule="governance")
-    assert governed.state.policy_digest == new.digest
-
-
-def test_half_signed_old_policy_brought_again(governed: Station) -> None:
-    """Were its base not pinned, an old text could return by itself."""
-    before = governed.state.policy_digest
-    new = propose_policy(governed, bake_s=120)
-    for voter in ("ada", "ben"):
-        governed.vote(voter, ("policy", new.digest), "governor")
-    fields = parse_statement(governed.sign("ada", _policy_draft(governed, before)).body).predicate
-    assert fields["base"] == before
-    repelled(governed, governed.sign("ada", _policy_draft(governed, before)), "stale_base", rule="governance")
-
-
-def _policy_draft(station: Station, base: str) -> Draft:
-    policy = station.state.policy
-    assert policy is not None
-    fields = {"base": base, "reason": "again", "approve_by": station.after(60), "policy": policy.to_json()}
-    return Draft("policy", fields)
-
-
-def test_half_signed_policy_whose_governor_lost_the_role(governed: Station) -> None:
-    subject = ("policy", propose_policy(governed, bake_s=1).digest)
-    governed.vote("cat", subject, "governor")
-    governed.people["cat"] = ("human", "cat", ["operator"])
-    enact(governed, "ada", "ben")
-    appended(governed, governed.sign("ada", approval(subject, "governor")))
-    assert governed.state.policy_digest != subject[1]
-
-
-@pytest.mark.parametrize("verb", ["deny", "withdraw"])
-def test_denial_of_ones_own_revocation(governed: Station, verb: str) -> None:
-    """A governor who is to go cannot stop the others, before or after."""
-    subject = ("trust", propose_trust(governed, without(governed, "cat")).digest)
-    code = "wrong_subject" if verb == "deny" else None
-    judged(governed, governed.sign("cat", objection(subject, verb)), code)
-    governed.vote("ada", subject, "governor")
-    judged(governed, governed.sign("cat", objection(subject, verb)), code)
-    governed.vote("ben", subject, "governor")
-    assert governed.state.trust_digest == subject[1]
-    repelled(governed, governed.sign("cat", objection(subject, verb)), "unknown_key")
-
-
-def test_revoked_governor_proposes_itself_back(governed: Station) -> None:
-    subject = ("trust", propose_trust(governed, without(governed, "cat")).digest)
-    for voter in ("ada", "ben"):
-        governed.vote(voter, subject, "governor")
-    fields = {"base": subject[1], "reason": "me", "approve_by": governed.after(60), "trust": governed.trust()}
-    repelled(governed, governed.sign("cat", Draft("trust", fields)), "unknown_key")
-
-
-def test_newcomer_of_a_proposed_root_acts_before_it_is_in_force(governed: Station) -> None:
-    root = newcomer(governed)
-    proposal = propose_trust(governed, root)
-    policy = ("policy", propose_policy(governed).digest)
-    repelled(governed, governed.sign("dan", approval(policy, "governor")), "unknown_key")
-    repelled(governed, governed.sign("dan", objection(policy)), "unknown_key")
-    lease = governed.propose()
-    repelled(governed, governed.sign("dan", approval(lease)), "unknown_key")
-    appended(governed, governed.sign("dan", approval(("trust", proposal.digest), "governor")))
-    assert governed.state.trust_digest != proposal.digest
-
-
-def test_trust_changed_by_its_newcomers_alone(governed: Station) -> None:
-    """Keys that a root enrols count for its own threshold, never for the one in force."""
-    people = {name: ("human", name, ["governor"]) for name in ("eve", "fay", "gil")}
-    governed.people |= people  # type: ignore[arg-type]  # mypy widens the tuple
-    governed.keys |= {name: new_private_key(governed.random) for name in people}
-    proposal = propose_trust(governed, governed.trust(), who="ada")
-    for voter in (*people, "ada"):
-        appended(governed, governed.sign(voter, approval(("trust", proposal.digest), "governor")))
-    assert governed.state.trust_digest != proposal.digest
-
-
-def test_two_governors_under_one_custodian_change_the_trust_root(tmp_path: Path) -> None:
-    people = {**PEOPLE, "cat": ("human", "ada", ["governor"])}
-    station = Station(tmp_path, thresholds=(2, 1), people=people)  # type: ignore[arg-type]  # mypy widens the tuple
-    station.genesis()
-    proposal = propose_trust(station, station.trust())
-    for voter in ("ada", "cat"):
-        appended(station, station.sign(voter, approval(("trust", proposal.digest), "governor")))
-    assert station.state.trust_digest != proposal.digest
-
-
-def test_replay_of_a_statement_is_the_entry_that_it_made(station: Station) -> None:
-    lease = station.propose()
-    vote = station.sign("ada", approval(lease))
-    first, size = station.append(vote), station.state.size
-    assert station.append(vote) == first
-    assert station.state.size == size
-    # Whoever writes it a second time by hand is refused by all who read.
-    with Forced.after(station, vote) as forced:
-        assert forced.audit()["findings"][0]["entry"] == size
-        forced.stops_every_reader("unlawful_entry", cause="repeated")
-
-
-def test_replay_of_a_statement_under_another_signature(tmp_path: Path) -> None:
-    """The digest is the statement's alone: another key's signature over the same bytes makes no second entry."""
-    station = Station(tmp_path)
-    second = new_private_key(station.random)
-    trust = station.trust()
-    principal(trust, "ada")["keys"].append({"key": format_public(second.public), "user_verification": False})
-    station.trust = lambda **_: trust  # type: ignore[method-assign]  # this station's genesis has one key more
-    station.genesis()
-    station.enact_fleet()
-    lease = station.propose()
-    vote = station.sign("ada", approval(lease))
-    first = station.append(vote)
-    signer = station.signer("ada", second)
-    again = Envelope(vote.body, signer.keyid, signer.sign(pae(vote.body), namespace_of("cosignature")))
-    size = station.state.size
-    assert station.append(again) == first
-    assert station.state.size == size
-    with Forced.after(station, again) as forced:
-        forced.stops_every_reader("unlawful_entry", cause="repeated")
-
-
-def test_replay_with_the_nonce_left_out(station: Station) -> None:
-    lease = station.propose()
-    value = parse_json(station.sign("ada", approval(lease)).body)
-    assert isinstance(value, dict)
-    predicate = value["predicate"]
-    assert isinstance(predicate, dict)
-    del predicate["nonce"]
-    repelled(station, signed(station, "ada", format_json(value), "cosignature"), "bad_format")
-
-
-def test_head_naming_a_fork(station: Station) -> None:
-    lease = station.propose()
-    head = station.registrar.head
-    for size, leaf in (
-        (head.size, "ab" * 32),
-        (head.size - 1, head.hash),
-        (head.size + 1, head.hash),
-        (2**53 - 1, head.hash),
-    ):
-        vote = station.sign("ada", approval(lease), head={"size": size, "hash": leaf})
-        repelled(station, vote, "head_contradicted", rule="heads")
-
-
-def test_approval_of_a_lease_that_its_signer_had_not_seen(station: Station) -> None:
-    lease = station.propose()
-    seq = station.state.leases[lease[1]].seq
-    head = {"size": seq, "hash": station.state.history.leaf(seq - 1)}
-    repelled(station, station.sign("ada", approval(lease), head=head), "head_too_old", rule="heads")
-
-
 def test_approval_after_the_denial(station: Station) -> None:
     lease = approved(station)
     station.say("ben", "objection", {"verb": "deny", "reason": "no"}, lease)
@@ -485,22 +275,3 @@ def test_approval_after_the_denial(station: Station) -> None:
     del station.people["ben"]
     enact(station, "ada")
     repelled(station, claim_of(station, lease), "lease_denied", rule="two_key", step=7)
-
-
-def test_objection_after_the_claim_says_what_helps(station: Station) -> None:
-    lease = approved(station)
-    station.append(claim_of(station, lease))
-    for verb in ("withdraw", "deny"):
-        protest = station.sign("ada", objection(lease, verb))
-        with refused("lease_consumed", rule="claim"):
-            station.append(protest)
-        repelled(station, protest, "lease_consumed")
-
-
-def test_second_claim_of_a_lease(station: Station) -> None:
-    lease = approved(station)
-    votes = [vote.seq for vote in station.state.leases[lease[1]].ballot.votes]
-    station.append(claim_of(station, lease))
-    repelled(station, claim_of(station, lease, *votes), "lease_consumed", rule="two_key", step=8)
-    station.event("cp20", lease, "ABORTED", cause="test", text="")
-    repelled(station, claim_of(station, lease, *votes), "lease_consumed", rule="two_key", step=8)

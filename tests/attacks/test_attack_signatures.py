@@ -146,12 +146,16 @@ FRAMES: dict[str, Any] = {
     "version-2": lambda blob: changed(blob, b"SSHSIG\0\0\0\x01", b"SSHSIG\0\0\0\x02"),
     "reserved-not-empty": lambda blob: changed(blob, field(b"") + field(b"sha512"), field(b"x") + field(b"sha512")),
     "sha256": lambda blob: changed(blob, field(b"sha512"), field(b"sha256")),
-    "type-of-a-token": lambda blob: changed(blob, b"\0\0\0\x0bssh-ed25519\0\0\0\x40", b"\0\0\0\x0bssh-rsa2048\0\0\0\x40"),
+    "type-of-a-token": lambda blob: changed(
+        blob, b"\0\0\0\x0bssh-ed25519\0\0\0\x40", b"\0\0\0\x0bssh-rsa2048\0\0\0\x40"
+    ),
     "armour": lambda blob: format_armor(blob).encode(),
-    "signature-of-65-bytes": lambda blob: changed(
-        changed(blob, struct.pack(">I", 83), struct.pack(">I", 84)), struct.pack(">I", 64), struct.pack(">I", 65)
-    )
-    + b"\0",
+    "signature-of-65-bytes": lambda blob: (
+        changed(
+            changed(blob, struct.pack(">I", 83), struct.pack(">I", 84)), struct.pack(">I", 64), struct.pack(">I", 65)
+        )
+        + b"\0"
+    ),
 }
 
 
@@ -243,7 +247,7 @@ class Held:
 
     @property
     def keyid(self) -> str:
-            return fingerprint(parse_key(self.blob))
+        return fingerprint(parse_key(self.blob))
 
     def sign(self, pae: bytes, namespace: str) -> bytes:
         return frame(self.blob, namespace, self.token.assertion(to_sign(namespace, pae), **self.how))

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 from fleetsim import InlinePool, Killer, SimHosts
+from governing import propose_trust
 from refusal import refused
 from station import Station
 from typer.testing import CliRunner
@@ -77,6 +78,22 @@ def claim_of(station: Station, lease: Lease, *counted: int, who: str = "cp20", *
         **changes,
     }
     return station.sign(who, Draft("claim", fields, lease))
+
+
+def approved(station: Station) -> Lease:
+    """A lease with both keys under a term: an honest claim of it is lawful."""
+    lease = station.propose()
+    station.approve(lease)
+    station.take_term()
+    return lease
+
+
+def enact(station: Station, *voters: str) -> None:
+    """Bring the station's people, as they are now, into force."""
+    proposal = propose_trust(station, station.trust(), who=voters[0])
+    for voter in voters:
+        station.vote(voter, ("trust", proposal.digest), "governor")
+    assert station.state.trust_digest == proposal.digest
 
 
 def standing(station: Station) -> object:
@@ -224,10 +241,18 @@ class Forced:
             self.executor().run(until_idle=True)
         assert self.store.head().size == size, "something was appended after an unlawful entry"
 
-    def registrar(self, pin: Pin | None = None) -> Registrar:
+    def registrar(self, pin: Pin | None = None, *, accept_clock: bool = False) -> Registrar:
         """A registrar on this ledger."""
         station = self.station
-        return Registrar(self.store, station.objects, station.log_key, pin, clock=station.clock, random=station.random)
+        return Registrar(
+            self.store,
+            station.objects,
+            station.log_key,
+            pin,
+            clock=station.clock,
+            random=station.random,
+            accept_clock=accept_clock,
+        )
 
     def executor(self, pin: Pin | None = None) -> Executor:
         """An executor on this ledger, which fails the test when it touches a host."""
