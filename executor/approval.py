@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from executor.bounds import SHORT, Bounds
-from executor.render import Rendering, read_statement, render_lease, render_proposal
+from executor.render import read_statement, render_lease, render_proposal
+from executor.render_text import Rendering
 from keys.errors import LawRefused
 from keys.principals import TrustRoot
 from keys.values import parse_time

@@ -134,7 +134,7 @@ def approve_subject(
     """
     from executor.approval import check_open, draft_approval, render_subject
     from executor.bounds import FULL, SHORT
-    from executor.render import format_rendering
+    from executor.render_text import format_rendering
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
@@ -193,7 +193,7 @@ def _object(
 ) -> None:
     from executor.approval import check_objection, draft_objection, render_subject
     from executor.bounds import FULL, SHORT
-    from executor.render import format_rendering
+    from executor.render_text import format_rendering
     from keys.values import fold_id
 
     with opened(home) as place:

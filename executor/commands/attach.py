@@ -42,7 +42,8 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
     from executor.approval import find_said
     from executor.commands.approve import say_approved
     from executor.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
-    from executor.render import format_section, render_own
+    from executor.render import render_own
+    from executor.render_text import format_section
 
     directory = directory.expanduser()
     state = registrar.state

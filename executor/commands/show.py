@@ -20,7 +20,8 @@ def show(
     from executor.approval import render_subject
     from executor.bounds import FULL, SHORT
     from executor.home import system_clock
-    from executor.render import format_rendering, read_statement
+    from executor.render import read_statement
+    from executor.render_text import format_rendering
     from keys.canonical import parse_json
 
     with opened(home) as place:

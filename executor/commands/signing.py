@@ -49,7 +49,8 @@ def sign_and_submit(
 
     Raises: UsageError (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.append`.
     """
-    from executor.render import format_section, render_own
+    from executor.render import render_own
+    from executor.render_text import format_section
     from ledger.verified import sign_statement
 
     state = registrar.state
@@ -127,7 +128,8 @@ def _prepare(
     proposed: TrustRoot | None,
 ) -> None:
     from executor.offline import RENDERING, SIGNATURE, command, return_by, write_prepared
-    from executor.render import format_section, render_own
+    from executor.render import render_own
+    from executor.render_text import format_section
 
     directory = directory.expanduser()
     principal = find_person(home, registrar.state, as_principal, proposed)
