@@ -47,10 +47,10 @@ class RealAgent:
     def socket(self) -> str:
         return str(self.folder / "agent")
 
-    def add(self, key: PrivateKey, passphrase: str | None = None, comment: str = "") -> Path:
+    def add(self, key: PrivateKey, passphrase: str | None = None) -> Path:
         """Give it a key from a file, protected by a passphrase where one is named; the file, which stays."""
         path = self.folder / f"key-{len(list(self.folder.glob('*.pub')))}"
-        store_private_key(path, key, None if passphrase is None else passphrase.encode(), comment)
+        store_private_key(path, key, None if passphrase is None else passphrase.encode())
         self.ssh_add(str(path), typed=passphrase or "")
         return path
 
@@ -88,15 +88,14 @@ class RealAgent:
 
 
 @contextmanager
-def real_agent(**environment: str) -> Iterator[RealAgent]:
-    """A running ssh-agent with an empty key list, ended at the end."""
+def real_agent(*options: str) -> Iterator[RealAgent]:
+    """A running ssh-agent with no keys, ended at the end."""
     program = require_program("ssh-agent")
     with short_folder() as folder:
         process = subprocess.Popen(
-            [program, "-D", "-a", str(folder / "agent")],
+            [program, "-D", *options, "-a", str(folder / "agent")],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
         )
         agent = RealAgent(folder, process)
         try:

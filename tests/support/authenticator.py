@@ -44,12 +44,12 @@ class Token:
         raw = ed25519.sign(self.seed, digest + tail + hashlib.sha256(signed).digest())
         return field(b"sk-ssh-ed25519@openssh.com") + field(raw) + tail
 
-    def key_file(self, handle: bytes = b"") -> str:
-        """A private key file as `ssh-keygen -t ed25519-sk` makes it without passphrase; `handle`: what the token's
-        maker put there in place of a secret.
+    def key_file(self, handle: bytes = b"", *, flags: int = TOUCHED) -> str:
+        """A private key file as `ssh-keygen -t ed25519-sk` makes it without passphrase. `handle`: what the token's
+        maker put there in place of a secret. `flags`: what the token is to do at each signature.
         """
         check = bytes(4) * 2
-        secret = check + self.blob + b"\x01" + field(handle) + field(b"") + field(b"a token")
+        secret = check + self.blob + bytes([flags]) + field(handle) + field(b"") + field(b"a token")
         secret += bytes(range(1, 1 + -len(secret) % 8))
         body = b"openssh-key-v1\x00" + field(b"none") * 2 + field(b"") + struct.pack(">I", 1)
         text = base64.b64encode(body + field(self.blob) + field(secret)).decode("ascii")

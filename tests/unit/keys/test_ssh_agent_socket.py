@@ -25,7 +25,7 @@ SHORT_S = 0.2
 def test_real_agent_lists_and_signs_as_the_file_does() -> None:
     with real_agent() as agent:
         assert connect_agent(agent.socket).list_keys() == []
-        agent.add(KEY, "correct horse", "me@example.org")
+        agent.add(KEY, "correct horse")
         agent.add(OTHER)
         found = connect_agent(agent.socket).list_keys()
         assert [key.key for key in found] == [KEY.public, OTHER.public]
