@@ -27,7 +27,7 @@ def inbox(
     then what has waited longest. What you approved or withdrew, and what is decided or over, does not wait.
     """
     from executor.home import system_clock
-    from executor.render import shown_distance
+    from executor.render_text import shown_distance
     from executor.waiting import list_waiting
     from keys.values import format_time
 
