@@ -60,9 +60,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "ledger": Command("Prove", "ledger:app", "Read the ledger: its entries and its checkpoint."),
     "svf": Command("Prove", "svf:app", "Read the station's event feed (SVF), which is made from the ledger."),
     "keys": Command("Set up", "keys:app", "Make keys and see who may sign."),
+    "trust": Command("Set up", "trust:app", "See and change who may sign, in which role, and with which key."),
+    "policy": Command("Set up", "policy:app", "See and change what the machines may do, and on which terms."),
     "fleet": Command("Set up", "fleet:app", "See and change which machines a target stands for."),
     "agent": Command("Run", "agent:app", "Run a reviewing or monitoring agent: cp14, cp18 or cp19."),
     "executor": Command("Run", "executor:app", "Run the executor, which deploys leases that carry both keys."),
+    "serve": Command("Run", "serve:serve", "Serve this home to one calyx on another machine, over ssh."),
 }
 ALIASES: Final[Mapping[str, str]] = {"sign": "approve", "verify": "check"}
 
@@ -154,7 +157,8 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def calyx(
     home: Annotated[
-        Path | None, typer.Option("--home", help="The directory of the ledger and its keys; else CALYX_HOME.")
+        str | None,
+        typer.Option("--home", metavar="HOME", help="The directory of the ledger, or ssh://HOST/DIR; else CALYX_HOME."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")

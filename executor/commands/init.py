@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import HomeOption, opened
-from executor.commands.files import MAX_YAML, read_text
+from executor.commands.files import MAX_YAML, read_public, read_text
 from executor.commands.terminal import ask_passphrase, note, say
 from keys.errors import UsageError
 
@@ -64,7 +64,7 @@ def init(
         found = place.key_path(name) if place.key_path(name).exists() else Path.home() / ".ssh" / "id_ed25519"
         chosen = key or (found if found.exists() else None)
         private = None if chosen is None else _load(chosen.expanduser())
-        recovery = None if recovery_key is None else _read_public(recovery_key.expanduser())
+        recovery = None if recovery_key is None else read_public(recovery_key.expanduser())
         if recovery is not None and private is not None and recovery.raw == private.public.raw:
             raise UsageError(
                 "same_key", "the recovery key is your own key", hint="make another one, and keep it off line"
@@ -155,15 +155,6 @@ def _load(path: Path) -> PrivateKey:
     from keys.openssh import load_private_key
 
     return load_private_key(path, lambda: ask_passphrase(path))
-
-
-def _read_public(path: Path) -> OpenSshKey:
-    from keys.openssh import parse_public
-
-    text = read_text(path, 4_096)
-    if "PRIVATE KEY" in text:
-        raise UsageError("private_key_given", f"{path} is a private key", hint="give the .pub file beside it")
-    return parse_public(text)
 
 
 def _read_policy(path: Path | None) -> CapabilityMatrix:

@@ -38,6 +38,11 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         + "".join(f", {name} {count}" for name, count in found["targets"].items()),
         f"Runs    {_runs(found['running'])}",
     )
+    before = found["continues"]
+    if before is not None:
+        say(f"Before  ledger {before['ledger'][:16]}, continued after {before['head']['size']} entries")
+    if found["trust_warning"] is not None:
+        say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
     if found["leases"]:
         say("")
         say_table(
@@ -47,6 +52,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
+    from executor.governance_check import warn_expiry
+
     enabled = state.policy is not None and state.policy.deployment_enabled()
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
     rows = [_lease(state, lease, now) for lease in state.leases.values()]
@@ -57,6 +64,8 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "size": state.size,
         "head": state.history.leaf(state.size - 1),
         "trust_expires": "" if state.trust is None else state.trust.expires,
+        "trust_warning": None if state.trust is None else warn_expiry(state.trust, now),
+        "continues": None if state.continues is None else state.continues.to_json(),
         "policy": state.policy_digest,
         "deployment_enabled": enabled,
         "fleet": state.fleet_digest,

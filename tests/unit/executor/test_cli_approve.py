@@ -277,7 +277,7 @@ def test_inbox_lists_no_lease_that_can_no_longer_be_approved(console: Console) -
 
 
 def test_inbox_lists_a_proposal_that_needs_a_vote(console: Console) -> None:
-    console.done("fleet", "propose", str(console.write_fleet(3)))
+    console.done("fleet", "propose", str(console.write_fleet(3)), "--yes")
     said = console.run("inbox", "--json").json
     assert [row["kind"] for row in said] == ["fleet"]
     console.done("approve", said[0]["name"], "--yes")
