@@ -5,7 +5,8 @@
     keys/<id>.key      private keys of principals that work here, each mode 0600, with `<id>.key.pub` beside it
     keys/log.key       the log's key: whoever appends here needs it, a reader does not
     settings.json      who sits here, and where that person keeps their own key
-    run/               heartbeats and process ids: advice, never the truth
+    notify.yaml        where notifications go, mode 0600
+    run/               heartbeats, process ids, the notifier's outbox: advice, never the truth
 
 The directory has mode 0700. The remembered head lies elsewhere, in the user's state directory (`ledger.memory`).
 """
@@ -110,6 +111,16 @@ class Home:
     def settings(self) -> Path:
         """The settings' file."""
         return self.root / "settings.json"
+
+    @property
+    def addresses(self) -> Path:
+        """The file that says where the policy's channels lead."""
+        return self.root / "notify.yaml"
+
+    @property
+    def outbox(self) -> Path:
+        """The notifier's file; it may be deleted."""
+        return self.run / "outbox.db"
 
     @property
     def run(self) -> Path:
