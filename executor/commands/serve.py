@@ -33,8 +33,8 @@ def serve(
     Example: calyx serve --stdio --home /srv/calyx
 
     The other machine starts it with --home ssh://HOST/srv/calyx, verifies all that it is told, and signs with its own
-    keys. In ~/.ssh/authorized_keys here, restrict,command="calyx serve --stdio --home /srv/calyx" before a key lets that
-    key do this and nothing else. Ends when standard input does.
+    keys. In ~/.ssh/authorized_keys here, restrict,command="calyx serve --stdio --home /srv/calyx" before a key lets
+    that key do this and nothing else. Ends when standard input does.
     """
     from executor.remote.frames import Channel
     from executor.remote.server import Server

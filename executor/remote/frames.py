@@ -154,6 +154,9 @@ class Channel:
     def _wait(self, descriptor: int, event: int, patience: Patience) -> None:
         poll = select.poll()
         poll.register(descriptor, event)
-        left = None if patience.end is None else max(0.0, patience.end - self._monotonic())
-        if not poll.poll(None if left is None else left * 1000):
+        left = None if patience.end is None else patience.end - self._monotonic()
+        # Whoever sends a byte now and then is there each time that one looks, and late all the same.
+        if left is not None and (left <= 0 or not poll.poll(left * 1000)):
             raise PeerSilent(patience.seconds or 0)
+        if left is None:
+            poll.poll()

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from executor.remote.frames import MAX_DATA
 from keys.canonical import MAX_INTEGER, Json, format_json, parse_json
@@ -174,13 +174,20 @@ class SaidDone(Model):
     """It is done."""
 
 
+def _known_exit(code: int) -> int:
+    # None that says how a rollout ended, and none that says that all went well.
+    if code not in {1, 2, 5}:
+        raise ValueError("not the exit code of a refusal")
+    return code
+
+
 class SaidError(Model):
     """Why it is not done."""
 
     code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     message: Annotated[str, Field(max_length=MAX_SAID)]
     hint: Annotated[str, Field(max_length=MAX_SAID)]
-    exit: Literal[1, 2, 5]
+    exit: Annotated[int, AfterValidator(_known_exit)]
     fields: Annotated[
         dict[
             Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
