@@ -64,9 +64,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "policy": Command("Set up", "policy:app", "See and change what the machines may do, and on which terms."),
     "fleet": Command("Set up", "fleet:app", "See and change which machines a target stands for."),
     "agent": Command("Run", "agent:app", "Run a reviewing or monitoring agent: cp14, cp18 or cp19."),
-    "notify": Command(
-        "Run", "notify:app", "Tell people what the ledger says, through the channels that the policy names."
-    ),
+    "notify": Command("Run", "notify:app", "Tell people what the ledger says, by mail, chat or web hook."),
     "executor": Command("Run", "executor:app", "Run the executor, which deploys leases that carry both keys."),
     "serve": Command("Run", "serve:serve", "Serve this home to one calyx on another machine, over ssh."),
 }

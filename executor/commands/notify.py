@@ -13,7 +13,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note, say, say_json, say_table
-from keys.errors import Exit, Unavailable, UsageError
+from keys.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -25,12 +25,12 @@ GRACE_S: Final = 15.0
 """Seconds in which a notifier that is told to end still sends what is due."""
 _LOOK_S: Final = 0.1
 
-app = noun("Tell people what the ledger says, through the channels that the policy names.")
+app = noun("Tell people what the ledger says, by mail, chat or web hook.")
 
 
 @app.callback()
 def notify() -> None:
-    """Tell people what the ledger says, through the channels that the policy names."""
+    """Tell people what the ledger says, by mail, chat or web hook."""
 
 
 @app.command()
@@ -100,8 +100,8 @@ def _run(home: Home, notifier: Notifier, stop: Stop, *, until_idle: bool) -> Non
     notifier.run(replay, wait=pause, until_idle=True)
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_channel(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel of notify.yaml.")],
     home: HomeOption = None,
 ) -> None:
