@@ -20,7 +20,7 @@ COMMANDS = {
     "sign-lease": ("approve", "lease", "yes", "key", "as", "home"),
     "pause-rollout": ("pause", "lease", "reason", "key", "as", "home"),
     "force-rollback": ("rollback", "lease", "reason", "key", "as", "home"),
-    "approve-next-tier": ("promote", "lease", "reason", "key", "as", "home"),
+    "approve-next-tier": ("promote", "lease", "reason", "yes", "key", "as", "home"),
     "list-leases": ("lease list", "json", "home"),
 }
 HELP = {

@@ -39,7 +39,7 @@ def judge_command(case: Case, command: Command) -> Change:
         )
     if (command.verb == "promote") != (command.tier is not None) or (command.skip_bake and command.verb != "promote"):
         refuse("bad_command", "a tier stands in promote alone, and so does skipping a bake", rule=RULE)
-    _check_verb(case, deployment, command)
+    check_order(case.state, deployment, command.verb, command.tier, case.now, skip_bake=command.skip_bake)
     note = CommandNote(
         seq=case.seq,
         digest=case.statement.digest,
@@ -122,31 +122,37 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
             )
 
 
-def _terms(state: State, deployment: Deployment) -> DeployProduction:
-    return state.policies[deployment.lease.policy].deploy_production
-
-
-def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
-    verb = command.verb
+def check_order(
+    state: State, deployment: Deployment, verb: str, tier: int | None, now: int, *, skip_bake: bool = False
+) -> None:
+    """An order that the deployment is in a state for. Raises: LawRefused, with the entry that is in the way."""
     if verb == "rollback":
         if not deployment.live:
-            check_rollback(case.state, deployment, case.now)
+            check_rollback(state, deployment, now)
         return
     if not deployment.live:
         text = f"{deployment.lease.id} ended as {deployment.phase}"
         refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq)
     if verb == "start" and (deployment.started or deployment.lease.start != "command"):
-        refuse("bad_command", "it waits for no command to start", rule=RULE)
+        refuse("bad_command", "it waits for no command to start", rule=RULE, entry=deployment.state_seq)
     if verb == "resume":
         if deployment.phase is not Phase.PAUSED and deployment.pause_order is None:
-            refuse("bad_command", "it is not paused", rule=RULE)
+            refuse("bad_command", "it is not paused", rule=RULE, entry=deployment.state_seq)
         _check_no_breach(deployment, verb)
     if verb == "promote":
-        if deployment.working_phase is not Phase.BAKING or command.tier != deployment.tier:
-            refuse("bad_command", f"it is not baking the tier {command.tier} %", rule=RULE)
+        if deployment.working_phase is not Phase.BAKING or tier != deployment.tier:
+            refuse("bad_command", f"it is not baking the tier {tier} %", rule=RULE, entry=deployment.state_seq)
         _check_no_breach(deployment, verb)
-        if command.skip_bake and not _terms(case.state, deployment).skip_bake:
-            refuse("skip_not_allowed", "the policy does not allow a bake to be skipped", rule=RULE)
+        if skip_bake and not _terms(state, deployment).skip_bake:
+            text, since = (
+                "the policy does not allow a bake to be skipped",
+                state.in_force_since(deployment.lease.policy),
+            )
+            refuse("skip_not_allowed", text, rule=RULE, entry=since)
+
+
+def _terms(state: State, deployment: Deployment) -> DeployProduction:
+    return state.policies[deployment.lease.policy].deploy_production
 
 
 def _check_no_breach(deployment: Deployment, verb: str) -> None:

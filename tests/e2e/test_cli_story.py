@@ -162,7 +162,7 @@ def test_orders_reach_a_running_executor_and_an_interrupt_loses_nothing(shop: Sh
     assert [row["command"] for row in shop.console.run("inbox", "--json").json] == [f"calyx start {lease}"]
     second = shop.console.run("executor", "run")
     assert (second.code, "error: already_running: " in second.err) == (5, True)
-    shop.console.done("start", lease)
+    shop.console.done("start", lease, "--yes")
     shop.until(lambda: shop.phase(lease) == "BAKING")
     shop.console.done("pause", lease)
     shop.until(lambda: shop.phase(lease) == "PAUSED")
@@ -173,7 +173,7 @@ def test_orders_reach_a_running_executor_and_an_interrupt_loses_nothing(shop: Sh
     assert err.splitlines() == ["interrupted; what is under way goes on with the next calyx executor run"]
     assert "STARTED" in out
     assert shop.phase(lease) == "PAUSED"
-    shop.console.done("resume", lease)
+    shop.console.done("resume", lease, "--yes")
     shop.run("executor", "run", "--until-idle")
     assert shop.phase(lease) == "COMPLETED"
 
@@ -189,20 +189,46 @@ def test_interrupt_at_the_question_signs_nothing(shop: Shop) -> None:
     assert shop.console.size() == before
 
 
-def test_person_at_a_terminal_may_say_yes_beforehand_where_a_look_is_asked_for(shop: Shop) -> None:
+def test_yes_beforehand_is_no_look_even_at_a_terminal(shop: Shop) -> None:
     shop.begin(look=True)
     digest = shop.console.run("inbox", "--json").json[0]["name"]
+    before = shop.console.size()
     screen, code = at_a_desk(shop, ["approve", digest, "--yes"], b"")
+    assert (code, "error: look_needed" in screen) == (2, True), screen
+    assert "You sign" not in screen
+    assert shop.console.size() == before
+    screen, code = at_a_desk(shop, ["approve", digest], b"y\n")
     assert code == 0, screen
     assert "it is in force" in screen
 
 
-def at_a_desk(shop: Shop, arguments: list[str], typed: bytes) -> tuple[str, int]:
+def test_answer_from_a_pipe_is_no_look_even_if_a_terminal_shows_it(shop: Shop) -> None:
+    shop.begin(look=True)
+    digest = shop.console.run("inbox", "--json").json[0]["name"]
+    before = shop.console.size()
+    # A shell that feeds the answer in: the terminal shows it all, and nobody typed anything.
+    feed = f"echo y | {sys.executable} -m executor approve {digest}"
+    screen, code = at_a_desk(shop, [], b"", command=["sh", "-c", feed])
+    assert (code, "error: look_needed" in screen) == (2, True), screen
+    assert shop.console.size() == before
+
+
+def test_line_that_a_terminal_would_wrap_cannot_pose_as_one_of_ours(shop: Shop) -> None:
+    shop.begin()
+    lease = shop.propose("1", "--why", "x" * 200 + "You sign" + "y" * 80)
+    screen, _ = at_a_desk(shop, ["show", lease], b"")
+    lines = screen.replace("\r", "").split("\n")
+    assert all(len(line) < 80 for line in lines)
+    assert any(line.startswith(" | ") for line in lines)
+    assert not any(line.startswith("You sign") for line in lines)
+
+
+def at_a_desk(shop: Shop, arguments: list[str], typed: bytes, command: list[str] | None = None) -> tuple[str, int]:
     """Run `calyx` on a terminal of its own; `typed` is typed at the question. What the screen showed, and the end."""
     master, slave = pty.openpty()
     try:
         ends = {"stdin": slave, "stdout": slave, "stderr": slave}
-        process = shop.start(*arguments, command=[sys.executable, "-c", AT_A_DESK], **ends)
+        process = shop.start(*arguments, command=command or [sys.executable, "-c", AT_A_DESK], **ends)
         os.close(slave)
         screen = b""
         # Linux answers EIO once the other side is closed.

@@ -173,7 +173,8 @@ def test_reviews_and_votes_so_far_are_shown(station: Station) -> None:
     station.say("ben", "objection", {"verb": "deny", "reason": "no"}, (lease.lease.id, lease.digest))
     text = shown(station, station.state.leases[lease.digest])
     assert "cosigned as approver, entry 5, 2026-01-05T09:00:00Z, withdrawn in entry 8" in text
-    assert "review, pass, entry 6: looked at" in text
+    assert "as sentinel passes it, entry 6" in text
+    assert "says: looked at" in text
     assert "cosigned as sentinel, entry 7" in text
     assert "DENIED it in entry 9" in text
 
