@@ -9,7 +9,7 @@
 A D frame is not empty. Type and length are judged before the payload is read. Every wait has an end: whoever reads
 gives the frames of one exchange a time, and each 16 KiB that arrive another second.
 
-Source: docs/FORMAT.md, remote homes.
+Source: docs/FORMAT.md, homes elsewhere.
 """
 
 from __future__ import annotations

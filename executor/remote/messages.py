@@ -24,7 +24,7 @@ An error is {code, exit, fields, hint, message}: a stable code, the exit code 1,
 escaped before it is shown. Nothing that an answer says is trusted: records, checkpoint and law are verified by whoever
 asked, objects by their hash, and a receipt by finding that entry under a verified checkpoint.
 
-Source: docs/FORMAT.md, remote homes.
+Source: docs/FORMAT.md, homes elsewhere.
 """
 
 from __future__ import annotations
