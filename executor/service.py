@@ -11,6 +11,7 @@ from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
 from executor.run import Executor, Wait
 from executor.speaker import Log
+from executor.succession import trace_lineage
 from executor.watchman import MonitorProcess, NotifierProcess
 from keys.errors import Exit, Unavailable
 from ledger.objects import ObjectStore
@@ -57,7 +58,16 @@ def run_executor(
             return wait(seconds)
 
         try:
-            executor = Executor(registrar, signer, objects, host_finder(objects), watchman, wait=wait_and_see, log=log)
+            executor = Executor(
+                registrar,
+                signer,
+                objects,
+                host_finder(objects),
+                watchman,
+                wait=wait_and_see,
+                log=log,
+                earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
+            )
             return executor.run(until_idle=until_idle)
         finally:
             notifier.stop()
