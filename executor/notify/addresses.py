@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keys.errors import FormatError, UsageError
 from keys.values import Ident, Seq
@@ -27,7 +27,7 @@ _Url = Annotated[str, Field(max_length=2048, pattern=r"^[a-z][a-z0-9+.-]{1,31}:/
 _Book = Annotated[
     dict[Ident, Annotated[Seq[_Url], Field(min_length=1, max_length=MAX_ADDRESSES)]], Field(max_length=MAX_CHANNELS)
 ]
-_BOOK: Final[TypeAdapter[dict[str, tuple[str, ...]]]] = TypeAdapter(_Book)
+_BOOK: Final[TypeAdapter[dict[str, tuple[str, ...]]]] = TypeAdapter(_Book, config=ConfigDict(strict=True))
 HINT: Final = "docs/NOTIFICATIONS.md shows one"
 
 
@@ -81,8 +81,8 @@ def load_book(path: Path) -> Book:
         return {}
     except OSError as error:
         _refuse(path, f"it cannot be opened: {error.strerror}")
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             _refuse(path, "it is not a file")
         if status.st_mode & 0o077 or status.st_uid != os.geteuid():
@@ -91,7 +91,9 @@ def load_book(path: Path) -> Book:
                 f"{path} must belong to you and be readable by nobody else, for addresses hold passwords",
                 hint=f"chmod 600 {path}",
             )
-        data = file.read(MAX_FILE + 1)
+        data = os.read(descriptor, MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE:
         _refuse(path, f"it is over {MAX_FILE} bytes")
     return _parse(path, data)
@@ -101,7 +103,7 @@ def _parse(path: Path, data: bytes) -> Book:
     # Whatever a parser says of the text might quote it, so only the place is taken from its errors.
     try:
         value = load_yaml(data.decode("utf-8"))
-        book = _BOOK.validate_python(value, strict=True)
+        book = _BOOK.validate_python(value)
     except UnicodeDecodeError:
         _refuse(path, "it is not UTF-8")
     except FormatError as error:

@@ -82,7 +82,7 @@ class Notifier:
         self._outbox: Outbox | None = None
         self._running: dict[str, _Sent] = {}
         self._resting: dict[str, float] = {}
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -134,18 +134,18 @@ class Notifier:
             self._finish(self._outbox, now)
             begun = self._begin(self._outbox, now)
         except sqlite3.OperationalError as error:
-            self._complain(f"the outbox cannot be used: {error}")
+            self._complain("round", f"the outbox cannot be used: {error}")
             return True
         except (sqlite3.Error, OSError) as error:
-            self._complain(f"the outbox is begun anew: {error}")
+            self._complain("round", f"the outbox is begun anew: {error}")
             self._lose_outbox(ledger)
             return True
         except CalyxError as error:
             if error.code in FATAL:
                 raise
-            self._complain(str(error))
+            self._complain("round", str(error))
             return True
-        self._complaint = ""
+        self._complaints.pop("round", None)
         return not begun and not self._running
 
     def close(self) -> None:
@@ -163,18 +163,19 @@ class Notifier:
         self._begin_anew()
         ledger.forget()
 
-    def _complain(self, text: str) -> None:
+    def _complain(self, about: str, text: str) -> None:
         """Say what is wrong once, not in each round."""
-        if text != self._complaint:
+        if text != self._complaints.get(about):
             self._log(one_line(text))
-        self._complaint = text
+        self._complaints[about] = text
 
     def _read_addresses(self) -> None:
         try:
             self._book = self._addresses.load()
+            self._complaints.pop("addresses", None)
         except UsageError as error:
             # What was read before still holds.
-            self._complain(str(error))
+            self._complain("addresses", str(error))
 
     def _enqueue(self, outbox: Outbox, state: State, now: int) -> None:
         if self._cursor is not None and self._cursor > state.size:
