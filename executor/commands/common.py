@@ -70,10 +70,11 @@ def noun(summary: str) -> typer.Typer:
 
 
 @contextmanager
-def opened(home: str | None) -> Iterator[Home]:
-    """The home that the option or the environment names, here or on another machine; closed at the end.
+def opened(home: str | None, *, here: bool = False) -> Iterator[Home]:
+    """The home that the option or the environment names, here or on another machine; closed at the end. `here`: what
+    follows works on this machine alone.
 
-    Raises: UsageError (`bad_address`).
+    Raises: UsageError (`bad_address`, `home_not_here`).
     """
     from executor.home import HOME_VARIABLE, Home, find_home
     from executor.remote.address import is_address
@@ -81,6 +82,8 @@ def opened(home: str | None) -> Iterator[Home]:
     named = os.environ.get(HOME_VARIABLE, "") if home is None else home
     directory = None if home is None else Path(home)
     with _remote(named) if is_address(named) else Home(find_home(directory, os.environ)) as place:
+        if here:
+            _ = place.root
         yield place
 
 

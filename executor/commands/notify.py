@@ -58,7 +58,7 @@ def run(
     from executor.process_lock import ProcessLock
 
     _check_apprise()
-    with opened(home) as place, stopping(parent) as stop:
+    with opened(home, here=True) as place, stopping(parent) as stop:
         book = AddressBook(place.addresses)
         if not book.load():
             raise UsageError(
@@ -115,7 +115,7 @@ def try_channel(
     from executor.notify.post import DELIVERED, Letter, SenderProcess
 
     _check_apprise()
-    with opened(home) as place:
+    with opened(home, here=True) as place:
         book = load_book(place.addresses)
         if channel not in book:
             known = ", ".join(book) or "none"
@@ -150,7 +150,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     Example: calyx notify status
     """
-    with opened(home) as place:
+    with opened(home, here=True) as place:
         state = check_begun(place.open_replay().sync())
         found = _facts(place, state)
     if as_json:

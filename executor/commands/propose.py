@@ -86,7 +86,7 @@ def propose(
         valid_s=None if valid_for is None else parse_duration(valid_for),
         break_glass=_emergency(break_glass, reason),
     )
-    with opened(home) as place:
+    with opened(home, here=True) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
         signer = _proposer(place, state)

@@ -45,7 +45,7 @@ def serve(
         raise UsageError(
             "no_transport", "the other calyx talks here, and nobody types", hint="calyx --home ssh://HOST/DIR starts it"
         )
-    with opened(home) as place, _own_stdio() as (source, sink):
+    with opened(home, here=True) as place, _own_stdio() as (source, sink):
         Server(Channel(source, sink), _HomeDesk(place, read_only=read_only), note).run()
 
 
