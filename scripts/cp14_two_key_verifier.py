@@ -12,13 +12,14 @@ import sys
 
 from executor.main import main
 
-parser = argparse.ArgumentParser(description="Go through the two-key rule for a lease: calyx check.")
+parser = argparse.ArgumentParser(
+    description="Go through the two-key rule for a lease: calyx check.",
+    epilog="Other options, such as --json and --home, are those of calyx check.",
+    allow_abbrev=False,
+)
 parser.add_argument("--lease", required=True, help="its id, such as LEASE-20260105-090000")
-parser.add_argument("--home", help="the directory of the ledger; else CALYX_HOME")
-parser.add_argument("--json", action="store_true", help="print one JSON value instead of text")
 
 if __name__ == "__main__":
-    given = parser.parse_args()
-    home = [f"--home={given.home}"] if given.home is not None else []
-    sys.argv[1:] = ["check", *home, *(["--json"] if given.json else []), "--", given.lease]
+    given, options = parser.parse_known_args()
+    sys.argv[1:] = ["check", *options, "--", given.lease]
     main()

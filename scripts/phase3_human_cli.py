@@ -6,7 +6,7 @@
     python scripts/phase3_human_cli.py approve-next-tier --lease L    calyx promote L
     python scripts/phase3_human_cli.py list-leases                    calyx lease list
 
-`--reason`, and who you are and with which key (`--key`, `--as`, `--yes`, `--home`), are passed on to it.
+Every other option goes to that command: `--reason`, `--key`, `--as`, `--yes`, `--json`, `--home`.
 """
 
 from __future__ import annotations
@@ -17,37 +17,25 @@ import sys
 from executor.main import main
 
 COMMANDS = {
-    "sign-lease": ("approve", "lease", "yes", "key", "as", "home"),
-    "pause-rollout": ("pause", "lease", "reason", "key", "as", "home"),
-    "force-rollback": ("rollback", "lease", "reason", "key", "as", "home"),
-    "approve-next-tier": ("promote", "lease", "reason", "yes", "key", "as", "home"),
-    "list-leases": ("lease list", "json", "home"),
-}
-HELP = {
-    "reason": "why; it is signed and public",
-    "key": "your private key file",
-    "as": "who you are: a principal",
-    "home": "the directory of the ledger; else CALYX_HOME",
-    "yes": "sign without asking again",
-    "json": "print one JSON value instead of text",
+    "sign-lease": ["approve"],
+    "pause-rollout": ["pause"],
+    "force-rollback": ["rollback"],
+    "approve-next-tier": ["promote"],
+    "list-leases": ["lease", "list"],
 }
 
-parser = argparse.ArgumentParser(description="Approve, pause, roll back, promote and list: calyx for a person.")
+parser = argparse.ArgumentParser(
+    description="Approve, pause, roll back, promote and list: calyx for a person.", allow_abbrev=False
+)
 words = parser.add_subparsers(dest="word", required=True, metavar="COMMAND")
-for name, (command, *options) in COMMANDS.items():
-    word = words.add_parser(name, help=f"calyx {command}")
-    for option in options:
-        if option == "lease":
-            word.add_argument("--lease", required=True, help="its id, such as LEASE-20260105-090000")
-        elif option in {"yes", "json"}:
-            word.add_argument(f"--{option}", action="store_true", help=HELP[option])
-        else:
-            word.add_argument(f"--{option}", help=HELP[option])
+for name, command in COMMANDS.items():
+    told = f"calyx {' '.join(command)}"
+    word = words.add_parser(name, help=told, epilog=f"Other options are those of {told}.", allow_abbrev=False)
+    if name != "list-leases":
+        word.add_argument("--lease", required=True, help="its id, such as LEASE-20260105-090000")
 
 if __name__ == "__main__":
-    given = vars(parser.parse_args())
-    command, *options = COMMANDS[given["word"]]
-    flags = [f"--{name}" for name in options if given[name] is True]
-    values = [f"--{name}={given[name]}" for name in options if name != "lease" and isinstance(given[name], str)]
-    sys.argv[1:] = [*command.split(), *flags, *values, *(["--", given["lease"]] if "lease" in options else [])]
+    given, options = parser.parse_known_args()
+    lease = ["--", given.lease] if "lease" in given else []
+    sys.argv[1:] = [*COMMANDS[given.word], *options, *lease]
     main()
