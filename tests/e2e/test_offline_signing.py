@@ -91,7 +91,7 @@ def test_lease_is_approved_with_ssh_keygen_alone(desk: Desk) -> None:
     lease = desk.console.propose({"app.py": "print('two')\n"}, "--why", "caf\u00e9 \x1b[2J\u202e")
     directory = desk.prepare("approve", lease)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert sorted(os.listdir(directory)) == ["README.txt", "rendering.txt", "to-sign"]
+    assert sorted(path.name for path in directory.iterdir()) == ["README.txt", "rendering.txt", "to-sign"]
     rendering, readme = (directory / "rendering.txt").read_bytes(), (directory / "README.txt").read_bytes()
     assert rendering.isascii()
     assert set(rendering) <= set(range(0x20, 0x7F)) | {0x0A}
@@ -272,7 +272,7 @@ def test_directory_is_used_once(desk: Desk) -> None:
     full.mkdir()
     (full / "mine.txt").write_text("keep")
     desk.console.refused("approve", lease, "--prepare", str(full), code="directory_not_empty", ends=2)
-    assert os.listdir(full) == ["mine.txt"]
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
 
 
 def test_prepared_approval_is_worth_nothing_after_its_signer_withdrew(desk: Desk) -> None:
