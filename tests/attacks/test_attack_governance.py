@@ -11,6 +11,7 @@ from governing import newcomer, principal, propose_policy, propose_trust
 from station import PEOPLE, Station
 
 from keys.openssh import new_private_key
+from keys.principals import Kind
 from ledger.statement import parse_statement
 from policies.registrar import Draft
 
@@ -19,7 +20,7 @@ from policies.registrar import Draft
 def governed(tmp_path: Path) -> Station:
     """Two governors and two operators are needed; cat is a third."""
     people = {**PEOPLE, "cat": ("human", "cat", ["governor", "operator"])}
-    station = Station(tmp_path, thresholds=(2, 2), people=people)  # type: ignore[arg-type]  # mypy widens the tuple
+    station = Station(tmp_path, thresholds=(2, 2), people=people)
     station.genesis()
     station.enact_fleet(voters=("ada", "ben"))
     return station
@@ -123,8 +124,10 @@ def test_newcomer_of_a_proposed_root_acts_before_it_is_in_force(governed: Statio
 
 def test_trust_changed_by_its_newcomers_alone(governed: Station) -> None:
     """Keys that a root enrols count for its own threshold, never for the one in force."""
-    people = {name: ("human", name, ["governor"]) for name in ("eve", "fay", "gil")}
-    governed.people |= people  # type: ignore[arg-type]  # mypy widens the tuple
+    people: dict[str, tuple[Kind, str, list[str]]] = {
+        name: ("human", name, ["governor"]) for name in ("eve", "fay", "gil")
+    }
+    governed.people |= people
     governed.keys |= {name: new_private_key(governed.random) for name in people}
     proposal = propose_trust(governed, governed.trust(), who="ada")
     for voter in (*people, "ada"):
@@ -134,7 +137,7 @@ def test_trust_changed_by_its_newcomers_alone(governed: Station) -> None:
 
 def test_two_governors_under_one_custodian_change_the_trust_root(tmp_path: Path) -> None:
     people = {**PEOPLE, "cat": ("human", "ada", ["governor"])}
-    station = Station(tmp_path, thresholds=(2, 1), people=people)  # type: ignore[arg-type]  # mypy widens the tuple
+    station = Station(tmp_path, thresholds=(2, 1), people=people)
     station.genesis()
     proposal = propose_trust(station, station.trust())
     for voter in ("ada", "cat"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from claims import claim_fields
 from fleetsim import InlinePool, Killer, SimHosts
 from governing import propose_trust
 from refusal import refused
@@ -33,7 +34,7 @@ from ledger.verified import namespace_of
 from policies.law.governance import quorum_progress
 from policies.registrar import Draft, Registrar
 from policies.replay import Pin, Replay
-from policies.two_key import cohorts_for, examine_lease
+from policies.two_key import examine_lease
 
 Lease = tuple[str, str]
 
@@ -59,24 +60,8 @@ def signed(station: Station, who: str, body: bytes, kind: str) -> Envelope:
 
 
 def claim_of(station: Station, lease: Lease, *counted: int, who: str = "cp20", **changes: Any) -> Envelope:
-    """An executor's claim that counts what it is told to, signed and not submitted. None named: the last two votes."""
-    state = station.state
-    known = state.leases[lease[1]]
-    seqs = list(counted) or [vote.seq for vote in known.ballot.votes][-2:]
-    while len(seqs) < 2:
-        seqs.insert(0, 0)
-    trees: dict[str, list[str]] = {}
-    for instance, tree in known.before.items():
-        trees.setdefault(tree, []).append(instance)
-    cohorts = cohorts_for(state, known, state.history.leaf(seqs[-1]))
-    fields = {
-        "type": "VERIFIED_2KEY",
-        "epoch": state.term.epoch if state.term else 0,
-        "counted": seqs,
-        "cohorts": [{"tier": tier, "instances": station.listed(names)} for tier, names in cohorts.items()],
-        "seen": [{"tree": tree, "instances": station.listed(names)} for tree, names in trees.items()],
-        **changes,
-    }
+    """An executor's claim that counts what it is told to, signed and not submitted."""
+    fields = {**claim_fields(station.state, lease, *counted), **changes}
     return station.sign(who, Draft("claim", fields, lease))
 
 
