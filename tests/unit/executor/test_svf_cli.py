@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from executor.main import app
 from executor.svf.lines import Feed, Line
 from policies.registrar import Draft
 from policies.replay import Replay
+
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -140,6 +146,32 @@ def test_follower_hands_on_only_what_is_new(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         follow_ledger(replay, feed, got.extend, Interrupt(lambda: None, lambda: None, deny, lambda: None))
     assert [line.seq for line in got] == [station.state.leases[lease[1]].seq, station.state.size - 1]
+
+
+def start_tail(home: Path, *more: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "CALYX_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "executor", "svf", "tail", "--follow", *more]
+    return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("end", ["interrupt", "reader leaves"])
+def test_real_follower_ends_as_other_commands_do(tmp_path: Path, end: str) -> None:
+    station = new_station(tmp_path / "home")
+    lease = station.propose()
+    with start_tail(tmp_path / "home") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = json.loads(process.stdout.readline())
+        assert first["metadata"]["lease_id"] == lease[0]
+        station.vote("ada", lease, "approver")
+        assert json.loads(process.stdout.readline())["agent"] == "ada"
+        if end == "interrupt":
+            process.send_signal(signal.SIGINT)
+            assert (process.wait(20), process.stderr.read()) == (130, b"interrupted\n")
+        else:
+            process.stdout.close()
+            station.vote("ben", lease, "approver")
+            assert (process.wait(20), process.stderr.read()) == (141, b"")
 
 
 # lease, intent
