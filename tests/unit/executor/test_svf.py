@@ -9,8 +9,10 @@ from typing import Any, Final
 import pytest
 from documents import CHECKOUT, read_part, write_parts
 from governing import propose_policy, withdraw
+from remoting import Remote
 from station import Station, new_station
 
+from executor.lease_view import view_lease
 from executor.svf.lines import EVENT_TYPES, Feed, Line
 from policies.registrar import Draft
 from policies.replay import Replay
@@ -52,6 +54,10 @@ def types(station: Station) -> list[str]:
 
 def halt(station: Station, lease: tuple[str, str]) -> None:
     station.deploy_tier(lease, 5)
+    halt_now(station, lease)
+
+
+def halt_now(station: Station, lease: tuple[str, str]) -> None:
     station.sample(lease, 5, 1, error_rate="50")
     verdict = station.verdict(lease, 5, 1, "breach")
     station.event("cp20", lease, "HALTED", cause="breach", gate="error_rate", evidence=verdict.digest, text="50 > 10")
@@ -238,6 +244,25 @@ def test_hostile_text_reaches_the_feed_inert_and_short(station: Station) -> None
     assert len(row["message_preview"]) == 100
     assert row["message_preview"].startswith('<U+001B>[2J<U+202E>"}<U+000A>{"outcome":"success"}<U+200B><U+0000>x')
     assert row["message_preview"].endswith("x...")
+
+
+def test_ledger_on_another_machine_gives_the_same_feed_and_the_same_lease(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    elsewhere = Feed()
+    with Remote(station).home() as home:
+        replay = home.open_replay(elsewhere)
+        replay.sync()
+        lines = elsewhere.take()
+        assert lines == feed(station) != []
+        station.deploy_tier(lease, 5)
+        halt_now(station, lease)
+        replay.sync()
+        assert lines + elsewhere.take() == feed(station)
+        state = replay.state
+        there = view_lease(state, state.leases[lease[1]], home.open_store(), station.clock.now)
+    state = station.state
+    assert there == view_lease(state, state.leases[lease[1]], station.store, station.clock.now)
 
 
 # docs/SVF.md

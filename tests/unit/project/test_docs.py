@@ -51,6 +51,8 @@ LIMITS: Final = (
     ("lines of a host's standard error that are shown", "executor.remote.ssh.MAX_LINES", "lines"),
     ("answer of a probe", "executor.probe.MAX_BODY", "bytes"),
     ("answer with counters", "executor.metrics.counters.MAX_BODY", "bytes"),
+    ("line of the event feed that is read back", "executor.svf.lines.MAX_LINE", "bytes"),
+    ("preview in a line of the event feed", "executor.svf.preview.MAX_PREVIEW", "characters"),
     ("Python file that CP18 reads", "executor.agents.syntax.MAX_BYTES[python]", "bytes"),
     ("JSON file that CP18 reads", "executor.agents.syntax.MAX_BYTES[json]", "bytes"),
     ("YAML file that CP18 reads", "executor.agents.syntax.MAX_BYTES[yaml]", "bytes"),
