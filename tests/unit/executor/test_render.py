@@ -11,7 +11,7 @@ from instances import write_files
 from station import Station, matrix, new_station
 
 from executor.approval import draft_approval, render_subject
-from executor.bounds import FULL, SHORT
+from executor.bounds import SHORT
 from executor.render import read_statement, render_lease
 from executor.render_changes import describe_change, diff_values
 from executor.render_text import Rendering, format_rendering
