@@ -98,11 +98,17 @@ def look_around(
 
 
 def find_me(
-    roots: Sequence[TrustRoot], me: str | None, home_key: Callable[[str], Path | None], around: Surroundings
+    roots: Sequence[TrustRoot],
+    me: str | None,
+    home_key: Callable[[str], Path | None],
+    around: Surroundings,
+    named: Path | None = None,
 ) -> Principal:
-    """The human who sits here: `me`, whom the settings name; where they name nobody, the only one with a key here.
+    """The human who sits here: `me`, whom the settings name; where they name nobody, whose key was named, or else the
+    only one with a key here.
 
     `roots`: the root in force, and perhaps a proposed one. `home_key`: the file that the home knows for a principal.
+    `named`: a private or public key file. No private key is opened.
 
     Raises: UsageError (`who_are_you`).
     """
@@ -111,17 +117,20 @@ def find_me(
         if me in humans:
             return humans[me]
         raise _who_are_you(f"this home says that you are {me}, whom the trust root does not know", humans)
-    known = {name for name in humans if home_key(name) is not None}
-    public = {key.key.blob for key in around.agent_keys()} | {key.blob for _, key in around.file_keys()}
+    half = None if named is None else (read_public(named) if named.suffix == ".pub" else _peek(named))
+    if half is not None:
+        public, known = {half.blob}, set[str]()
+    else:
+        public = {key.key.blob for key in around.agent_keys()} | {key.blob for _, key in around.file_keys()}
+        known = {name for name in humans if home_key(name) is not None}
     known |= {p.id for root in roots for p in root.principals for e in p.keys if e.public.blob in public} & set(humans)
     if len(known) == 1:
         return humans[known.pop()]
     if known:
         raise _who_are_you(f"there are keys of {' and '.join(sorted(known))} here", humans)
+    looked = str(named) if half is not None else f"{around.agent_state()} or in {around.folder}"
     raise _who_are_you(
-        f"this home does not say which principal you are, and no enrolled key is in {around.agent_state()} or in "
-        f"{around.folder}",
-        humans,
+        f"this home does not say which principal you are, and no key of an enrolled human is in {looked}", humans
     )
 
 

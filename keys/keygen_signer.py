@@ -60,7 +60,7 @@ class KeygenSigner:
                 self._run(["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", str(self._path), str(message)])
                 armor = _read_armor(Path(folder) / "statement.sig")
         except OSError as error:
-            raise self._failed(f"the file to sign cannot be handed over: {error.strerror}") from None
+            raise self._failed(f"{error.filename or 'its temporary files'}: {error.strerror}") from None
         try:
             blob = sshsig.parse_armor(armor)
             check_own(self._key, namespace, pae, blob)

@@ -32,6 +32,6 @@ def load_person(
         raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
     roots = [state.trust] if proposed is None else [state.trust, proposed]
     around = look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)
-    principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around).id
     named = None if key is None else key.expanduser()
+    principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around, named).id
     return find_signer(roots, principal, named, home.find_key(principal), around)

@@ -156,6 +156,17 @@ def test_newcomer_with_one_key_in_the_agent_need_not_say_who_they_are(desk: Desk
     assert desk.votes() == [fingerprint(desk.station.keys["ben"].public)]
 
 
+def test_inbox_is_that_of_the_person_whose_key_is_in_the_agent(desk: Desk) -> None:
+    desk.console.home.joinpath("settings.json").unlink()
+    with real_agent() as agent:
+        agent.add(desk.station.keys["ben"])
+        done = desk.start("inbox", SSH_AUTH_SOCK=agent.socket)
+        assert (done.returncode, desk.lease in done.stdout) == (0, True), done.stderr
+        agent.add(desk.ada)
+        done = desk.start("inbox", SSH_AUTH_SOCK=agent.socket)
+    assert (done.returncode, "error: who_are_you: there are keys of ada and ben here" in done.stderr) == (2, True)
+
+
 def test_newcomer_with_only_the_usual_file_approves(desk: Desk) -> None:
     desk.console.home.joinpath("settings.json").unlink()
     folder = Path(os.environ["HOME"]) / ".ssh"

@@ -105,8 +105,10 @@ class Desk:
     def find(self, *roots: TrustRoot, who: str = "ada", named: Path | None = None, kept: Path | None = None) -> Signer:
         return find_signer(roots, who, named, kept, self.around())
 
-    def me(self, *roots: TrustRoot, me: str | None = None, kept: tuple[str, ...] = ()) -> str:
-        return find_me(roots, me, lambda name: self.home if name in kept else None, self.around()).id
+    def me(
+        self, *roots: TrustRoot, me: str | None = None, kept: tuple[str, ...] = (), named: Path | None = None
+    ) -> str:
+        return find_me(roots, me, lambda name: self.home if name in kept else None, self.around(), named).id
 
 
 def never() -> Any:
@@ -493,6 +495,19 @@ def test_colleagues_public_key_alone_does_not_make_one_that_colleague(desk: Desk
     desk.put("ben", BEN).unlink()
     with refused("who_are_you"):
         desk.me(root([ADA], [BEN]))
+
+
+@pytest.mark.parametrize("suffix", ["", ".pub"])
+def test_named_key_says_who_sits_here_where_the_settings_do_not(desk: Desk, suffix: str) -> None:
+    path = desk.put("mine", BEN, b"right")
+    named = path.with_name(f"mine{suffix}")
+    desk.plug(held(ADA))
+    assert desk.me(root([ADA], [BEN]), named=named) == "ben"
+    assert desk.me(root([ADA], [BEN]), me="ada", named=named) == "ada"
+    with refused("who_are_you") as refusal:
+        desk.me(root([ADA]), named=named)
+    assert str(named) in refusal.value.message
+    assert desk.asked == []
 
 
 def test_human_of_a_proposed_root_is_known_by_the_key(desk: Desk) -> None:
