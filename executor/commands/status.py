@@ -43,6 +43,9 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say(f"Before  ledger {before['ledger'][:16]}, continued after {before['head']['size']} entries")
     if found["trust_warning"] is not None:
         say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
+    for owed in found["owed_reviews"]:
+        word = "OVERDUE" if owed["overdue"] else "Owed   "
+        say(f"{word} review of {owed['lease']}, BREAK-GLASS, due {owed['due']}: {owed['answer']}")
     if found["leases"]:
         say("")
         say_table(
@@ -53,6 +56,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
     from executor.governance_check import warn_expiry
+    from executor.waiting import owed_reviews
 
     enabled = state.policy is not None and state.policy.deployment_enabled()
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
@@ -72,6 +76,10 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "targets": targets,
         "epoch": None if state.term is None else state.term.epoch,
         "running": home.running(RUNNERS),
+        "owed_reviews": [
+            {"lease": item.name, "due": item.until, "overdue": item.urgent, "answer": item.command}
+            for item in owed_reviews(state, now)
+        ],
         "leases": [row for row in rows if row["state"] != "expired"][-50:],
     }
 
