@@ -16,8 +16,8 @@ MAX_PREVIEW: Final = 100
 
 _CUT: Final = "..."
 _SHOWN: Final = frozenset("LNPS")
-_FILLERS: Final = frozenset({0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0})
-"""Shown as nothing, although their category is that of a letter or a symbol."""
+_UNSHOWN: Final = frozenset({0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0, 0x00AD, 0x1885, 0x1886})
+"""Shown as nothing although their category is that of a letter or a symbol, or given another category since."""
 
 
 def preview(text: str) -> str:
@@ -40,4 +40,4 @@ def preview(text: str) -> str:
 def _plain(char: str) -> bool:
     if char == " ":
         return True
-    return ucd_3_2_0.category(char)[0] in _SHOWN and ord(char) not in _FILLERS
+    return ucd_3_2_0.category(char)[0] in _SHOWN and ord(char) not in _UNSHOWN

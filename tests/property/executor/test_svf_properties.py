@@ -123,7 +123,13 @@ def test_preview_is_short_and_inert_wherever_it_is_read(text: str) -> None:
     shown = preview(text)
     assert len(shown) <= MAX_PREVIEW
     assert preview(shown) == shown
-    # By the rule for terminals too, which follows the Unicode data of this Python.
     assert escape(shown) == shown
     if text.isascii() and text.isprintable() and len(text) <= MAX_PREVIEW:
         assert shown == text
+
+
+def test_every_character_that_a_preview_keeps_is_kept_by_the_rule_for_terminals() -> None:
+    """That rule follows the Unicode data of the Python that runs, the preview those of 3.2."""
+    kept = [char for char in map(chr, range(0x110000)) if not "\ud800" <= char <= "\udfff" and preview(char) == char]
+    assert len(kept) > 90_000
+    assert [hex(ord(char)) for char in kept if escape(char) != char] == []
