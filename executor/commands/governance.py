@@ -12,7 +12,7 @@ import typer
 from executor.commands.approve import approve_subject
 from executor.commands.common import check_begun, opened, parse_duration
 from executor.commands.person import load_person
-from executor.commands.signing import find_person, sign_and_submit
+from executor.commands.signing import check_look, find_person, sign_and_submit
 from executor.commands.terminal import note, say
 from keys.errors import UsageError
 
@@ -77,6 +77,9 @@ def propose_change(kind: GovernedKind, home: str | None, build: Build, asking: A
         registrar = place.open_registrar(accept_clock=asking.accept_clock)
         state = check_begun(registrar.sync())
         now = registrar.now()
+        if asking.approve:
+            # Before anything is signed: a proposal that is then not approved is half a step.
+            check_look(state, yes=asking.yes)
         value = build(state, place.open_store(), now)
         lines = _prospect(state, kind, value, now)
         draft = _draft(place, state, kind, value, now + wait_s, asking.reason)
