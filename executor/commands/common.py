@@ -94,7 +94,7 @@ def _remote(named: str) -> Home:
     from executor.remote.ssh import SshTransport
 
     address = parse_address(named)
-    return RemoteHome(address, named, lambda: SshTransport(address, os.environ, note, person=person_present()))
+    return RemoteHome(address, named, lambda: SshTransport(address, os.environ, note, person=person_present()), note)
 
 
 def check_begun(state: State) -> State:

@@ -270,7 +270,8 @@ def format_refusal(error: CalyxError) -> bytes:
 
 def _refusal(said: SaidError) -> HostRefused:
     hint = f"the host's hint: {said.hint}" if said.hint else ""
-    fields = {name: value for name, value in said.fields.items() if name not in {"code", "message", "hint"}}
+    # A field of such a name would be taken for the argument.
+    fields = {name: value for name, value in said.fields.items() if name not in {"self", "code", "message", "hint"}}
     return _REFUSALS[said.exit](said.code, f"the host says: {said.message}", hint=hint, **fields)
 
 

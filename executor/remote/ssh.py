@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import IO, Final
 
 from executor.remote.address import Address
@@ -49,6 +50,7 @@ def ssh_command(address: Address, environment: Mapping[str, str], *, person: boo
         f"BatchMode={'no' if person else 'yes'}",
         "ClearAllForwardings=yes",
         "PermitLocalCommand=no",
+        "RemoteCommand=none",
         "ServerAliveInterval=15",
     ):
         options += ["-o", option]
@@ -112,9 +114,11 @@ def _show_lines(stream: IO[bytes], tell: Tell) -> None:
     while line := stream.readline(MAX_LINE):
         if shown < MAX_LINES and line.strip():
             shown += 1
-            tell(f"ssh: {line.decode('utf-8', 'replace').rstrip()}")
-            if shown == MAX_LINES:
-                tell("ssh: more was said, and is not shown")
+            # Whether anyone can read it does not matter to the command.
+            with suppress(OSError, ValueError):
+                tell(f"ssh: {line.decode('utf-8', 'replace').rstrip()}")
+                if shown == MAX_LINES:
+                    tell("ssh: more was said, and is not shown")
 
 
 def _split(name: str, environment: Mapping[str, str], otherwise: str) -> list[str]:

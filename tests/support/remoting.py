@@ -109,12 +109,13 @@ class StationDesk:
 @dataclass
 class Remote:
     """A person on another machine than the station's. `serve`: who answers their next connection; `said`: the server's
-    log.
+    log; `told`: what the person was told.
     """
 
     station: Station
     limits: Limits = QUICK
     said: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -140,7 +141,7 @@ class Remote:
 
     def home(self, address: str = ADDRESS) -> RemoteHome:
         """The home as a command opens it; use it as a context."""
-        return RemoteHome(parse_address(address), address, self.connect, self.limits)
+        return RemoteHome(parse_address(address), address, self.connect, self.told.append, self.limits)
 
     def open_registrar(self, home: RemoteHome) -> Submitter:
         """Who submits from this person's machine, by the station's clock."""

@@ -32,7 +32,9 @@ def test_ssh_gets_an_argument_list() -> None:
 def test_host_is_lent_nothing_of_this_machine() -> None:
     argv = ssh_command(HOST, {}, person=True)
     # Neither the agent, nor a ticket, nor the display, nor a terminal, nor an escape character, nor a port.
-    assert {"-a", "-k", "-x", "-T", "ClearAllForwardings=yes", "PermitLocalCommand=no"} <= set(argv)
+    assert {"-a", "-k", "-x", "-T", "ClearAllForwardings=yes", "PermitLocalCommand=no", "RemoteCommand=none"} <= set(
+        argv
+    )
     assert argv[argv.index("-e") + 1] == "none"
 
 

@@ -15,8 +15,9 @@ from station import Clock, Station, fleet, new_station
 
 from executor.commands.terminal import show_error
 from executor.remote.frames import DATA, MAX_DATA, MESSAGE, Channel, ConnectionLost
-from executor.remote.home import RemoteHome, RemoteObjects
+from executor.remote.home import RemoteHome
 from executor.remote.messages import MAX_PUT
+from executor.remote.reading import RemoteObjects
 from executor.remote.server import Server
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError, Exit, Unavailable
@@ -188,6 +189,44 @@ def test_forked_ledger_is_contradicted(station: Station, remote: Remote, tmp_pat
         remote.open_registrar(home).submit(station.signer("ada"), deny(("x", "0" * 64)))
 
 
+def test_host_that_pretends_to_catch_up_is_contradicted(station: Station, remote: Remote, tmp_path: Path) -> None:
+    before = copy_of(station, tmp_path / "copy")
+    station.propose()
+    with remote.home() as home:
+        home.open_replay().sync()
+
+    class Promising(Lying):
+        """Shows the end of an older ledger, and whenever it is asked again says that more is about to come."""
+
+        asked = 0
+
+        def tip(self) -> Tip:
+            Promising.asked += 1
+            tip = self.true.tip()
+            return tip if Promising.asked % 2 else Tip(Head(tip.head.size + 9, "e" * 64), tip.checkpoint)
+
+    remote.serve = remote.honest(before, reader_of=Promising)
+    with remote.home() as home:
+        replay = home.open_replay()
+        for _ in range(6):
+            with pytest.raises(CalyxError) as caught:
+                replay.sync()
+            assert caught.value.code in {"head_contradicted", "tip_mismatch"}
+
+
+def test_contradiction_is_not_forgotten_by_asking_again(station: Station, remote: Remote, tmp_path: Path) -> None:
+    before = copy_of(station, tmp_path / "copy")
+    station.propose()
+    with remote.home() as home:
+        home.open_replay().sync()
+    remote.serve = remote.honest(before)
+    with remote.home() as home:
+        replay = home.open_replay()
+        for _ in range(3):
+            with refused("head_contradicted"):
+                replay.sync()
+
+
 def test_address_in_another_spelling_has_the_same_memory(station: Station, remote: Remote, tmp_path: Path) -> None:
     before = copy_of(station, tmp_path / "copy")
     station.propose()
@@ -316,7 +355,7 @@ def test_object_is_asked_for_once(station: Station, remote: Remote, monkeypatch:
         remote.serve = lambda channel: None
         home._client.close()
         assert objects.get(ref) == b"content"
-        monkeypatch.setattr("executor.remote.home.MAX_KEPT", 28)
+        monkeypatch.setattr("executor.remote.reading.MAX_KEPT", 28)
         assert isinstance(objects, RemoteObjects)
         for n in range(9):
             objects._keep(ObjectRef(sha256=f"{n}" * 64, size=7), b"1234567")
@@ -670,7 +709,7 @@ def test_text_of_the_host_is_shown_escaped(remote: Remote, capsys: pytest.Captur
         "message": "\x1b[2J\x1b[HApproved: entry 7\n\u202e",
         "hint": "\x9b31m press \r enter",
         "exit": 1,
-        "fields": {"rule": "\x07bell", "entry": 3},
+        "fields": {"rule": "\x07bell", "entry": 3, "self": 1, "code": 2, "message": "x", "hint": None},
     }
     remote.serve = saying(frame(MESSAGE, format_json({"error": said})))
     with remote.home() as home, refused("no") as caught:
@@ -802,6 +841,17 @@ def test_server_without_a_log_key_reads(station: Station, remote: Remote) -> Non
     remote.serve = remote.honest(registrars=False)
     with remote.home() as home:
         assert home.open_replay().sync().size == station.state.size
+
+
+def test_ledger_that_is_seen_for_the_first_time_is_said(station: Station, remote: Remote) -> None:
+    for _ in range(2):
+        with remote.home() as home:
+            replay = home.open_replay()
+            replay.sync()
+            station.propose(f"LEASE-20260105-09000{len(remote.pairs)}")
+            replay.sync()
+    assert len(remote.told) == 1
+    assert ADDRESS in remote.told[0] and station.state.ledger[:16] in remote.told[0]
 
 
 def test_memory_of_a_remote_home_lies_in_the_users_state(station: Station, remote: Remote) -> None:
