@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from executor.bounds import FULL, SHORT, Bounds
 from executor.escape import escape
+from executor.governance import describe_trust
 from executor.render_changes import diff_values
 from executor.render_lease import bound_rows, lease_sections, loud_lines
 from executor.render_said import said_sections, votes_section
@@ -85,11 +86,20 @@ def render_proposal(state: State, proposal: ProposalState, statement: Statement,
     )
     sections = (
         Section("Proposal", rows),
+        *_meaning(state, asked),
         Section(f"Change of the {proposal.kind} in force", lines=lines or ("no difference",)),
         votes_section(state, proposal),
         Section("Bound by its proposer's signature too", (("base", asked.base), *bound, *_common_rows(statement))),
     )
     return Rendering(f"Proposal of {proposal.kind} {statement.digest[:12]}", statement.digest, sections)
+
+
+def _meaning(state: State, asked: TrustProposal | PolicyProposal | FleetProposal) -> list[Section]:
+    """A change of trust in a person's words: the difference below has keys as base64, and people know fingerprints."""
+    if not isinstance(asked, TrustProposal) or state.trust is None:
+        return []
+    told = describe_trust(state.trust, asked.trust)
+    return [Section("What it means", lines=tuple(map(escape, told)) or ("nothing",))]
 
 
 def render_own(statement: Statement, keyid: str | None) -> Section:

@@ -312,6 +312,8 @@ def test_difference_of_trust_is_told_in_key_ids(console: Console, tmp_path: Path
     console.done("trust", "propose", "--add-key", f"ada={path}.pub", "--yes")
     assert f"ada: gets the key {keyid}" in console.done("trust", "diff")
     assert json.loads(console.done("trust", "diff", "--json"))["meaning"] == [f"ada: gets the key {keyid}"]
+    digest = next(d for d, p in console.state().proposals.items() if p.decided_seq is None)
+    assert f"ada: gets the key {keyid}" in console.done("show", digest)
 
 
 def test_leases_that_become_void_are_named_before_the_change(console: Console) -> None:
