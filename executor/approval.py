@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from executor.bounds import SHORT, Bounds
@@ -40,6 +39,21 @@ def render_subject(
     if isinstance(subject, LeaseState):
         return render_lease(state, subject, statement, objects, now, bounds)
     return render_proposal(state, subject, statement, bounds)
+
+
+def summarise(subject: LeaseState | ProposalState) -> list[str]:
+    """A lease or proposal in two lines, for what is not an approval: it is not escaped."""
+    if isinstance(subject, ProposalState):
+        asked = subject.proposal
+        return [
+            f"Proposal of {subject.kind} {subject.digest[:12]}, asked by {asked.by} in entry {subject.seq}",
+            f"  {asked.reason}",
+        ]
+    lease = subject.lease
+    return [
+        f"{lease.id} on {lease.target}, asked by {lease.by} in entry {subject.seq}",
+        f"  {len(subject.paths)} changed paths, {len(subject.after)} instances, approval until {lease.approve_by}",
+    ]
 
 
 def find_said(state: State, digest: str) -> LeaseState | ProposalState | None:
@@ -108,14 +122,14 @@ def draft_approval(subject: LeaseState | ProposalState, rendering: Rendering) ->
     role: Literal["approver", "operator", "governor"] = "approver"
     if isinstance(subject, ProposalState):
         role = "operator" if subject.kind == "fleet" else "governor"
-    return _draft("cosignature", {"role": role, "review": None}, subject, rendering)
+    if rendering.digest != subject.digest:
+        raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
+    return Draft("cosignature", {"role": role, "review": None}, (name_of(subject), subject.digest))
 
 
-def draft_objection(
-    verb: Literal["deny", "withdraw"], reason: str, subject: LeaseState | ProposalState, rendering: Rendering
-) -> Draft:
-    """A denial or withdrawal of what was shown. Raises: LawRefused (`unknown_subject`)."""
-    return _draft("objection", {"verb": verb, "reason": reason}, subject, rendering)
+def draft_objection(verb: Literal["deny", "withdraw"], reason: str, subject: LeaseState | ProposalState) -> Draft:
+    """A denial or withdrawal."""
+    return Draft("objection", {"verb": verb, "reason": reason}, (name_of(subject), subject.digest))
 
 
 def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -> list[str]:
@@ -156,11 +170,3 @@ def _has_voted(trust: TrustRoot, subject: LeaseState | ProposalState, principal:
 
 def _in_force(state: State, lease: LeaseState) -> bool:
     return lease.lease.policy == state.policy_digest and lease.lease.fleet == state.fleet_digest
-
-
-def _draft(
-    kind: str, fields: Mapping[str, str | None], subject: LeaseState | ProposalState, rendering: Rendering
-) -> Draft:
-    if rendering.digest != subject.digest:
-        raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
-    return Draft(kind, dict(fields), (name_of(subject), subject.digest))

@@ -10,7 +10,8 @@ from typing import Final
 class Bounds:
     """`names`: of instances in a row, and rows of instances. `paths`: of the signed list. `rows`: of one text, and of
     commands. `pairs`: of trees. `files`: of one pair. `lines`: of differences between two trees, or two values.
-    `line`: characters. `text`: bytes of a file whose difference is shown. `findings`: of one review.
+    `line`: characters. `text`: bytes of a file whose difference is shown. `findings`: of one review. `more`: where what
+    is left out can be seen.
     """
 
     names: int
@@ -22,10 +23,20 @@ class Bounds:
     line: int
     text: int
     findings: int
+    more: str
 
 
 SHORT: Final = Bounds(
-    names=20, paths=200, rows=40, pairs=4, files=50, lines=400, line=400, text=256 * 1024, findings=10
+    names=20,
+    paths=200,
+    rows=40,
+    pairs=4,
+    files=50,
+    lines=400,
+    line=400,
+    text=256 * 1024,
+    findings=10,
+    more="calyx show --full shows them",
 )
 """What a person can read through at a terminal."""
 
@@ -39,5 +50,6 @@ FULL: Final = Bounds(
     line=65_536,
     text=8 * 1024 * 1024,
     findings=10_000,
+    more="more than is held in memory; the objects have them",
 )
 """Everything, up to what memory can hold."""

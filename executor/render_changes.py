@@ -39,9 +39,9 @@ def describe_change(
     have = {entry.path: entry for entry in (old.entries if old else ())}
     get = {entry.path: entry for entry in new.entries}
     lines = [_summary(path, have, get) for path in paths[: bounds.files]]
-    lines += count_left(len(paths), bounds.files, "paths")
+    lines += count_left(len(paths), bounds.files, "paths", bounds)
     shown = _file_diffs(paths[: bounds.files], have, get, objects, bounds)
-    return paths, (*lines, *_bounded(shown, bounds.lines))
+    return paths, (*lines, *_bounded(shown, bounds.lines, bounds))
 
 
 def diff_values(before: Json, after: Json, bounds: Bounds = SHORT) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def diff_values(before: Json, after: Json, bounds: Bounds = SHORT) -> tuple[str,
         else f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".splitlines(keepends=True)
         for value in (before, after)
     )
-    return tuple(_bounded(_diff(old, new, bounds), 2 * bounds.lines))
+    return tuple(_bounded(_diff(old, new, bounds), 2 * bounds.lines, bounds))
 
 
 def _summary(path: str, have: dict[str, Entry], get: dict[str, Entry]) -> str:
@@ -132,9 +132,9 @@ def _unified(old: list[str], new: list[str]) -> Iterator[str]:
     yield from islice(unified_diff(old, new, lineterm=""), 2, None)
 
 
-def _bounded(lines: Iterator[str], limit: int) -> Iterator[str]:
+def _bounded(lines: Iterator[str], limit: int, bounds: Bounds) -> Iterator[str]:
     yield from islice(lines, limit)
     # Counting costs as much as showing, and must end too.
     left = sum(1 for _ in islice(lines, 100_000))
     if left:
-        yield f"... {left if left < 100_000 else 'over 100000'} more lines are not shown; --full shows them"
+        yield f"... {left if left < 100_000 else 'over 100000'} more lines are not shown; {bounds.more}"

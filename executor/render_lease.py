@@ -96,14 +96,14 @@ def _instances(asked: Lease, lease: LeaseState, fleet: Fleet | None, bounds: Bou
     if target is not None:
         places = [i for i in target.instances if i.name in lease.after]
         rows += [(escape(i.name), escape(f"{i.address} {i.root}")) for i in places[: bounds.names]]
-        rows += [("", left) for left in count_left(len(places), bounds.names, "instances")]
+        rows += [("", left) for left in count_left(len(places), bounds.names, "instances", bounds)]
     return Section(f"Instances of {escape(asked.target)}", tuple(rows))
 
 
 def _changes(asked: Lease, lease: LeaseState, objects: ObjectStore, bounds: Bounds) -> list[Section]:
     pairs = list(dict.fromkeys((change.before, change.after) for change in asked.changes))
     signed = [f"- {escape(path)}" for path in lease.paths[: bounds.paths]]
-    signed += count_left(len(lease.paths), bounds.paths, "paths")
+    signed += count_left(len(lease.paths), bounds.paths, "paths", bounds)
     sections = [Section("Changed paths, as signed", lines=tuple(signed))]
     for before, after in pairs[: bounds.pairs]:
         title = f"Difference {before[:12]} to {after[:12]}"
@@ -114,10 +114,10 @@ def _changes(asked: Lease, lease: LeaseState, objects: ObjectStore, bounds: Boun
             continue
         surplus = sorted(set(paths) - set(lease.paths))
         warning = [f"WARNING: not in the signed list, and it changes: {escape(path)}" for path in surplus]
-        warning = [*warning[: bounds.names], *count_left(len(surplus), bounds.names, "such paths")]
+        warning = [*warning[: bounds.names], *count_left(len(surplus), bounds.names, "such paths", bounds)]
         sections.append(Section(title, lines=(*warning, *lines)))
     if len(pairs) > bounds.pairs:
-        sections.append(Section(f"{len(pairs) - bounds.pairs} more pairs of trees are not shown; --full shows them"))
+        sections.append(Section(f"{len(pairs) - bounds.pairs} more pairs of trees are not shown; {bounds.more}"))
     return sections
 
 
@@ -152,7 +152,10 @@ def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None, bo
     for instance in [] if target is None else target.instances:
         if instance.name in lease.after:
             rows.update(dict.fromkeys(_commands(instance)))
-    shown = [*list(rows)[: bounds.rows], *(("", left) for left in count_left(len(rows), bounds.rows, "commands"))]
+    shown = [
+        *list(rows)[: bounds.rows],
+        *(("", left) for left in count_left(len(rows), bounds.rows, "commands", bounds)),
+    ]
     return Section("What it runs", tuple(shown) or (("nothing", "no process, command or hook"),))
 
 

@@ -87,7 +87,7 @@ def _findings(ref: ObjectRef, objects: ObjectStore, bounds: Bounds) -> Sequence[
     lines = [f"found: {shorten(_finding(item), bounds.line)}" for item in found[: bounds.findings]]
     left = report.get("left_out") if isinstance(report, dict) else None
     more = (f"and {left} more, which it did not keep",) if type(left) is int and left else ()
-    return (*lines, *count_left(len(found), bounds.findings, "findings"), *more)
+    return (*lines, *count_left(len(found), bounds.findings, "findings", bounds), *more)
 
 
 def _finding(item: Json) -> str:

@@ -57,7 +57,7 @@ def text_rows(label: str, text: str, bounds: Bounds) -> list[Row]:
     """A signed text, one row a line, exactly: a tab or a newline at the end shows."""
     lines = text.split("\n")
     shown = [(label, shorten(escape(line), bounds.line)) for line in lines[: bounds.rows]]
-    return [*shown, *(("", left) for left in count_left(len(lines), bounds.rows, "lines"))]
+    return [*shown, *(("", left) for left in count_left(len(lines), bounds.rows, "lines", bounds))]
 
 
 def optional_rows(label: str, text: str | None, bounds: Bounds) -> list[Row]:
@@ -65,15 +65,15 @@ def optional_rows(label: str, text: str | None, bounds: Bounds) -> list[Row]:
     return [(f"no {label}", "")] if text is None else text_rows(label, text, bounds)
 
 
-def count_left(count: int, limit: int, what: str) -> tuple[str, ...]:
+def count_left(count: int, limit: int, what: str, bounds: Bounds) -> tuple[str, ...]:
     """Whoever signs is told that there is more than is shown, and how to see it."""
-    return (f"and {count - limit} more {what}; --full shows them",) if count > limit else ()
+    return (f"and {count - limit} more {what}; {bounds.more}",) if count > limit else ()
 
 
 def shown_names(names: Iterable[str], bounds: Bounds) -> str:
     """Instance names, the first of them when they are many."""
     every = list(names)
-    rest = f" and {len(every) - bounds.names} more; --full shows them" if len(every) > bounds.names else ""
+    rest = f" and {len(every) - bounds.names} more; {bounds.more}" if len(every) > bounds.names else ""
     return f"{len(every)}: {escape(', '.join(every[: bounds.names]))}{rest}"
 
 

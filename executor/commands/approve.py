@@ -23,6 +23,7 @@ from executor.commands.common import (
 )
 from executor.commands.signing import FullOption, PrepareOption, check_look, sign_and_submit
 from executor.commands.terminal import say
+from executor.escape import escape
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
@@ -191,8 +192,8 @@ def _object(
     prepare: Path | None,
     home: str | None,
 ) -> None:
-    from executor.approval import check_objection, draft_objection, render_subject
-    from executor.bounds import FULL, SHORT
+    from executor.approval import check_objection, draft_objection, render_subject, summarise
+    from executor.bounds import FULL
     from executor.render_text import format_rendering
     from keys.values import fold_id
 
@@ -201,17 +202,18 @@ def _object(
         state = check_begun(registrar.sync())
         subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
         check_objection(state, subject, verb)
-        bounds = SHORT if prepare is None else FULL
-        store, objects = place.open_store(), place.open_objects()
-        rendering = render_subject(state, subject, store, objects, registrar.now(), bounds)
+        lines = [escape(line) for line in summarise(subject)]
+        if prepare is not None:
+            store, objects = place.open_store(), place.open_objects()
+            lines = format_rendering(render_subject(state, subject, store, objects, registrar.now(), FULL))
         earlier: dict[str, list[int]] = {}
         for vote in subject.ballot.standing():
             earlier.setdefault(fold_id(vote.signer.principal), []).append(vote.seq)
         receipt = sign_and_submit(
             place,
             registrar,
-            draft_objection(verb, reason, subject, rendering),
-            [] if prepare is None else format_rendering(rendering),
+            draft_objection(verb, reason, subject),
+            lines,
             yes=yes,
             key=key,
             as_principal=as_principal,

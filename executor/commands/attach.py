@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import ClockOption, HomeOption, check_begun, opened
+from executor.commands.signing import say_rendering
 from executor.commands.terminal import say
+from executor.escape import escape
 
 if TYPE_CHECKING:
     from executor.offline import Prepared
     from policies.registrar import Submitter
-    from policies.state import LeaseState, ProposalState, State
+    from policies.state import LeaseState, ProposalState
 
 
 def attach(
@@ -39,7 +41,7 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
 
     Raises: UsageError, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
     """
-    from executor.approval import find_said
+    from executor.approval import find_said, summarise
     from executor.commands.approve import say_approved
     from executor.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
     from executor.render import render_own
@@ -56,7 +58,9 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
         say(f"This is in the ledger already: entry {known}")
         return
     envelope = join_signature(state, prepared, *read_signature(directory, statement))
-    say(*_summary(state, prepared), "", *format_section(render_own(statement, envelope.keyid)), "")
+    subject = find_said(state, statement.subject_digest)
+    about = [f"A {statement.kind} of {statement.by}"] if subject is None else summarise(subject)
+    say_rendering([*map(escape, about), "", *format_section(render_own(statement, envelope.keyid)), ""])
     check_attachable(state, prepared, registrar.now())
     receipt = registrar.append([envelope])[0]
     subject = find_said(registrar.state, statement.subject_digest)
@@ -76,19 +80,3 @@ def _check_expected(prepared: Prepared, expected: LeaseState | ProposalState | N
             f"this is a {statement.kind} about {statement.subject_name} {statement.subject_digest[:12]}",
             hint="leave the id out, or name the directory that was prepared for it",
         )
-
-
-def _summary(state: State, prepared: Prepared) -> list[str]:
-    from executor.approval import find_said
-    from policies.state import LeaseState
-
-    subject = find_said(state, prepared.statement.subject_digest)
-    if isinstance(subject, LeaseState):
-        lease = subject.lease
-        return [
-            f"{lease.id} on {lease.target}, asked by {subject.proposer.principal} in entry {subject.seq}",
-            f"  {len(subject.paths)} changed paths, {len(subject.after)} instances, approval until {lease.approve_by}",
-        ]
-    if subject is not None:
-        return [f"Proposal of {subject.kind} {subject.digest[:12]} in entry {subject.seq}"]
-    return [f"A {prepared.statement.kind} of {prepared.statement.by}"]

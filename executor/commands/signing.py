@@ -55,6 +55,8 @@ def sign_and_submit(
 
     state = registrar.state
     if prepare is not None:
+        if key is not None:
+            raise UsageError("prepare_alone", "--prepare uses no key", hint="leave --key out")
         _prepare(home, registrar, draft, lines, prepare, as_principal, proposed)
         return None
     if draft.kind == "cosignature":

@@ -66,7 +66,7 @@ class Shop:
         return out
 
     def begin(self, **terms: Any) -> None:
-        """A ledger with a fleet of one service in force."""
+        """A ledger with a fleet of one service in force; only proposed where the policy asks for a look."""
         paths = {"web": {"paths": ["serve.py", "version"]}}
         self.console.init(**{"gates": [CPU], "tiers": [100], "bake_s": 2, "interval_s": 1, "targets": paths, **terms})
         process = {
@@ -77,7 +77,9 @@ class Shop:
         row = {"name": "web-1", "root": str(self.root / "srv"), "process": process, "probe": probe}
         fleet = self.root / "fleet.json"
         fleet.write_text(json.dumps({"targets": {"web": {"instances": [row]}}}))
-        self.console.run("fleet", "propose", str(fleet), "--approve", "--yes")
+        # Where the policy asks for a look, nobody approves with --yes.
+        approval = [] if terms.get("look") else ["--approve"]
+        self.console.done("fleet", "propose", str(fleet), *approval, "--yes")
 
     def propose(self, version: str, *more: str) -> str:
         """Propose that version of the service."""

@@ -93,7 +93,6 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     console = Console(tmp_path, monkeypatch)
     key = new_key(tmp_path / "id", b"right")
     answers = iter([b"right", b"right", b"not the one"])
-    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: next(answers))
     monkeypatch.setattr("executor.commands.person.ask_passphrase", lambda _: next(answers))
     policy = str(console.write_policy())
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
@@ -111,7 +110,6 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
 ) -> None:
     console = Console(tmp_path, monkeypatch)
     asked: list[Path] = []
-    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: b"right")
 
     def ask(path: Path) -> bytes:
         asked.append(path)
@@ -120,6 +118,7 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
     monkeypatch.setattr("executor.commands.person.ask_passphrase", ask)
     key = str(new_key(tmp_path / "id", b"right"))
     console.done("init", "--human", "ada", "--key", key, "--no-recovery", "--policy", str(console.write_policy()))
+    asked.clear()
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
     assert len(asked) == 1
 
@@ -180,6 +179,7 @@ def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
     fleet = str(console.write_fleet())
     said = console.run("fleet", "propose", fleet, "--approve", "--yes")
     assert (said.code, "error: look_needed: " in said.err) == (2, True)
+    console.done("fleet", "propose", fleet, "--yes")
     digest = next(iter(console.state().proposals))
     console.refused("approve", digest[:12], "--yes", code="look_needed", ends=2)
     said = console.refused("approve", digest[:12], code="look_needed", ends=2, typed="y\n")

@@ -152,8 +152,8 @@ def test_missing_newline_at_the_end_of_a_file_is_said(station: Station) -> None:
 def test_endless_change_is_cut_and_counted(station: Station) -> None:
     many = tree(station, "many", {f"f{n:03}": "".join(f"{i}\n" for i in range(40)) for n in range(SHORT.files + 10)})
     _, lines = describe_change(ABSENT, many.digest, station.objects)
-    assert "and 10 more paths; --full shows them" in lines
-    assert lines[-1].endswith("more lines are not shown; --full shows them")
+    assert "and 10 more paths; calyx show --full shows them" in lines
+    assert lines[-1].endswith("more lines are not shown; calyx show --full shows them")
     assert len(lines) == SHORT.files + 1 + SHORT.lines + 1
 
 

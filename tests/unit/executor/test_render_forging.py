@@ -122,7 +122,7 @@ def test_findings_are_what_the_agent_reported(station: Station) -> None:
     short, full = "\n".join(lines_of(station, digest)), "\n".join(lines_of(station, digest, FULL))
     assert "found: secret: app-9.py: a private key" in short
     assert "app-10.py: a private key" not in short
-    assert "and 20 more findings; --full shows them" in short
+    assert "and 20 more findings; calyx show --full shows them" in short
     assert "app-29.py: a private key" in full
     assert "--full" not in full
 
@@ -193,7 +193,7 @@ def test_files_made_to_be_slow_to_compare_are_shown_at_once(station: Station) ->
     started = time.process_time()
     _, lines = describe_change(old.digest, new.digest, station.objects)
     assert time.process_time() - started < 5
-    assert lines[-1].endswith("more lines are not shown; --full shows them")
+    assert lines[-1].endswith("more lines are not shown; calyx show --full shows them")
 
 
 @given(st.text(max_size=300), st.integers(min_value=20, max_value=100))
