@@ -1,4 +1,4 @@
-"""Records and objects of a home elsewhere, as its host gives them: bounded, and objects hashed; nothing else verified."""
+"""Records and objects of a home elsewhere, as its host gives them: within limits, and objects by their hash."""
 
 from __future__ import annotations
 

@@ -17,12 +17,16 @@ import pytest
 from agents import real_agent, short_folder
 from console import CONTENT, Console, Said
 from instances import write_files
+from programs import require_program
 from sshd import real_sshd, ssh_for
+from station import Clock, new_station
 
 from executor.home import Home
 from executor.remote.frames import DATA, MESSAGE, Channel, ConnectionLost
 from keys.canonical import format_json, parse_json
-from keys.openssh import load_private_key, new_private_key, store_private_key
+from keys.openssh import PrivateKey, load_private_key, new_private_key, store_private_key
+from keys.sshsig import NAMESPACE_APPROVAL
+from ledger.log_key import store_log_key
 
 CALYX = f"{shlex.quote(sys.executable)} -m executor"
 PATIENCE_S = 60
@@ -48,14 +52,16 @@ main()
 class Laptop:
     """A person's machine, and the host of their home. The person's key lies in ~/.ssh, and nowhere on the host."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, key: PrivateKey | None = None) -> None:
+        """`key`: of a person whose home is there already."""
         self.root = root
         self.monkeypatch = monkeypatch
         self.key = Path(os.environ["HOME"]) / ".ssh" / "id_ed25519"
         self.key.parent.mkdir(mode=0o700)
-        store_private_key(self.key, new_private_key(os.urandom))
+        store_private_key(self.key, key or new_private_key(os.urandom))
         self.host = Console(root, monkeypatch, live=True)
-        self.host.begin()
+        if key is None:
+            self.host.begin()
         self.address = f"ssh://station{self.host.home}"
         monkeypatch.setenv("CALYX_SSH", str(self.shim()))
         monkeypatch.setenv("CALYX_REMOTE_COMMAND", CALYX)
@@ -121,6 +127,58 @@ def test_fleet_is_changed_from_the_laptop(laptop: Laptop) -> None:
 def test_home_is_named_by_the_environment(laptop: Laptop) -> None:
     laptop.monkeypatch.setenv("CALYX_HOME", laptop.address)
     assert laptop.address in laptop.host.done("status")
+
+
+def test_orders_are_given_and_a_rollout_is_watched_from_the_laptop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = new_station(tmp_path / "home", clock=Clock(int(time.time())))
+    (station.root / "keys").mkdir()
+    store_log_key(station.root / "keys" / "log.key", station.log_key)
+    lease = station.propose()
+    station.begin(lease)
+    laptop = Laptop(tmp_path, monkeypatch, station.keys["ada"])
+    assert "pause of" in laptop.done("pause", lease[0], "--reason", "another team looks", typed="y\n")
+    station.event("cp20", lease, "PAUSED", cause="command", command=None, text="ordered")
+    assert "PAUSED" in laptop.done("watch", lease[0], "--once")
+    assert "resume of" in laptop.done("resume", lease[0], typed="y\n")
+    assert "rollback of" in laptop.done("rollback", lease[0], typed="y\n")
+    assert station.state.deployments[lease[1]].lease.id == lease[0]
+    assert [line["action"] for line in map(json.loads, laptop.done("svf", "tail").splitlines())]
+
+
+def test_what_is_prepared_on_the_laptop_is_attached_from_it(laptop: Laptop) -> None:
+    lease = laptop.host.propose()
+    folder = laptop.root / "prepared"
+    laptop.done("approve", lease, "--prepare", str(folder))
+    statement = next(path for path in folder.iterdir() if path.suffix not in {".txt", ".sig", ".md"})
+    subprocess.run(
+        [require_program("ssh-keygen"), "-q", "-Y", "sign", "-f", laptop.key, "-n", NAMESPACE_APPROVAL, statement],
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE_S,
+    )
+    assert f"entry {laptop.host.size()}" in laptop.done("attach", str(folder))
+    # Once more is the same entry.
+    size = laptop.host.size()
+    laptop.done("attach", str(folder))
+    assert laptop.host.size() == size
+
+
+def test_policy_is_read_and_proposed_from_the_laptop(laptop: Laptop) -> None:
+    policy = laptop.host.write_policy(retention_s=1234)
+    said = laptop.done("policy", "propose", str(policy), "--reason", "longer", "--approve", "--yes")
+    assert "in force" in said
+    state = laptop.host.state()
+    assert state.policy is not None and state.policy.deploy_production.retention_s == 1234
+    for words in (
+        ["policy", "show"],
+        ["policy", "history"],
+        ["trust", "show"],
+        ["trust", "history"],
+        ["lease", "list"],
+    ):
+        laptop.done(*words)
 
 
 @pytest.mark.parametrize(
