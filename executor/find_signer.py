@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keys.errors import CalyxError, UsageError
 from keys.openssh_private import load_private_key, peek_private_key
@@ -30,6 +30,14 @@ AGENT_VARIABLE: Final = "SSH_AUTH_SOCK"
 MAX_LISTED: Final = 1_000
 """Names of `~/.ssh` that are looked at."""
 _USUAL: Final = ("id_ed25519", "id_ed25519_sk")
+
+
+class OwnKey(NamedTuple):
+    """A person's key before it is enrolled. `path`: its private key file, None when it is in the agent alone."""
+
+    public: OpenSshKey
+    signer: Signer
+    path: Path | None
 
 
 @dataclass
@@ -147,6 +155,22 @@ def find_signer(
     return person.named(named) if named is not None else person.found(home_key)
 
 
+def open_own(name: str, path: Path, around: Surroundings) -> OwnKey:
+    """The key with which a person founds a ledger, where it is enrolled for nobody yet. `path`: a private or public key
+    file; the agent signs when it holds that key.
+
+    Raises: UsageError (`key_missing`, `bad_key_file`; as `keys.openssh.load_private_key`).
+    """
+    private = path if path.suffix != ".pub" else path.with_suffix("")
+    half = read_public(path) if path.suffix == ".pub" else peek_private_key(path).public
+    if half is None:
+        raise _no_public(path)
+    key = PersonKey(name, half, False)
+    person = _Person(name, {half.blob: key}, (), around)
+    signer = person.from_agent([key]) or person.from_file(private, key)
+    return OwnKey(half, signer, private if private.exists() else None)
+
+
 def read_public(path: Path) -> OpenSshKey | None:
     """The key of a `.pub` file; None when there is none, or it is of no use here."""
     try:
@@ -172,7 +196,7 @@ class _Person:
             return self.from_file(path, self.enrolled(path, public))
         half = read_public(path)
         if half is None:
-            raise UsageError("bad_key_file", f"{path} is not the .pub file of an Ed25519 key", hint="see ssh-keygen -l")
+            raise _no_public(path)
         key = self.enrolled(path, half)
         signer = self.from_agent([key])
         if signer is not None:
@@ -242,7 +266,7 @@ class _Person:
         if not held or self.around.agent is None:
             return None
         # The agent's order is the person's own, as it is for ssh; a key that is only proposed comes after one in force.
-        in_force = {entry.public.blob for person in self.roots[0].principals for entry in person.keys}
+        in_force = {entry.public.blob for root in self.roots[:1] for person in root.principals for entry in person.keys}
         chosen = min(held, key=lambda listed: listed.key.blob not in in_force)
         key = self.keys[chosen.key.blob]
         more = f"; {len(held) - 1} more of yours there, --key FILE.pub names one" if len(held) > 1 else ""
@@ -265,7 +289,8 @@ class _Person:
             return KeygenSigner(key, path, self.around.environment, before=self.before(key))
         ask = self.around.passphrase
         private = load_private_key(path, None if ask is None else lambda: ask(path))
-        self.enrolled(path, private.public)
+        if private.public != key.public:
+            raise UsageError("bad_key_file", f"{path} was changed while it was opened")
         return FileSigner(self.principal, "human", private)
 
     def say(self, key: PersonKey, source: str, more: str) -> None:
@@ -303,6 +328,10 @@ def _peek(path: Path) -> OpenSshKey | None:
         return peek_private_key(path).public
     except CalyxError:
         return None
+
+
+def _no_public(path: Path) -> UsageError:
+    return UsageError("bad_key_file", f"{path} is not the .pub file of an Ed25519 key", hint=f"ssh-keygen -l -f {path}")
 
 
 def _who_are_you(why: str, humans: Mapping[str, Principal]) -> UsageError:

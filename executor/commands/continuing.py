@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from executor.founding import Before
     from executor.home import Home
     from executor.succession import Old
-    from keys.openssh import PrivateKey
+    from keys.openssh import OpenSshKey
     from policies.matrix import CapabilityMatrix
 
 RUNNERS = ("cp14", "cp18", "cp19", "cp20")
@@ -25,7 +25,7 @@ def confirm(
     old: Old,
     keep: Sequence[str],
     name: str,
-    private: PrivateKey | None,
+    public: OpenSshKey | None,
     policy: CapabilityMatrix,
     *,
     yes: bool,
@@ -53,7 +53,7 @@ def confirm(
         f"  file      {old.ledger}",
         f"  lawful    {head.size} entries, head {head.hash}",
         f"  then      {'nothing: every entry is lawful' if ended is None else ended.message}",
-        f"  you       {_who(old, name, private)}",
+        f"  you       {_who(old, name, public)}",
         "The new ledger",
         f"  home      {home.root}",
         f"  policy    {'that of the old one' if policy == old.state.policy else 'another one'}",
@@ -72,8 +72,8 @@ def confirm(
     return before
 
 
-def _who(old: Old, name: str, private: PrivateKey | None) -> str:
-    holder = None if private is None else old.find_principal(private.public)
+def _who(old: Old, name: str, public: OpenSshKey | None) -> str:
+    holder = None if public is None else old.find_principal(public)
     if holder is None:
         return f"{name}, with a key that the old ledger does not know"
     return f"{name}, with the key of {holder.id} ({', '.join(holder.roles) or 'no role'})"

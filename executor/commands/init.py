@@ -13,10 +13,12 @@ import typer
 from executor.commands.common import HomeOption, YesOption, opened
 from executor.commands.continuing import confirm
 from executor.commands.files import MAX_YAML, read_public, read_text
-from executor.commands.terminal import ask_passphrase, note, say
+from executor.commands.person import load_founder
+from executor.commands.terminal import note, say
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
+    from executor.find_signer import OwnKey
     from executor.founding import Before
     from executor.home import Home
     from executor.succession import Old
@@ -32,7 +34,10 @@ def init(
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option("--key", help="Your OpenSSH private key; default: ~/.ssh/id_ed25519, else a new one is made."),
+        typer.Option(
+            "--key",
+            help="Your OpenSSH key, the private or .pub file; default: ~/.ssh/id_ed25519, else a new one is made.",
+        ),
     ] = None,
     recovery_key: Annotated[
         Path | None,
@@ -87,27 +92,30 @@ def init(
         _check_new(place, continuing=continues is not None)
         found = place.key_path(name) if place.key_path(name).exists() else Path.home() / ".ssh" / "id_ed25519"
         chosen = key or (found if found.exists() else None)
-        private = None if chosen is None else _load(chosen.expanduser())
+        own = None if chosen is None else load_founder(name, chosen)
         recovery = None if recovery_key is None else read_public(recovery_key.expanduser())
-        if recovery is not None and private is not None and recovery.raw == private.public.raw:
+        if recovery is not None and own is not None and recovery.raw == own.public.raw:
             raise UsageError(
                 "same_key", "the recovery key is your own key", hint="make another one, and keep it off line"
             )
         old = None if continues is None else _read_old(continues.expanduser())
-        wish = _Wish(name, chosen, private, recovery, _choose_policy(policy, old), _origin(origin, old), old)
+        wish = _Wish(name, own, recovery, _choose_policy(policy, old), _origin(origin, old), old)
         if old is None:
             _found(place, wish, None)
             return
-        _found(place, wish, confirm(place, old, keep or (), name, private, wish.policy, yes=yes))
+        _found(
+            place,
+            wish,
+            confirm(place, old, keep or (), name, None if own is None else own.public, wish.policy, yes=yes),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What the person wants. `path`, `private`: their own key, None where one is to be made."""
+    """What the person wants. `own`: their key, None where one is to be made."""
 
     name: str
-    path: Path | None
-    private: PrivateKey | None
+    own: OwnKey | None
     recovery: OpenSshKey | None
     policy: CapabilityMatrix
     origin: str
@@ -120,19 +128,16 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
     from executor.home import Settings, system_clock
     from executor.succession import store_lineage
     from keys.openssh import fingerprint
-    from keys.signer import FileSigner
     from ledger.log_key import LogKey, store_log_key
 
-    name, path, private = wish.name, wish.path, wish.private
+    name = wish.name
     log_key = LogKey.generate(wish.origin, os.urandom)
     home.make()
     if wish.old is not None:
         _set_machines_aside(home, wish.old)
         store_lineage(home.root, wish.old.lineage)
     machines = {machine: _make_key(home.key_path(machine), machine) for machine in MACHINES}
-    if private is None or path is None:
-        path = home.key_path(name)
-        private = _make_key(path, name)
+    own = wish.own or _make_own(home.key_path(name), name)
     remembered = home.pin().load()
     if os.path.lexists(home.log_key):
         # It may have signed checkpoints of a ledger that was here before. A log must never sign two histories, so a new
@@ -140,14 +145,18 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
         note(f"note: a log key without a ledger was there; it is {_set_aside(home.log_key)} now")
     store_log_key(home.log_key, log_key)
     home.store_settings(
-        Settings(version=1, me=name, keys={} if path == home.key_path(name) else {name: str(path.absolute())})
+        Settings(
+            version=1,
+            me=name,
+            keys={} if own.path in (None, home.key_path(name)) else {name: str(own.path.absolute())},
+        )
     )
     registrar = home.open_registrar(create=True)
     publics = {machine: key.public for machine, key in machines.items()}
     draft = plan_genesis(
-        (name, private.public), publics, wish.recovery, wish.policy, log_key, system_clock(), before or FIRST
+        (name, own.public), publics, wish.recovery, wish.policy, log_key, system_clock(), before or FIRST
     )
-    receipt = registrar.create(FileSigner(name, "human", private), draft)
+    receipt = registrar.create(own.signer, draft)
     if remembered is not None:
         note(f"note: another ledger of {remembered.size} entries was remembered here; it is forgotten")
     say(
@@ -155,7 +164,7 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
         *([] if wish.old is None else [f"  continues {wish.old.state.ledger}, {wish.old.beginning.head.size} entries"]),
         f"  home      {home.root}",
         f"  origin    {log_key.origin}",
-        f"  you       {name}, {fingerprint(private.public)}, {path}",
+        f"  you       {name}, {fingerprint(own.public)}, {own.path or 'in the ssh-agent'}",
         *(f"  {machine:<9} {fingerprint(key.public)}" for machine, key in machines.items()),
         f"  recovery  {'none' if wish.recovery is None else fingerprint(wish.recovery)}",
         f"Write the ledger's first 16 digits down: {receipt.leaf[:16]}",
@@ -220,10 +229,12 @@ def _make_key(path: Path, name: str) -> PrivateKey:
     return private
 
 
-def _load(path: Path) -> PrivateKey:
-    from keys.openssh import load_private_key
+def _make_own(path: Path, name: str) -> OwnKey:
+    from executor.find_signer import OwnKey
+    from keys.signer import FileSigner
 
-    return load_private_key(path, lambda: ask_passphrase(path))
+    private = _make_key(path, name)
+    return OwnKey(private.public, FileSigner(name, "human", private), path)
 
 
 def _choose_policy(path: Path | None, old: Old | None) -> CapabilityMatrix:

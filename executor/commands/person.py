@@ -10,6 +10,7 @@ from executor.commands.terminal import ask_passphrase, note
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
+    from executor.find_signer import OwnKey, Surroundings
     from executor.home import Home
     from keys.principals import TrustRoot
     from keys.signer import Signer
@@ -25,13 +26,30 @@ def load_person(
 
     Raises: as `executor.find_signer.find_me` and `find_signer`.
     """
-    from executor.find_signer import find_me, find_signer, look_around
-    from keys.agent_socket import connect_agent
+    from executor.find_signer import find_me, find_signer
 
     if state.trust is None:
         raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
     roots = [state.trust] if proposed is None else [state.trust, proposed]
-    around = look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)
+    around = _around()
     named = None if key is None else key.expanduser()
     principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around, named).id
     return find_signer(roots, principal, named, home.find_key(principal), around)
+
+
+def load_founder(name: str, key: Path) -> OwnKey:
+    """The key with which a person founds a ledger; which one it is, is said on standard error. `key`: as in
+    `load_person`.
+
+    Raises: as `executor.find_signer.open_own`.
+    """
+    from executor.find_signer import open_own
+
+    return open_own(name, key.expanduser(), _around())
+
+
+def _around() -> Surroundings:
+    from executor.find_signer import look_around
+    from keys.agent_socket import connect_agent
+
+    return look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)

@@ -370,6 +370,52 @@ def test_key_of_a_proposed_root_signs_from_the_agent(desk: Desk, monkeypatch: py
     assert said.code == 0, said.err
 
 
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    return Console(tmp_path, monkeypatch, live=True)
+
+
+FOUNDING = ("init", "--human", "ada", "--no-recovery", "--policy")
+
+
+def test_ledger_is_founded_with_a_key_that_only_the_agent_can_open(
+    newcomer: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = PrivateKey(b"\x44" * 32)
+    with real_agent() as agent:
+        path = agent.add(key, "correct horse")
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent.socket)
+        said = newcomer.run(*FOUNDING, str(newcomer.write_policy()), "--key", f"{path}.pub")
+        assert said.code == 0, said.err
+        assert f"key {fingerprint(key.public)} from the ssh-agent" in said.err
+        newcomer.done("fleet", "propose", str(newcomer.write_fleet()), "--approve", "--yes")
+        newcomer.done("approve", newcomer.propose(), "--yes")
+    assert newcomer.run("audit").code == 0
+
+
+def test_ledger_is_founded_with_a_token(newcomer: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    public = newcomer.root / "token.pub"
+    public.write_text(format_public(parse_blob(TOKEN.blob)) + "\n", "ascii")
+    found = ("init", "--human", "ada", "--no-recovery", "--key", str(public), "--policy", str(newcomer.write_policy()))
+    with plugged(monkeypatch, answering(held_token(TOKEN, flags=0))):
+        newcomer.refused(*found, code="user_absent", ends=1)
+    with plugged(monkeypatch, answering(held_token(TOKEN))):
+        said = newcomer.run(*found)
+        assert said.code == 0, said.err
+        assert "in the ssh-agent" in said.out
+        newcomer.done("fleet", "propose", str(newcomer.write_fleet()), "--approve", "--yes")
+    assert newcomer.run("audit").code == 0
+
+
+@pytest.mark.parametrize("text", [None, "ssh-rsa AAAA\n"])
+def test_ledger_is_not_founded_with_a_public_key_alone(newcomer: Console, text: str | None) -> None:
+    public = newcomer.root / "mine.pub"
+    public.write_text(text or format_public(PrivateKey(b"\x44" * 32).public), "ascii")
+    code = "key_missing" if text is None else "bad_key_file"
+    newcomer.refused(*FOUNDING, str(newcomer.write_policy()), "--key", str(public), code=code, ends=2)
+    assert not newcomer.home.exists()
+
+
 def token_file(desk: Desk, token: Token, flags: int = TOUCHED) -> Path:
     path = desk.console.root / "id_ed25519_sk"
     path.write_text(token.key_file(token.seed, flags=flags), "ascii")
