@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from edwards import BASE, EIGHTH, add, encode
 from governing import principal, propose_trust, revoke
 from refusal import refused
 from station import Station, new_station
+from typer.testing import CliRunner
 
+from executor.main import app
 from keys.openssh import PrivateKey, format_public, new_private_key
 from keys.openssh_public import plain_key
 from keys.values import format_base64
@@ -226,6 +229,7 @@ def test_cosignature_from_another_ledger_with_the_same_origin(station: Station, 
 
 
 def test_another_ledger_with_the_same_origin_at_the_same_home(station: Station, tmp_path: Path) -> None:
+    """Nobody who read the one there takes the other for it: a process that goes on, the executor, or a command."""
     twin = twin_of(station, tmp_path / "twin")
     pin = Pin(station.memory, str(station.root))
     with Forced.copy(twin) as presented:
@@ -235,6 +239,16 @@ def test_another_ledger_with_the_same_origin_at_the_same_home(station: Station, 
                 use()
         assert station.memory.load(str(station.root)) == before
         assert presented.store.head().size == twin.state.size
+    with Forced.copy(station) as here, Forced.copy(twin) as presented:
+        home = ["--home", str(here.home)]
+        assert CliRunner().invoke(app, ["status", *home]).exit_code == 0
+        here.store.close()
+        presented.store.close()
+        shutil.copy(presented.home / "ledger.db", here.home / "ledger.db")
+        said = CliRunner().invoke(app, ["status", *home])
+        assert said.exit_code == 1
+        assert "error: head_contradicted: " in said.stderr
+        assert "head_contradicted" in {finding["code"] for finding in here.audit()["findings"]}
 
 
 def test_genesis_twice(station: Station) -> None:

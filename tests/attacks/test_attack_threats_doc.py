@@ -18,11 +18,12 @@ TEST: Final = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
 @cache
 def collected() -> dict[str, frozenset[str]]:
     """File -> the tests in it, in the whole folder of tests, as pytest collects them: functions by their name."""
-    found = {}
+    found: dict[str, frozenset[str]] = {}
     for path in (CHECKOUT / "tests").rglob("test_*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        found[path.name] = frozenset(name for name in names if name.startswith("test_"))
+        # Two folders may each have a file with this name.
+        found[path.name] = found.get(path.name, frozenset()) | {name for name in names if name.startswith("test_")}
     return found
 
 

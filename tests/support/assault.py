@@ -105,6 +105,7 @@ def repelled(station: Station, envelope: Envelope, code: str, **fields: object) 
         station.append(envelope)
     error = caught.value
     assert error.code == code, f"refused as {error}"
+    assert not isinstance(error, LawRefused) or error.rule, "a refusal of the law names its rule"
     for name, value in fields.items():
         assert error.fields.get(name) == value, f"{name} is {error.fields.get(name)!r}"
     assert station.store.head().size == size, "a refused statement was appended"
