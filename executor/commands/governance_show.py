@@ -43,7 +43,7 @@ def _show_trust(root: TrustRoot) -> None:
     say_table(("principal", "kind", "roles", "custodian", "key"), rows)
     say(
         "",
-        f"needed      {root.thresholds.governors} governors, {root.thresholds.operators} operators",
+        f"needed      governors {root.thresholds.governors}, operators {root.thresholds.operators}",
         f"expires     {root.expires}",
         *(f"revoked     {fingerprint(item.public)} from entry {item.position} on" for item in root.compromised),
     )

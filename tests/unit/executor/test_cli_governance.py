@@ -57,7 +57,7 @@ def test_both_forms_at_once(console: Console, noun: str) -> None:
 def test_trust_is_shown_by_key_ids(console: Console) -> None:
     said = console.done("trust", "show")
     assert key_of(console, "cp14") in said
-    assert "1 governors, 1 operators" in said
+    assert "governors 1, operators 1" in said
     assert f"# {key_of(console, 'ada')}" in console.done("trust", "show", "--yaml")
 
 
