@@ -310,7 +310,8 @@ class Home:
 
         Raises: UsageError (`who_are_you`).
         """
-        from executor.find_signer import find_me, look_around
+        from executor.find_signer import find_me
+        from executor.surroundings import look_around
         from keys.agent_socket import connect_agent
 
         around = look_around(os.environ, Path.home(), connect_agent, lambda _: None)

@@ -10,8 +10,9 @@ from executor.commands.terminal import ask_passphrase, note
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
-    from executor.find_signer import OwnKey, Surroundings
+    from executor.find_signer import OwnKey
     from executor.home import Home
+    from executor.surroundings import Surroundings
     from keys.principals import TrustRoot
     from keys.signer import Signer
     from policies.state import State
@@ -49,7 +50,7 @@ def load_founder(name: str, key: Path) -> OwnKey:
 
 
 def _around() -> Surroundings:
-    from executor.find_signer import look_around
+    from executor.surroundings import look_around
     from keys.agent_socket import connect_agent
 
     return look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)
