@@ -35,7 +35,12 @@ def load_person(
     around = _around()
     named = None if key is None else key.expanduser()
     principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around, named).id
-    return find_signer(roots, principal, named, home.find_key(principal), around)
+    signer = find_signer(roots, principal, named, home.find_key(principal), around)
+    if all(holder.entry.public.application is None for root in roots if (holder := root.find_key(signer.keyid))):
+        return signer
+    from executor.token_counter import CountedSigner, newest_counter
+
+    return CountedSigner(signer, lambda: newest_counter(state, home.open_store(), signer.keyid), note)
 
 
 def load_founder(name: str, key: Path) -> OwnKey:

@@ -248,6 +248,26 @@ def test_touched_token_approves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert desk.console.run("audit").code == 0
 
 
+@pytest.mark.parametrize(("counter", "warned"), [(8, False), (7, True), (1, True), (0, True)])
+def test_token_that_counts_backwards_signs_with_a_warning(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, counter: int, warned: bool
+) -> None:
+    with plugged(monkeypatch, answering(held_token(TOKEN, counter=7))):
+        assert "WARNING" not in desk.approve()
+    fleet = str(desk.console.write_fleet(3))
+    with plugged(monkeypatch, answering(held_token(TOKEN, counter=counter))):
+        said = desk.console.run("fleet", "propose", fleet, "--approve", "--yes")
+    assert said.code == 0, said.err
+    assert (f"counts {counter} signatures, and counted 7 before" in said.err) == warned
+
+
+def test_token_that_does_not_count_is_not_warned_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with plugged(monkeypatch, answering(held_token(TOKEN, counter=0))):
+        desk.approve()
+        said = desk.console.run("fleet", "propose", str(desk.console.write_fleet(3)), "--approve", "--yes")
+    assert (said.code, "WARNING" in said.err) == (0, False)
+
+
 def test_touch_without_verification_is_refused_where_the_root_asks_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
