@@ -16,6 +16,7 @@ from executor.remote.messages import (
     PROTOCOL,
     Close,
     Hello,
+    HostRefused,
     Request,
     SaidDone,
     SaidHello,
@@ -83,6 +84,8 @@ class Client:
         self._connect = connect
         self._limits = limits or Limits()
         self._transport: Transport | None = None
+        self.submits = False
+        """Whether statements will be submitted: then a host that takes none says so at once."""
 
     def ask(
         self,
@@ -106,24 +109,27 @@ class Client:
             # It had answered hello, so there is a server, and it may be there again.
             self._drop()
             self._greet()
-            return self._exchange(request, model, data, expected, taker)
+            try:
+                return self._exchange(request, model, data, expected, taker)
+            except ConnectionLost:
+                self._drop()
+                raise
 
     def close(self) -> None:
         """Say goodbye and end the connection."""
         if self._transport is not None:
             try:
                 self._exchange(Close(verb="close"), SaidDone, (), NOTHING, None, seconds=self._limits.close_s)
-            except (ConnectionLost, PeerSilent, BadFrame, FormatError):
+            except (HostRefused, ConnectionLost, PeerSilent, BadFrame):
                 pass
             finally:
                 self._drop()
 
     def _greet(self) -> None:
+        hello = Hello(verb="hello", protocol=PROTOCOL, submits=self.submits)
         self._transport = self._connect()
         try:
-            said = self._exchange(
-                Hello(verb="hello", protocol=PROTOCOL), SaidHello, (), NOTHING, None, seconds=self._limits.first_s
-            )
+            said = self._exchange(hello, SaidHello, (), NOTHING, None, seconds=self._limits.first_s)
             if said.protocol != PROTOCOL:
                 raise BadFrame(f"the server speaks protocol {said.protocol}, not {PROTOCOL}")
         except ConnectionLost as error:
@@ -167,7 +173,9 @@ class Client:
                 return parse_answer(frame.payload, model)
             except FormatError as error:
                 raise BadFrame(f"an answer cannot be read: {error.message}") from None
-        except (PeerSilent, BadFrame, KeyboardInterrupt):
+        except (HostRefused, ConnectionLost):
+            raise
+        except BaseException:
             # What comes next could be the rest of this answer.
             self._drop()
             raise

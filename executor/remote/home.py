@@ -121,6 +121,7 @@ class RemoteSubmitter(Submitter):
     ) -> None:
         super().__init__(RemoteReader(client), objects, pin, clock=clock, random=os.urandom)
         self._client = client
+        self._client.submits = True
         self._accept_clock = accept_clock
 
     def append(self, envelopes: Sequence[Envelope]) -> list[Receipt]:

@@ -4,7 +4,7 @@
     answer  = D frames, then one M frame: {"ok": {...}} or {"error": {...}}
 
     verb    request                            D frames after it            D frames of the answer, and "ok"
-    hello   protocol                                                        {protocol}
+    hello   protocol, submits                                               {protocol}
     tip                                                                     {checkpoint, hash, size}
     read    start, stop                                                     a record each; {count}
     find    sha256                                                          {size}: of the object, or null
@@ -13,12 +13,13 @@
     submit  accept_clock, envelopes            an envelope each             {receipts: [{digest, leaf, seq, time}]}
     close                                                                   {}
 
-The first request is hello with protocol 1; a server that speaks another one says so and ends. A chunk is 262,144 bytes,
-only the last one of an object is shorter. `read` gives records from `start` on, in order, before `stop`: at most 4,096
-of them and about 4 MiB, and at least one where there is one. `put` is for what a following `submit` names: the server
-keeps at most 16 MiB for a connection in its memory, and puts them into the home when a statement that names them was
-signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or none; one that is in the ledger
-already gives the entry that it made. No verb names a path and none runs anything.
+The first request is hello with protocol 1; a server that speaks another one says so and ends. `submits` says that
+statements will follow, so that a server which takes none refuses before a person has signed any. A chunk is 262,144
+bytes, only the last one of an object is shorter. `read` gives records from `start` on, in order, before `stop`: at most
+4,096 of them and about 4 MiB, and at least one where there is one. `put` is for what a following `submit` names: the
+server keeps at most 16 MiB for a connection in its memory, and puts them into the home when a statement that names them
+was signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or none; one that is in the
+ledger already gives the entry that it made. No verb names a path and none runs anything.
 
 An error is {code, exit, fields, hint, message}: a stable code, the exit code 1, 2 or 5, and text for people, which is
 escaped before it is shown. Nothing that an answer says is trusted: records, checkpoint and law are verified by whoever
@@ -52,10 +53,11 @@ MAX_FIELD: Final = 256
 
 
 class Hello(Model):
-    """Begins a connection."""
+    """Begins a connection. `submits`: statements will be submitted on it."""
 
     verb: Literal["hello"]
     protocol: Count
+    submits: bool
 
 
 class AskTip(Model):

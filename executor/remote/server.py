@@ -157,6 +157,9 @@ class Server:
                 f"protocol {request.protocol} is not spoken here, only {PROTOCOL}",
                 hint="use the same version of calyx on both machines",
             )
+        if request.submits:
+            # Whoever cannot append says so now, and not to a person who has signed.
+            self._desk.registrar(accept_clock=False)
         self._greeted = True
 
     def _answer(self, request: Request, bodies: list[bytes]) -> Model:  # one for each verb
@@ -165,7 +168,8 @@ class Server:
                 return SaidHello(protocol=PROTOCOL)
             case AskTip():
                 tip = self._desk.reader().tip()
-                return SaidTip(size=tip.head.size, hash=tip.head.hash, checkpoint=tip.checkpoint.decode("utf-8"))
+                note = tip.checkpoint.decode("utf-8", "replace")
+                return SaidTip.from_json({"size": tip.head.size, "hash": tip.head.hash, "checkpoint": note})
             case AskRecords():
                 return self._records(request)
             case FindObject():

@@ -226,7 +226,8 @@ def test_home_served_for_reading_takes_no_statement(laptop: Laptop) -> None:
     # It is asked for less, so it needs less.
     (laptop.host.home / "keys" / "log.key").rename(laptop.root / "log.key")
     assert lease in laptop.done("inbox")
-    laptop.refused("approve", lease, "--yes", code="read_only", ends=2)
+    said = laptop.refused("approve", lease, "--yes", code="read_only", ends=2)
+    assert "You sign" not in said.out
 
 
 def test_host_whose_ledger_was_put_back_is_contradicted(laptop: Laptop) -> None:
@@ -306,7 +307,7 @@ def ask(process: subprocess.Popen[bytes], *requests: dict[str, object]) -> list[
 
 
 def test_server_says_frames_alone_and_ends_with_its_input(laptop: Laptop, server: subprocess.Popen[bytes]) -> None:
-    hello, tip = ask(server, {"verb": "hello", "protocol": 1}, {"verb": "tip"})
+    hello, tip = ask(server, {"verb": "hello", "protocol": 1, "submits": True}, {"verb": "tip"})
     with Home(laptop.host.home) as home:
         store = home.open_store().tip()
     assert hello == {"ok": {"protocol": 1}}

@@ -52,7 +52,7 @@ ADDRESSES = st.builds(
 COUNTS = st.integers(0, 2**53 - 1)
 HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
-    st.builds(Hello, verb=st.just("hello"), protocol=COUNTS),
+    st.builds(Hello, verb=st.just("hello"), protocol=COUNTS, submits=st.booleans()),
     st.builds(AskTip, verb=st.just("tip")),
     st.builds(AskRecords, verb=st.just("read"), start=COUNTS, stop=COUNTS),
     st.builds(FindObject, verb=st.just("find"), sha256=HASHES),

@@ -329,6 +329,48 @@ def test_object_with_other_bytes_is_refused(station: Station, remote: Remote) ->
     assert not (station.root / "copied").exists()
 
 
+def test_object_that_is_damaged_there_is_refused_after_its_chunks(
+    station: Station, remote: Remote, tmp_path: Path
+) -> None:
+    ref = station.objects.put(os.urandom(MAX_DATA * 2))
+    path = station.root / "objects" / ref.sha256[:2] / ref.sha256[2:]
+    path.chmod(0o600)
+    path.write_bytes(bytes(ref.size))
+    with remote.home() as home:
+        objects = home.open_objects()
+        with refused("object_mismatch") as caught:
+            objects.copy_to(ref, tmp_path / "copied")
+        assert caught.value.message.startswith("the host says: ")
+        assert not (tmp_path / "copied").exists()
+        # The connection is at the beginning of an answer again.
+        assert home.open_replay().sync().size == station.state.size
+    assert len(remote.pairs) == 1
+
+
+def test_answer_that_cannot_be_kept_here_is_not_read_on(
+    station: Station, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = station.objects.put(os.urandom(MAX_DATA * 4))
+    with remote.home() as home:
+        objects = home.open_objects()
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as disk:
+            disk.setattr("executor.remote.reading.sha256", lambda *_: type("Full", (), {"update": full})())
+            with refused("file_write_failed"):
+                objects.copy_to(ref, tmp_path / "copied")
+        assert home.open_replay().sync().size == station.state.size
+    assert len(remote.pairs) == 2
+
+
+def test_host_that_takes_no_statements_says_so_before_one_is_signed(station: Station, remote: Remote) -> None:
+    remote.serve = remote.honest(registrars=False)
+    with remote.home() as home, refused("read_only"):
+        remote.open_registrar(home).sync()
+
+
 def test_objects_of_a_home_elsewhere(station: Station, remote: Remote, tmp_path: Path) -> None:
     large = os.urandom(MAX_DATA * 3 + 7)
     ref = station.objects.put(large)
@@ -752,7 +794,7 @@ def message(**request: Any) -> bytes:
     return frame(MESSAGE, format_json(request))
 
 
-SAY_HELLO = message(verb="hello", protocol=1)
+SAY_HELLO = message(verb="hello", protocol=1, submits=False)
 TIP = message(verb="tip")
 
 
@@ -760,7 +802,8 @@ TIP = message(verb="tip")
     ("requests", "code"),
     [
         ([TIP], "no_hello"),
-        ([message(verb="hello", protocol=2)], "unknown_protocol"),
+        ([message(verb="hello", protocol=2, submits=False)], "unknown_protocol"),
+        ([message(verb="hello", protocol=1)], "bad_format"),
         ([message(verb="run", command="rm")], "unknown_verb"),
         ([message(verb=["tip"])], "unknown_verb"),
         ([frame(MESSAGE, b'"tip"')], "unknown_verb"),
