@@ -183,6 +183,16 @@ def test_dangers_are_said_before_anything_is_signed(console: Console, arguments:
     assert line.startswith("WARNING: ")
 
 
+def test_only_approver_who_goes_is_warned_about(console: Console, tmp_path: Path) -> None:
+    path, _ = new_key(tmp_path / "ben", 33)
+    enrol = ("--enrol", f"ben={path}.pub", "--role", "governor", "--role", "operator")
+    said = console.run("trust", "propose", *enrol, "--remove", "ada", typed="n\n").out
+    assert "WARNING: nobody is approver: no lease can be approved" in said
+    assert "removes human ada (approver, governor, operator)" in said
+    assert "governors in force: ada" in said
+    assert "governors proposed: ben" in said
+
+
 def test_machine_under_an_approvers_custodian_is_warned_about(console: Console, tmp_path: Path) -> None:
     path, _ = new_key(tmp_path / "agent", 26)
     enrol = ("--enrol", f"cp15={path}.pub", "--kind", "agent", "--role", "sentinel", "--custodian", "ada")

@@ -69,8 +69,9 @@ def test_machines_follow_the_new_ledger_and_refuse_the_old_one_for_good(tmp_path
     trees = {place.current for place in new.hosts.places.values()}
     assert {fence.ledger for fence in fences if fence is not None} == {new.station.state.ledger}
     # The old ledger's executor was forgotten somewhere, and has a newer epoch than any of the new one's.
-    assert old.deploy(2) is Phase.ROLLED_BACK
-    assert "other_ledger" in " ".join(old.log)
+    # The machines are looked at before the claim, so that nothing is consumed.
+    assert old.deploy(2) is None
+    assert "PREFLIGHT_FAILED web-01 other_ledger" in " ".join(old.log)
     assert {place.fence for place in new.hosts.places.values()} == fences
     assert {place.current for place in new.hosts.places.values()} == trees
     assert new.deploy(2) is Phase.COMPLETED
@@ -82,8 +83,8 @@ def test_stranger_that_continues_nothing_touches_no_machine(tmp_path: Path) -> N
     trees = {name: place.current for name, place in old.hosts.places.items()}
     stranger = new_scene(tmp_path / "new", 2)
     stranger.hosts = old.hosts
-    assert stranger.deploy(1) is Phase.ROLLED_BACK
-    assert "other_ledger" in " ".join(stranger.log)
+    assert stranger.deploy(1) is None
+    assert "PREFLIGHT_FAILED web-01 other_ledger" in " ".join(stranger.log)
     assert {name: place.current for name, place in old.hosts.places.items()} == trees
 
 
