@@ -43,7 +43,8 @@ class CountedSigner:
 
 def newest_counter(state: State, reader: Reader, keyid: str) -> int | None:
     """The counter in the newest cosignature with this key; None where there is none, or it cannot be read."""
-    ballots = [subject.ballot for subject in (*state.leases.values(), *state.proposals.values())]
+    ballots = [lease.ballot for lease in state.leases.values()]
+    ballots += [proposal.ballot for proposal in state.proposals.values()]
     seqs = [vote.seq for ballot in ballots for vote in ballot.votes if vote.signer.keyid == keyid]
     if not seqs:
         return None
