@@ -1,7 +1,7 @@
 """What people may be told of: the closed list of notices that a policy's `notify` sends to channels.
 
-Names are checked where a policy is edited (`policies.matrix_file`), never by the law: a ledger stays lawful when a later
-release tells of more.
+Names are checked where a policy is edited (`policies.matrix_file`), never by the law: a ledger stays lawful when a
+later release tells of more.
 """
 
 from __future__ import annotations

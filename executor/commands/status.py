@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from executor.home import Home
     from policies.state import LeaseState, State
 
-RUNNERS = ("cp14", "cp18", "cp19", "cp20")
+RUNNERS = ("cp14", "cp18", "cp19", "cp20", "notify")
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:

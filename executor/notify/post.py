@@ -52,6 +52,11 @@ Post: TypeAlias = Callable[[Address, Letter], Sending]
 """Begins to send. Never waits, never raises."""
 
 
+def _environment() -> dict[str, str]:
+    """What a sender needs of ours: no way to a person's ssh-agent, and nothing of the home."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SSH_", "CALYX_", "GIT_"))}
+
+
 class SenderProcess:
     """A `Sending` in a process of its own (`executor.notify.sender`). `limit_s`: seconds that it may take."""
 
@@ -74,6 +79,8 @@ class SenderProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                cwd="/",
+                env=_environment(),
             )
         except OSError:
             self._outcome = "not_started"

@@ -49,7 +49,9 @@ def deliver(url: str, title: str, body: str, kind: str) -> int:
     service = Apprise(asset=asset)
     if not service.add(url):
         return BAD_ADDRESS
-    sent = service.notify(title=title, body=body, body_format=NotifyFormat.TEXT, notify_type=NotifyType(kind))
+    kinds = {"info": NotifyType.INFO, "success": NotifyType.SUCCESS, "warning": NotifyType.WARNING}
+    kinds["failure"] = NotifyType.FAILURE
+    sent = service.notify(title=title, body=body, body_format=NotifyFormat.TEXT, notify_type=kinds[kind])
     return DELIVERED if sent else REFUSED
 
 
