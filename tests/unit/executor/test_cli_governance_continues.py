@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from console import Console
@@ -11,7 +13,10 @@ from console import Console
 from executor.commands.continuing import RUNNERS
 from executor.home import Home
 from executor.process_lock import ProcessLock
+from executor.run import Executor
+from executor.service import run_executor
 from executor.succession import trace_lineage
+from keys.errors import Exit
 from keys.openssh import fingerprint, load_private_key, new_private_key, store_private_key
 from keys.signer import FileSigner
 from keys.values import format_time
@@ -242,6 +247,25 @@ def test_compromised_key_of_the_old_ledger_is_worthless_in_the_new_one(old: Cons
     assert [(item.key, item.position) for item in after.compromised] == [(stolen.key, 0)]
 
 
+def earlier_of_executor(console: Console) -> object:
+    """The ledgers before the one that genesis names, as `calyx executor run` hands them to its executor."""
+    given: dict[str, object] = {}
+
+    class Recorder(Executor):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            given.update(options)
+            super().__init__(*arguments, **options)
+
+        def run(self, *, until_idle: bool) -> Exit:
+            return Exit.DONE if until_idle else Exit.REFUSED
+
+    with console.monkeypatch.context() as patch, Home(console.home) as home:
+        patch.setattr("executor.service.Executor", Recorder)
+        patch.setattr("executor.service.NotifierProcess", lambda *_: SimpleNamespace(stop=lambda: None))
+        assert run_executor(home, until_idle=True, wait=lambda _: True, log=lambda _: None) is Exit.DONE
+    return given["earlier"]
+
+
 def test_line_of_three_ledgers_is_proved_by_hashes_alone(old: Console, tmp_path: Path) -> None:
     first = old.state().ledger
     homes = [old.home]
@@ -255,6 +279,8 @@ def test_line_of_three_ledgers_is_proved_by_hashes_alone(old: Console, tmp_path:
         consoles.append(console)
     second, third = consoles[1].state(), consoles[2].state()
     assert trace_lineage(homes[2], third.continues)[0] == (second.ledger, first)
+    assert earlier_of_executor(consoles[2]) == (first,)
+    assert earlier_of_executor(consoles[1]) == ()
     # A record that was swapped proves nothing, and one that is gone ends the line; what genesis itself says stays.
     record = homes[2] / "lineage" / second.ledger
     content = record.read_bytes()
