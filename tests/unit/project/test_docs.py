@@ -69,6 +69,12 @@ LIMITS: Final = (
     ("YAML file that CP18 reads", "executor.agents.syntax.MAX_BYTES[yaml]", "bytes"),
     ("TOML file that CP18 reads", "executor.agents.syntax.MAX_BYTES[toml]", "bytes"),
     ("memory of the process that reads them", "executor.agents.syntax.MAX_MEMORY", "bytes"),
+    ("file of notifications' addresses", "executor.notify.addresses.MAX_FILE", "bytes"),
+    ("channels in it", "executor.notify.addresses.MAX_CHANNELS", "channels"),
+    ("addresses of a channel", "executor.notify.addresses.MAX_ADDRESSES", "addresses"),
+    ("text of a notification", "executor.notify.notices.MAX_BODY", "characters"),
+    ("notifications that wait", "executor.notify.outbox.MAX_PENDING", "notifications"),
+    ("time of one delivery", "executor.notify.post.SEND_S", "seconds"),
 )
 
 
