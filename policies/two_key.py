@@ -35,7 +35,7 @@ from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
 from policies.lease_terms import check_in_force, fail_step
 from policies.places import find_neighbour
-from policies.state import LeaseState, SignerRef, State, Vote
+from policies.state import LeaseState, ReviewNote, SignerRef, State, Vote
 
 _MADE_HERE: Final = object()
 
@@ -284,13 +284,21 @@ def _step_9(state: State, lease: LeaseState, now: int) -> str:
     for role in wanted:
         notes = [note for note in lease.reviews.values() if note.review.role == role]
         good = [note for note in notes if holds_now(trust_of(state), note.signer, role)]
-        failed = [note for note in good if note.review.verdict == "fail"]
+        failed = [note for note in notes if note.review.verdict == "fail" and _key_holds(trust_of(state), note, role)]
         if failed:
             text = f"{failed[0].signer.principal} said no in entry {failed[0].seq}"
             fail_step(9, "review_failed", text, "propose again", entry=failed[0].seq)
         if not good:
             fail_step(9, "review_missing", f"no {role} has reviewed the lease")
     return ", ".join(wanted) or "none asked for"
+
+
+def _key_holds(trust: TrustRoot, note: ReviewNote, role: str) -> bool:
+    """Whether the key that signed a review has its role still. A key never changes hands, so another spelling of its
+    holder's id takes no failed review back.
+    """
+    holder = trust.find_key(note.signer.keyid)
+    return holder is not None and role in holder.principal.roles
 
 
 _STEPS: Final[dict[int, Callable[[State, LeaseState, int], str]]] = {

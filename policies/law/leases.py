@@ -85,10 +85,12 @@ def judge_review(case: Case, review: Review) -> Change:
     if review.role not in case.principal.roles:
         refuse("role_missing", f"{case.principal.id} does not hold the role {review.role}", rule="roles")
     owed = lease.digest in case.state.owed_reviews
-    if case.principal.id in lease.reviews and not owed:
-        seq = lease.reviews[case.principal.id].seq
-        text = f"{case.principal.id} reviewed this lease in entry {seq}"
-        refuse("already_reviewed", text, rule="review", entry=seq)
+    # Ids are the same ignoring case: a root that spells the agent's anew gives it no second review.
+    me = fold_id(case.principal.id)
+    earlier = next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+    if earlier is not None and not owed:
+        text = f"{case.principal.id} reviewed this lease in entry {earlier.seq}"
+        refuse("already_reviewed", text, rule="review", entry=earlier.seq)
     if lease.claim_seq is not None and not owed:
         _refuse_claimed(lease)
     note = ReviewNote(case.seq, case.statement.digest, case.signer, review)

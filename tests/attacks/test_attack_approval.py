@@ -275,3 +275,24 @@ def test_approval_after_the_denial(station: Station) -> None:
     del station.people["ben"]
     enact(station, "ada")
     repelled(station, claim_of(station, lease), "lease_denied", rule="two_key", step=7)
+
+
+@pytest.mark.parametrize("again", ["pass", "another"])
+def test_fail_fail_pass_reviews_under_another_spelling_of_the_id(tmp_path: Path, again: str) -> None:
+    """Ids are the same ignoring case: a root that spells the agent's anew gives it no second review, and takes no
+    failed one back.
+    """
+    station = with_person(tmp_path, cp15=("agent", "cp15", ["sentinel"]))
+    lease = station.propose()
+    station.vote("ada", lease, "approver")
+    station.review("cp14", lease, "fail")
+    station.people["CP14"] = station.people.pop("cp14")
+    station.keys["CP14"] = station.keys["cp14"]
+    enact(station, "ada")
+    if again == "pass":
+        review = {"role": "sentinel", "verdict": "pass", "summary": "on second thoughts", "findings": None}
+        repelled(station, station.sign("CP14", Draft("review", review, lease)), "already_reviewed", rule="review")
+        return
+    station.review("cp15", lease)
+    station.take_term()
+    repelled(station, claim_of(station, lease), "review_failed", rule="two_key", step=9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from assault import Forced, approval, approved, claim_of, objection, repelled, signed
+from assault import QUESTION, Forced, approval, approved, claim_of, objection, repelled, signed
 from governing import principal
 from refusal import refused
 from station import Station, new_station
@@ -14,6 +14,7 @@ from keys.canonical import format_json, parse_json
 from keys.openssh import format_public, new_private_key
 from ledger.envelope import Envelope, pae
 from ledger.verified import namespace_of
+from policies.registrar import Draft
 
 
 @pytest.fixture
@@ -101,3 +102,15 @@ def test_second_claim_of_a_lease(station: Station) -> None:
     repelled(station, claim_of(station, lease, *votes), "lease_consumed", rule="two_key", step=8)
     station.event("cp20", lease, "ABORTED", cause="test", text="")
     repelled(station, claim_of(station, lease, *votes), "lease_consumed", rule="two_key", step=8)
+
+
+@pytest.mark.parametrize("kind", ["claim", "term"])
+def test_claim_or_term_on_an_older_head(station: Station, kind: str) -> None:
+    """Whoever claims has seen every entry: what came in between may be the no."""
+    lease = approved(station)
+    if kind == "claim":
+        envelope = claim_of(station, lease)
+    else:
+        envelope = station.sign("cp20b", Draft("term", {"epoch": 2, "reason": "mine"}))
+    station.append(station.sign("ben", QUESTION))
+    repelled(station, envelope, "head_moved", rule="heads")
