@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from executor.surroundings import Surroundings, peek_public, read_public
 from keys.errors import UsageError
@@ -18,6 +18,9 @@ from keys.openssh_private import load_private_key, peek_private_key
 from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
 from keys.principals import Principal, TrustRoot
 from keys.signer import AgentSigner, FileSigner, PersonKey, Signer
+
+MAX_NAMED: Final = 10
+"""Humans that a hint names."""
 
 
 class OwnKey(NamedTuple):
@@ -239,6 +242,7 @@ def _no_public(path: Path) -> UsageError:
 
 
 def _who_are_you(why: str, humans: Mapping[str, Principal]) -> UsageError:
-    return UsageError(
-        "who_are_you", why, hint=f"name yourself with --as: {', '.join(sorted(humans)) or 'no human is enrolled'}"
-    )
+    names = sorted(humans)
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    listed = ", ".join(names[:MAX_NAMED]) + more
+    return UsageError("who_are_you", why, hint=f"name yourself with --as: {listed or 'no human is enrolled'}")

@@ -40,7 +40,7 @@ HomeOption: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 KeyOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--key", help="Your private key file, when it is not the one this home knows.")
+    Path | None, typer.Option("--key", help="Your key file, private or .pub; else your ssh-agent and ~/.ssh are asked.")
 ]
 AsOption: TypeAlias = Annotated[
     str | None, typer.Option("--as", metavar="PRINCIPAL", help="Who you are, when this home does not know.")
