@@ -534,7 +534,7 @@ def test_agent_is_asked_for_its_keys_once(desk: Desk) -> None:
 
 
 def test_hint_names_some_of_many_humans(desk: Desk) -> None:
-    many = {f"p{number:02}": ("human", PrivateKey(bytes([100 + number]) * 32)) for number in range(30)}
+    many: Any = {f"p{number:02}": ("human", PrivateKey(bytes([100 + number]) * 32)) for number in range(30)}
     with refused("who_are_you") as refusal:
         desk.me(root([ADA], **many))
     assert refusal.value.hint.endswith("p07, p08 and 21 more")
