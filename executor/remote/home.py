@@ -17,6 +17,7 @@ from executor.home import Home
 from executor.remote.address import Address
 from executor.remote.client import Client, Connect, Limits
 from executor.remote.frames import BadFrame, ConnectionLost, PeerSilent
+from executor.remote.kept import KeptRecords
 from executor.remote.messages import (
     MAX_ENVELOPES,
     SaidReceipt,
@@ -32,7 +33,7 @@ from ledger.objects import ObjectStore
 from ledger.statement import parse_statement
 from ledger.store import Reader
 from policies.registrar import Clock, Receipt, Submitter
-from policies.replay import Pin
+from policies.replay import Observer, Pin, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class FirstSightPin(Pin):
     """A pin that says so when a ledger is remembered for the first time: until then any ledger would have done."""
 
     tell: Callable[[str], None] = lambda _: None
+    verified: Callable[[int], None] = lambda _: None
+    """Called with the size of a ledger that was verified and did not contradict what was remembered."""
 
     def store(self, ledger: str, head: Head) -> None:
         if self.load() is None:
@@ -48,6 +51,7 @@ class FirstSightPin(Pin):
                 "Is that the one that you mean? calyx init said so, and calyx status says it there"
             )
         Pin.store(self, ledger, head)
+        self.verified(head.size)
 
 
 class RemoteHome(Home):
@@ -72,6 +76,7 @@ class RemoteHome(Home):
         self._client = Client(connect, limits)
         self._opened.callback(self._client.close)
         self._objects = RemoteObjects(self._client)
+        self._kept: KeptRecords | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +94,7 @@ class RemoteHome(Home):
         from platformdirs import user_state_path
 
         memory = HeadMemory(user_state_path("calyx") / "heads")
-        return FirstSightPin(memory, self._address.identity, self._named, self._tell)
+        return FirstSightPin(memory, self._address.identity, self._named, self._tell, self._kept_records().commit)
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Nothing that it gives is verified: `open_replay` does that."""
@@ -97,6 +102,17 @@ class RemoteHome(Home):
 
     def open_objects(self) -> ObjectStore:
         return self._objects
+
+    def open_replay(self, observer: Observer | None = None) -> Replay:
+        return Replay(RemoteReader(self._client, self._kept_records()), self._objects, self.pin(), observer)
+
+    def _kept_records(self) -> KeptRecords:
+        from platformdirs import user_cache_path
+
+        if self._kept is None:
+            self._kept = KeptRecords(user_cache_path("calyx") / "records", self._address.identity)
+            self._opened.callback(self._kept.close)
+        return self._kept
 
     def running(self, principals: Sequence[str]) -> list[str] | None:
         del principals
@@ -108,7 +124,8 @@ class RemoteHome(Home):
         return None if named is None else Path(named)
 
     def _open_submitter(self, clock: Clock, *, accept_clock: bool) -> Submitter:
-        return RemoteSubmitter(self._client, self._objects, self.pin(), clock=clock, accept_clock=accept_clock)
+        reader = RemoteReader(self._client, self._kept_records())
+        return RemoteSubmitter(self._client, reader, self._objects, self.pin(), clock=clock, accept_clock=accept_clock)
 
 
 class RemoteSubmitter(Submitter):
@@ -117,9 +134,16 @@ class RemoteSubmitter(Submitter):
     """
 
     def __init__(
-        self, client: Client, objects: RemoteObjects, pin: Pin, *, clock: Clock, accept_clock: bool = False
+        self,
+        client: Client,
+        reader: RemoteReader,
+        objects: RemoteObjects,
+        pin: Pin,
+        *,
+        clock: Clock,
+        accept_clock: bool = False,
     ) -> None:
-        super().__init__(RemoteReader(client), objects, pin, clock=clock, random=os.urandom)
+        super().__init__(reader, objects, pin, clock=clock, random=os.urandom)
         self._client = client
         self._client.submits = True
         self._accept_clock = accept_clock

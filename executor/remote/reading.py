@@ -11,6 +11,7 @@ from typing import Final
 
 from executor.remote.client import Client, Expected, Take, expect_object
 from executor.remote.frames import BadFrame
+from executor.remote.kept import KeptRecords
 from executor.remote.messages import (
     CHUNK,
     MAX_BATCH,
@@ -39,10 +40,12 @@ MAX_KEPT: Final = 32 * 1024 * 1024
 
 
 class RemoteReader:
-    """`ledger.store.Reader` of a ledger elsewhere."""
+    """`ledger.store.Reader` of a ledger elsewhere. `kept`: verified records that need not come again."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, kept: KeptRecords | None = None) -> None:
         self._client = client
+        self._kept = kept
+        self._compared = False
 
     def tip(self) -> Tip:
         said = self._client.ask(AskTip(verb="tip"), SaidTip)
@@ -59,6 +62,13 @@ class RemoteReader:
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         at, end = start, self.head().size if stop is None else stop
+        if self._kept is not None and at < self._kept.count:
+            self._compare(self._kept)
+            for data in self._kept.read(at, end):
+                yield data
+                at += 1
+        if self._kept is not None and at < self._kept.added:
+            self._kept.rewind()
         while at < end:
             batch = _Collected()
             expected = Expected(min(MAX_RECORDS, end - at), MAX_RECORD, MAX_BATCH + MAX_RECORD)
@@ -69,8 +79,22 @@ class RemoteReader:
             if not batch.pieces:
                 return  # the chain says which entry is missing
             # Whole batches, because whoever reads them may ask for objects in between.
-            yield from batch.pieces
-            at += said.count
+            for data in batch.pieces:
+                yield data
+                if self._kept is not None:
+                    self._kept.add(at, data)
+                at += 1
+
+    def _compare(self, kept: KeptRecords) -> None:
+        """Use what is kept only where the host has the same: a record pins all that are before it."""
+        if self._compared:
+            return
+        self._compared = True
+        last = kept.count - 1
+        mine = next(kept.read(last, last + 1), None)
+        theirs = next(RemoteReader(self._client).read(last, last + 1), None)
+        if mine is None or mine != theirs:
+            kept.drop()
 
     def leaf(self, seq: int) -> str:
         from ledger.chain import leaf_of
