@@ -15,11 +15,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
 
-from executor.notify.notices import Notice
+from executor.notify.notices import Notice, kind_of
 
 FORMAT: Final = "calyx-outbox-v1"
 MAX_PENDING: Final = 5_000
-"""Deliveries that may wait; of more the oldest are given up."""
+"""Deliveries that may wait; of more the least grave are given up, the oldest of those first."""
+_RANKS: Final = {"failure": 0, "warning": 1, "success": 2, "info": 2}
 KEEP_S: Final = 60 * 86_400
 """How long what was sent or given up is remembered, so that no id is made twice."""
 BUSY_S: Final = 5.0
@@ -27,11 +28,11 @@ BUSY_S: Final = 5.0
 _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE delivery (
-    id TEXT PRIMARY KEY, channel TEXT NOT NULL, event TEXT NOT NULL, lease TEXT, title TEXT NOT NULL,
-    body TEXT NOT NULL, queued_at INTEGER NOT NULL, attempts INTEGER NOT NULL, next_at INTEGER NOT NULL,
-    reached TEXT NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL, ended_at INTEGER
+    id TEXT PRIMARY KEY, channel TEXT NOT NULL, event TEXT NOT NULL, rank INTEGER NOT NULL, lease TEXT,
+    title TEXT NOT NULL, body TEXT NOT NULL, queued_at INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    next_at INTEGER NOT NULL, reached TEXT NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL, ended_at INTEGER
 ) STRICT;
-CREATE INDEX delivery_state ON delivery (state, next_at);
+CREATE INDEX delivery_turn ON delivery (state, channel, rank, attempts);
 """
 
 
@@ -97,27 +98,54 @@ class Outbox:
     def add(self, made: Iterable[tuple[Notice, str]], cursor: int | None, now: int) -> None:
         """Take in notices, each with its channel, and where they end, in one step. What is in here already stays."""
         rows = [
-            (notice.id_for(channel), channel, notice.event, notice.lease, notice.title, notice.body, now, now)
+            (
+                notice.id_for(channel),
+                channel,
+                notice.event,
+                _RANKS[kind_of(notice.event)],
+                notice.lease,
+                notice.title,
+                notice.body,
+                now,
+                now,
+            )
             for notice, channel in made
         ]
         with self._db as db:
             db.executemany(
-                "INSERT INTO delivery (id, channel, event, lease, title, body, queued_at, attempts, next_at, reached,"
-                " state, error) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, '', 'pending', '') ON CONFLICT DO NOTHING",
+                "INSERT INTO delivery (id, channel, event, rank, lease, title, body, queued_at, attempts, next_at,"
+                " reached, state, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, '', 'pending', '')"
+                " ON CONFLICT DO NOTHING",
                 rows,
             )
             if cursor is not None:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('cursor', ?)", (str(cursor),))
             db.execute(
                 "UPDATE delivery SET state = 'given_up', error = 'too_many', ended_at = ? WHERE id IN (SELECT id FROM"
-                " delivery WHERE state = 'pending' ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+                " delivery WHERE state = 'pending' ORDER BY rank, rowid DESC LIMIT -1 OFFSET ?)",
                 (now, MAX_PENDING),
             )
             db.execute("DELETE FROM delivery WHERE ended_at < ?", (now - KEEP_S,))
 
-    def pending(self) -> list[Delivery]:
-        """What waits, in the order in which it is tried: the least tried first, then the oldest."""
-        return self._select("state = 'pending' ORDER BY attempts, rowid")
+    def waiting(self) -> list[str]:
+        """The channels for which something waits."""
+        rows = self._db.execute("SELECT DISTINCT channel FROM delivery WHERE state = 'pending' ORDER BY channel")
+        return [str(row[0]) for row in rows]
+
+    def next_for(self, channel: str, now: int, never: int) -> Delivery | None:
+        """The delivery whose turn it is on a channel: of those due at `now` the gravest, then the least tried, then the
+        oldest. What would be due only after `never` is due: a clock that went back put it off.
+        """
+        found = self._select(
+            "state = 'pending' AND channel = ? AND (next_at <= ? OR next_at > ?)"
+            " ORDER BY rank, attempts, rowid LIMIT 1",
+            (channel, now, never),
+        )
+        return found[0] if found else None
+
+    def queued_before(self, time: int) -> list[Delivery]:
+        """What waits since before a time."""
+        return self._select("state = 'pending' AND queued_at < ? ORDER BY rowid", (time,))
 
     def failures(self) -> list[Delivery]:
         """What was given up, and what waits after a failure; the newest first, at most 100."""
@@ -146,10 +174,10 @@ class Outbox:
                 ),
             )
 
-    def _select(self, where: str) -> list[Delivery]:
+    def _select(self, where: str, values: tuple[str | int, ...] = ()) -> list[Delivery]:
         names = [one.name for one in fields(Delivery)]
         # Both parts are words of this file; nothing of a notice is in them.
-        found = self._db.execute(f"SELECT {', '.join(names)} FROM delivery WHERE {where}")  # noqa: S608
+        found = self._db.execute(f"SELECT {', '.join(names)} FROM delivery WHERE {where}", values)  # noqa: S608
         rows = [dict(zip(names, row, strict=True)) for row in found]
         return [Delivery(**{**row, "reached": frozenset(row["reached"].split())}) for row in rows]
 

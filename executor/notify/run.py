@@ -24,7 +24,7 @@ from policies.state import State
 POLL_S: Final = 1.0
 BUSY_POLL_S: Final = 0.1
 PARALLEL: Final = 8
-"""Addresses that are sent to at once."""
+"""Addresses that are sent to at once; the last channel that is begun may have more."""
 MAX_TRIES: Final = 12
 MAX_AGE_S: Final = DAY
 FIRST_RETRY_S: Final = 5
@@ -226,33 +226,28 @@ class Notifier:
         """Begin what is due; whether anything was done."""
         begun = False
         room = PARALLEL - sum(len(sent.sendings) for sent in self._running.values())
-        for delivery in outbox.pending():
-            if delivery.queued_at + MAX_AGE_S < now:
+        for delivery in outbox.queued_before(now - MAX_AGE_S):
+            if delivery.channel not in self._running:
                 outbox.store(replace(delivery, state="given_up", error=delivery.error or "too_old"), now)
                 self._log(f"gave up {delivery.event} to {delivery.channel} ({delivery.id[:12]}): it is over a day old")
+        for channel in outbox.waiting():
+            if room <= 0 or channel in self._running or self._resting.get(channel, 0.0) > self._monotonic():
                 continue
-            if not self._is_due(delivery, now):
+            # A clock that went back must not put off for years what was put off for minutes.
+            turn = outbox.next_for(channel, now, now + 2 * LAST_RETRY_S)
+            if turn is None:
                 continue
             begun = True
-            addresses = [one for one in self._book.get(delivery.channel, ()) if one.tag not in delivery.reached]
-            if delivery.channel not in self._book:
-                self._ended(outbox, delivery, "no_address", now)
+            addresses = [one for one in self._book.get(turn.channel, ()) if one.tag not in turn.reached]
+            if turn.channel not in self._book:
+                self._ended(outbox, turn, "no_address", now)
                 continue
-            # A channel of many addresses may be larger than the room; alone it is never turned away.
-            if len(addresses) > room and self._running:
-                continue
-            letter = Letter(delivery.title, letter_body(delivery), kind_of(delivery.event))
-            self._running[delivery.channel] = _Sent(
-                delivery, {address.tag: self._post(address, letter) for address in addresses}
+            letter = Letter(turn.title, letter_body(turn), kind_of(turn.event))
+            self._running[turn.channel] = _Sent(
+                turn, {address.tag: self._post(address, letter) for address in addresses}
             )
             room -= len(addresses)
         return begun
-
-    def _is_due(self, delivery: Delivery, now: int) -> bool:
-        if delivery.channel in self._running or self._resting.get(delivery.channel, 0.0) > self._monotonic():
-            return False
-        # A clock that went back must not put off for years what was put off for minutes.
-        return delivery.next_at <= now or delivery.next_at > now + 2 * LAST_RETRY_S
 
 
 def letter_body(delivery: Delivery) -> str:

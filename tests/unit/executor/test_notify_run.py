@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from governing import propose_policy
 from station import Station, matrix, new_station
 
 from executor.notify.addresses import Address, AddressBook
+from executor.notify.notices import trial_notice
 from executor.notify.outbox import MAX_PENDING, Outbox, read_outbox
 from executor.notify.post import DELIVERED, Letter
 from executor.notify.run import (
@@ -391,10 +393,36 @@ def test_outbox_that_cannot_be_written_is_said_once_and_tried_again(
 
 def test_more_than_can_wait_gives_up_the_oldest(tmp_path: Path, desk: Desk) -> None:
     outbox = Outbox.open(tmp_path / "other.db", "ab" * 32)
-    from executor.notify.notices import trial_notice
-
     made = [(trial_notice("x", "ab" * 32, n.to_bytes(8, "big"), 0), "x") for n in range(MAX_PENDING + 3)]
     outbox.add(made, 7, 100)
     assert outbox.counts() == {"pending": MAX_PENDING, "sent": 0, "given_up": 3}
     assert {one.id for one in outbox.failures()} == {notice.id_for("x") for notice, _ in made[:3]}
+    outbox.close()
+
+
+def test_grave_notice_does_not_stand_in_line_behind_a_flood(desk: Desk) -> None:
+    proposal = propose_policy(desk.station, notify={"all": ["oncall"]})
+    desk.station.vote("ada", ("policy", proposal.digest), "governor")
+    settle(desk.start())
+    told = len(desk.post.sent)
+    for number in range(20):
+        desk.station.propose(f"LEASE-20260105-0900{number:02}")
+    lease = desk.station.propose("LEASE-20260105-100000")
+    desk.station.begin(lease)
+    desk.station.event("cp20", lease, "HALTED", cause="breach", gate="tes", evidence=None, text="50")
+    settle(desk.start())
+    titles = [one.letter.title for one in desk.post.sent[told:]]
+    assert titles[0] == "LEASE-20260105-100000 on web: halted"
+    assert len(titles) == 26
+
+
+def test_flood_drops_no_grave_notice(tmp_path: Path, desk: Desk) -> None:
+    outbox = Outbox.open(tmp_path / "other.db", "ab" * 32)
+    grave = replace(trial_notice("x", "ab" * 32, b"grave", 0), event="ROLLBACK_FAILED")
+    flood = [trial_notice("x", "ab" * 32, n.to_bytes(8, "big"), 0) for n in range(MAX_PENDING + 3)]
+    outbox.add([(notice, "x") for notice in (grave, *flood)], 7, 100)
+    turn = outbox.next_for("x", 100, 10_000)
+    assert turn is not None
+    assert turn.id == grave.id_for("x")
+    assert outbox.counts()["given_up"] == 4
     outbox.close()
