@@ -45,14 +45,22 @@ def describe_change(
 
 
 def diff_values(before: Json, after: Json, bounds: Bounds = SHORT) -> tuple[str, ...]:
-    """The difference of two JSON values, line by line."""
-    old, new = (
-        []
-        if value is None
-        else f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".splitlines(keepends=True)
-        for value in (before, after)
-    )
-    return tuple(_bounded(_diff(old, new, bounds), 2 * bounds.lines, bounds))
+    """The difference of two JSON values: a line for each single value, with the whole way to it."""
+    old, new = ([] if value is None else [f"{line}\n" for line in _flatten(value, "")] for value in (before, after))
+    return tuple(_bounded(_diff(old, new, bounds, context=0), 2 * bounds.lines, bounds))
+
+
+def _flatten(value: Json, way: str) -> Iterator[str]:
+    """`way: value` for each single value. No name of a member has a slash, a bracket or a colon in it."""
+    if isinstance(value, dict) and value:
+        for key in sorted(value):
+            yield from _flatten(value[key], f"{way}/{key}" if way else key)
+    elif isinstance(value, list) and value:
+        for item in value:
+            name = next((item[key] for key in ("id", "name") if key in item), "") if isinstance(item, dict) else ""
+            yield from _flatten(item, f"{way}[{name}]")
+    else:
+        yield f"{way}: {json.dumps(value, ensure_ascii=False)}"
 
 
 def _summary(path: str, have: dict[str, Entry], get: dict[str, Entry]) -> str:
@@ -112,16 +120,16 @@ def _text(entry: Entry | None, objects: ObjectStore, bounds: Bounds) -> list[str
     return None if "\0" in text else re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _diff(old: list[str], new: list[str], bounds: Bounds) -> Iterator[str]:
+def _diff(old: list[str], new: list[str], bounds: Bounds, *, context: int = 3) -> Iterator[str]:
     """The difference of lines that end in a newline, but for the last one, where that is said as git says it."""
-    for line in _unified(old, new):
+    for line in _unified(old, new, context):
         yield shorten(escape(line.removesuffix("\n").expandtabs(4)), bounds.line)
         # A line of positions begins with @@; no other has no sign before it.
         if not line.startswith("@@") and not line.endswith("\n"):
             yield "\\ No newline at end of file"
 
 
-def _unified(old: list[str], new: list[str]) -> Iterator[str]:
+def _unified(old: list[str], new: list[str], context: int) -> Iterator[str]:
     counts = Counter(new)
     if sum(counts[line] for line in old) > MAX_WORK:
         yield f"@@ -1,{len(old)} +1,{len(new)} @@"
@@ -129,7 +137,7 @@ def _unified(old: list[str], new: list[str]) -> Iterator[str]:
         yield from ("+" + line for line in new)
         return
     # Its first two lines are names of files. A file could hold lines that read like them, so ours read otherwise.
-    yield from islice(unified_diff(old, new, lineterm=""), 2, None)
+    yield from islice(unified_diff(old, new, lineterm="", n=context), 2, None)
 
 
 def _bounded(lines: Iterator[str], limit: int, bounds: Bounds) -> Iterator[str]:

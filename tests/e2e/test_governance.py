@@ -163,7 +163,7 @@ def test_nothing_is_deployed_before_the_capability_is_activated(board: Board) ->
     console.refused("policy", "propose", "--activate", "--yes", code="no_target", ends=2)
     change = ("--activate", "--allow", "web=app.py", "--allow", "web=VERSION", "--reason", "we begin")
     shown = console.run("policy", "propose", *change, typed="n\n").out
-    assert '+    "enabled": true' in shown
+    assert "+deploy_production/enabled: true" in shown
     assert '+      "status": "implemented"' in shown
     assert f"{early} becomes void" in shown
     digest = board.propose("ada", "policy", "propose", *change)

@@ -308,8 +308,8 @@ def test_difference_of_a_proposal_from_what_is_in_force(console: Console) -> Non
     console.refused("policy", "diff", code="no_proposal", ends=2)
     console.done("policy", "propose", "--deactivate", "--yes")
     said = console.done("policy", "diff")
-    assert '-    "enabled": true' in said
-    assert '+    "enabled": false' in said
+    assert "-deploy_production/enabled: true" in said
+    assert "+deploy_production/enabled: false" in said
     assert said.splitlines()[0].startswith("--- policy ")
     assert said.splitlines()[1].endswith("proposed")
     found = json.loads(console.done("policy", "diff", "--json"))

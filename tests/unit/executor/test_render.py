@@ -188,8 +188,8 @@ def test_policy_proposal_is_shown_as_its_difference(station: Station) -> None:
     }
     digest = station.say("ada", "policy", fields).digest
     text = shown(station, station.state.proposals[digest])
-    assert '-    "bake_s": 30' in text
-    assert '+    "bake_s": 1' in text
+    assert "-deploy_production/bake_s: 30" in text
+    assert "+deploy_production/bake_s: 1" in text
     assert "governors in force  0 of 1" in text
 
 
@@ -215,7 +215,7 @@ def test_trust_proposal_shows_the_key_that_comes_in(station: Station) -> None:
     fields = {"base": station.state.trust_digest, "reason": "a test", "approve_by": station.after(60), "trust": trust}
     digest = station.say("ada", "trust", fields).digest
     text = shown(station, station.state.proposals[digest])
-    assert '-        "operator"' in text
+    assert '-principals[ada]/roles[]: "operator"' in text
     assert "governors proposed" in text
 
 
@@ -246,3 +246,18 @@ def test_what_is_left_out_of_a_long_lease_is_counted(tmp_path: Path) -> None:
     assert "and 30 more instances" in text
     assert "and 10 more commands" in text
     assert "and 6 more lines" in text
+
+
+def test_switch_is_shown_with_the_whole_way_to_it() -> None:
+    # Two members are called `enabled`; whoever approves must see which one it is.
+    old = {"break_glass": {"enabled": True}, "enabled": True, "gates": [{"name": "cpu", "limit": "1"}, {"name": "tes"}]}
+    new = {
+        "break_glass": {"enabled": False},
+        "enabled": True,
+        "gates": [{"name": "tes"}, {"name": "cpu", "limit": "2"}],
+    }
+    lines = diff_values(old, new)
+    assert "+break_glass/enabled: false" in lines
+    assert '-gates[cpu]/limit: "1"' in lines
+    assert '+gates[cpu]/limit: "2"' in lines
+    assert diff_values({"a": []}, {"a": {}}) == ("@@ -1 +1 @@", "-a: []", "+a: {}")

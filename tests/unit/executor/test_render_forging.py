@@ -214,5 +214,5 @@ def test_policy_that_asks_for_a_look_is_shown_as_such(station: Station) -> None:
     }
     digest = station.say("ada", "policy", fields).digest
     lines = lines_of(station, digest)
-    assert any(line.strip() == '+    "look": true,' for line in lines)
+    assert any(line.strip() == "+deploy_production/look: true" for line in lines)
     assert [line for line in lines if line.startswith("You sign")] == []
