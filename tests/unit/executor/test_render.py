@@ -17,6 +17,7 @@ from executor.render_changes import describe_change, diff_values
 from executor.render_text import Rendering, format_rendering
 from executor.scan import ingest
 from executor.tree import Tree
+from keys.canonical import Json
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
@@ -250,7 +251,11 @@ def test_what_is_left_out_of_a_long_lease_is_counted(tmp_path: Path) -> None:
 
 def test_switch_is_shown_with_the_whole_way_to_it() -> None:
     # Two members are called `enabled`; whoever approves must see which one it is.
-    old = {"break_glass": {"enabled": True}, "enabled": True, "gates": [{"name": "cpu", "limit": "1"}, {"name": "tes"}]}
+    old: Json = {
+        "break_glass": {"enabled": True},
+        "enabled": True,
+        "gates": [{"name": "cpu", "limit": "1"}, {"name": "tes"}],
+    }
     new = {
         "break_glass": {"enabled": False},
         "enabled": True,
