@@ -105,8 +105,9 @@ def unknown_kind(value: Any) -> bytes:
 
 
 def deep(value: Any) -> bytes:
+    """Two levels around it, and fifteen of its own."""
     nest: Any = []
-    for _ in range(16):
+    for _ in range(14):
         nest = [nest]
     value["predicate"]["role"] = nest
     return plain(value)

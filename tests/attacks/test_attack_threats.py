@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from refusal import refused
 from station import Station, matrix, new_station
 
 from keys.canonical import format_json
-from keys.errors import CalyxError
 from keys.openssh import new_private_key
 from ledger.envelope import Envelope
 from ledger.log_key import LogKey
@@ -52,9 +52,29 @@ def test_outsider_with_the_ledger_file_has_no_log_key(station: Station) -> None:
         forced.store.append(head, [make_record(head.size, head.hash, forced.time(), vote)], log_key.sign)
         report = forced.audit()
         assert [finding["code"] for finding in report["findings"]] == ["bad_checkpoint"]
-        with pytest.raises(CalyxError) as caught:
+        with refused("unknown_key"):
             Replay(forced.store, station.objects, None).sync()
-        assert caught.value.code == "unknown_key"
+        with refused("unknown_key"):
+            forced.executor().run(until_idle=True)
+
+
+def test_outsider_with_the_ledger_file_forges_the_logs_signature(station: Station) -> None:
+    """Under the log's own name and key id, 64 bytes that it did not sign."""
+    vote = station.sign("ada", approval(station.propose()))
+
+    def forge(size: int, root: bytes) -> bytes:
+        text, _, line = station.log_key.sign(size, root).decode().rpartition(" ")
+        raw = base64.b64decode(line)
+        return f"{text} {base64.b64encode(raw[:4] + bytes(64)).decode()}\n".encode()
+
+    with Forced.copy(station) as forced:
+        head = forced.store.head()
+        forced.store.append(head, [make_record(head.size, head.hash, forced.time(), vote)], forge)
+        assert [finding["code"] for finding in forced.audit()["findings"]] == ["bad_checkpoint"]
+        with refused("bad_signature"):
+            Replay(forced.store, station.objects, None).sync()
+        with refused("bad_signature"):
+            forced.executor().run(until_idle=True)
 
 
 ORDERS: dict[str, Callable[[Lease], Draft]] = {
