@@ -164,7 +164,7 @@ def test_nothing_is_deployed_before_the_capability_is_activated(board: Board) ->
     change = ("--activate", "--allow", "web=app.py", "--allow", "web=VERSION", "--reason", "we begin")
     shown = console.run("policy", "propose", *change, typed="n\n").out
     assert "+deploy_production/enabled: true" in shown
-    assert '+      "status": "implemented"' in shown
+    assert '+phases/3/status: "implemented"' in shown
     assert f"{early} becomes void" in shown
     digest = board.propose("ada", "policy", "propose", *change)
     console.refused(*ask, code="capability_disabled", ends=1)

@@ -256,7 +256,7 @@ def test_switch_is_shown_with_the_whole_way_to_it() -> None:
         "enabled": True,
         "gates": [{"name": "cpu", "limit": "1"}, {"name": "tes"}],
     }
-    new = {
+    new: Json = {
         "break_glass": {"enabled": False},
         "enabled": True,
         "gates": [{"name": "tes"}, {"name": "cpu", "limit": "2"}],
