@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from assault import appended, approval, enact, judged, objection, repelled
-from governing import newcomer, principal, propose_policy, propose_trust
+from governing import newcomer, principal, propose_policy, propose_trust, revoke
 from station import PEOPLE, Station
 
 from keys.openssh import new_private_key
@@ -86,6 +86,15 @@ def test_half_signed_policy_whose_governor_lost_the_role(governed: Station) -> N
     governed.people["cat"] = ("human", "cat", ["operator"])
     enact(governed, "ada", "ben")
     appended(governed, governed.sign("ada", approval(subject, "governor")))
+    assert governed.state.policy_digest != subject[1]
+
+
+def test_half_signed_policy_whose_governors_key_was_stolen(governed: Station) -> None:
+    """What the thief cosigned before the revocation completes nothing after it."""
+    subject = ("policy", propose_policy(governed, bake_s=1).digest)
+    stolen = governed.append(governed.sign("ada", approval(subject, "governor")))
+    revoke(governed, "ada", stolen.seq)
+    appended(governed, governed.sign("ben", approval(subject, "governor")))
     assert governed.state.policy_digest != subject[1]
 
 

@@ -33,7 +33,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.verified import namespace_of
 from policies.law.governance import quorum_progress
 from policies.registrar import Draft, Registrar
-from policies.replay import Pin, Replay
+from policies.replay import Pin
 from policies.two_key import examine_lease
 
 Lease = tuple[str, str]
@@ -109,7 +109,6 @@ def repelled(station: Station, envelope: Envelope, code: str, **fields: object) 
     for name, value in fields.items():
         assert error.fields.get(name) == value, f"{name} is {error.fields.get(name)!r}"
     assert station.store.head().size == size, "a refused statement was appended"
-    assert station.new_registrar().sync().size == size
     assert standing(station) == before, "a refused statement counts"
     with Forced.after(station, envelope) as forced:
         forced.is_unlawful(error)
@@ -213,11 +212,9 @@ class Forced:
         self.stops_every_reader("unlawful_entry", cause=error.code)
 
     def stops_every_reader(self, code: str, **fields: object) -> None:
-        """A replay, a command, whoever would append, and the executor refuse the ledger at the forced entry."""
+        """A command, whoever would append, and the executor refuse the ledger at the forced entry."""
         size = self.store.head().size
         fields = {"entry": self.seq, **fields}
-        with refused(code, **fields):
-            Replay(self.store, self.station.objects, None).sync()
         with refused(code, **fields):
             self.registrar().submit(self.station.signer("cbo"), QUESTION)
         result = CliRunner().invoke(app, ["status", "--home", str(self.home)], catch_exceptions=False)
