@@ -56,7 +56,8 @@ class Companion:
         if self._lock.held():
             return
         self._looked_at = self._monotonic()
-        command = [sys.executable, "-m", "executor", *self._words]
+        # -P: whatever lies in the directory that the executor was started from is not what runs here.
+        command = [sys.executable, "-P", "-m", "executor", *self._words]
         options = ["--home", str(self._root), "--parent", str(os.getpid())]
         # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor stopped.
         log = self._path.with_suffix(".log")
