@@ -212,11 +212,11 @@ class Forced:
         self.stops_every_reader("unlawful_entry", cause=error.code)
 
     def stops_every_reader(self, code: str, **fields: object) -> None:
-        """A command, whoever would append, and the executor refuse the ledger at the forced entry."""
+        """A command, and the executor through the registrar that would append for it, refuse the ledger at the forced
+        entry.
+        """
         size = self.store.head().size
         fields = {"entry": self.seq, **fields}
-        with refused(code, **fields):
-            self.registrar().submit(self.station.signer("cbo"), QUESTION)
         result = CliRunner().invoke(app, ["status", "--home", str(self.home)], catch_exceptions=False)
         assert result.exit_code == 1
         assert f"error: {code}: " in result.stderr
