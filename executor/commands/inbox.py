@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from executor.commands.common import AsOption, HomeOption, JsonOption, check_begun, opened
-from executor.commands.terminal import say, say_json, say_table
+from executor.commands.terminal import say, say_json
 from keys.errors import Exit, UsageError
 
 
@@ -43,13 +43,10 @@ def inbox(
     if as_json:
         say_json([{**asdict(item), "since": format_time(item.since)} for item in waiting])
     elif waiting:
-        say_table(
-            ("what", "which", "about", "since", "until", "answer"),
-            [
-                (item.kind, item.name, item.text, shown_distance(item.since - now), item.until or "", item.command)
-                for item in waiting
-            ],
-        )
+        # No table: its columns would break a command that is to be copied.
+        for item in waiting:
+            until = f", until {item.until}" if item.until else ""
+            say(f"{item.kind} {item.name}, {shown_distance(item.since - now)}{until}: {item.text}", f"  {item.command}")
     else:
         say("Nothing waits for you.")
     if exit_code and waiting:

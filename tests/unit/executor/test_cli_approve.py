@@ -266,6 +266,8 @@ def test_inbox_lists_what_waits_until_it_is_answered(console: Console) -> None:
     assert [(row["kind"], row["name"], row["command"]) for row in said.json] == [
         ("lease", lease, f"calyx approve {lease}")
     ]
+    # The command stands on a line of its own and whole, so that it can be copied.
+    assert f"  calyx approve {lease}" in console.done("inbox").splitlines()
     console.done("approve", lease, "--yes")
     assert console.run("inbox", "--exit-code").code == 0
 
