@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from difflib import unified_diff
 from itertools import islice
 from shlex import quote
 from typing import Final
 
 from executor.bounds import SHORT, Bounds
 from executor.escape import escape, shorten
+from executor.line_diff import Work, diff_lines
 from executor.render_text import count_left
 from executor.tree import Directory, Entry, File, Link, changed_paths, load_tree
 from keys.canonical import Json
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
-MAX_WORK: Final = 4_000_000
-"""Pairs of equal lines up to which two files are compared: a file of one line, a million times, would take days."""
+MAX_WORK: Final = 10_000_000
+"""What comparing the files of two trees, or two values, may cost: seconds, where files can be made to take days."""
 
 
 def describe_change(
@@ -47,7 +46,7 @@ def describe_change(
 def diff_values(before: Json, after: Json, bounds: Bounds = SHORT) -> tuple[str, ...]:
     """The difference of two JSON values: a line for each single value, with the whole way to it."""
     old, new = ([] if value is None else [f"{line}\n" for line in _flatten(value, "")] for value in (before, after))
-    return tuple(_bounded(_diff(old, new, bounds, context=0), 2 * bounds.lines, bounds))
+    return tuple(_bounded(_diff(old, new, bounds, Work(MAX_WORK), context=0), 2 * bounds.lines, bounds))
 
 
 def _flatten(value: Json, way: str) -> Iterator[str]:
@@ -86,6 +85,7 @@ def _kind(entry: Entry | None) -> str:
 def _file_diffs(
     paths: Iterable[str], have: dict[str, Entry], get: dict[str, Entry], objects: ObjectStore, bounds: Bounds
 ) -> Iterator[str]:
+    work = Work(MAX_WORK)
     for path in paths:
         old, new = have.get(path), get.get(path)
         if not isinstance(old, File) and not isinstance(new, File):
@@ -99,7 +99,7 @@ def _file_diffs(
         if texts[0] is None or texts[1] is None:
             yield f"=== not text, or over {bounds.text} bytes: {_content(old)} to {_content(new)}"
             continue
-        yield from _diff(texts[0], texts[1], bounds)
+        yield from _diff(texts[0], texts[1], bounds, work)
 
 
 def _content(entry: Entry | None) -> str:
@@ -120,24 +120,13 @@ def _text(entry: Entry | None, objects: ObjectStore, bounds: Bounds) -> list[str
     return None if "\0" in text else re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _diff(old: list[str], new: list[str], bounds: Bounds, *, context: int = 3) -> Iterator[str]:
+def _diff(old: list[str], new: list[str], bounds: Bounds, work: Work, *, context: int = 3) -> Iterator[str]:
     """The difference of lines that end in a newline, but for the last one, where that is said as git says it."""
-    for line in _unified(old, new, context):
+    for line in diff_lines(old, new, work, context=context):
         yield shorten(escape(line.removesuffix("\n").expandtabs(4)), bounds.line)
         # A line of positions begins with @@; no other has no sign before it.
         if not line.startswith("@@") and not line.endswith("\n"):
             yield "\\ No newline at end of file"
-
-
-def _unified(old: list[str], new: list[str], context: int) -> Iterator[str]:
-    counts = Counter(new)
-    if sum(counts[line] for line in old) > MAX_WORK:
-        yield f"@@ -1,{len(old)} +1,{len(new)} @@"
-        yield from ("-" + line for line in old)
-        yield from ("+" + line for line in new)
-        return
-    # Its first two lines are names of files. A file could hold lines that read like them, so ours read otherwise.
-    yield from islice(unified_diff(old, new, lineterm="", n=context), 2, None)
 
 
 def _bounded(lines: Iterator[str], limit: int, bounds: Bounds) -> Iterator[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from dataclasses import replace
+from difflib import unified_diff
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from station import Station, matrix, new_station
 from executor.approval import render_subject
 from executor.bounds import FULL, SHORT, Bounds
 from executor.escape import CONTINUED, escape, fold
-from executor.render_changes import describe_change
+from executor.line_diff import Work, diff_lines
+from executor.render_changes import MAX_WORK, describe_change
 from executor.render_text import format_rendering, shown_argv
 from executor.scan import ingest
 from executor.tree import Tree
@@ -194,6 +198,33 @@ def test_files_made_to_be_slow_to_compare_are_shown_at_once(station: Station) ->
     _, lines = describe_change(old.digest, new.digest, station.objects)
     assert time.process_time() - started < 5
     assert lines[-1].endswith("more lines are not shown; calyx show --full shows them")
+
+
+def slow(side: str) -> str:
+    """One of two texts that have only single lines in common, and of those as many pairs as their size allows."""
+    common = [f"h{n % 100:x}" for n in range(19_900)]
+    Random(1).shuffle(common)
+    return "".join(f"{line}\n{side}{n:x}\n" for n, line in enumerate(common))
+
+
+def test_files_whose_matches_are_slow_one_by_one_are_shown_at_once(station: Station) -> None:
+    before, after = slow("p"), slow("q")
+    assert len(before) < SHORT.text
+    old = tree(station, "old", {"app.py": before, "run.py": "one\ntwo\nthree\nfour\nfive\n"})
+    new = tree(station, "new", {"app.py": after, "run.py": "one\ntwo\nthree\nfour\nsix\n"})
+    started = time.process_time()
+    _, lines = describe_change(old.digest, new.digest, station.objects, replace(SHORT, lines=100_000))
+    assert time.process_time() - started < 10
+    assert "@@ -1,39800 +1,39800 @@" in lines
+    # What is slow in one file does not hide what is small in another.
+    assert [line for line in lines[lines.index("=== run.py") :] if line[0] in "+-"] == ["-five", "+six"]
+
+
+@given(st.lists(st.sampled_from("abc\n"), max_size=30), st.lists(st.sampled_from("abc\n"), max_size=30))
+def test_difference_is_the_usual_one(old: list[str], new: list[str]) -> None:
+    for context in (0, 3):
+        usual = list(unified_diff(old, new, lineterm="", n=context))[2:]
+        assert list(diff_lines(old, new, Work(MAX_WORK), context=context)) == usual
 
 
 @given(st.text(max_size=300), st.integers(min_value=20, max_value=100))
