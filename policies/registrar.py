@@ -31,6 +31,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.statement import Statement, make_statement, parse_statement
 from ledger.store import Reader, Store
 from ledger.verified import sign_statement
+from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
 from policies.state import State
@@ -80,6 +81,7 @@ class Submitter(ABC):
     def __init__(self, reader: Reader, objects: Objects, pin: Pin | None, *, clock: Clock, random: Random) -> None:
         self._clock = clock
         self._random = random
+        self._objects = objects
         self._replay = Replay(reader, objects, pin)
 
     @property
@@ -118,6 +120,13 @@ class Submitter(ABC):
             "nonce": self._random(16).hex(),
         }
         return make_statement(draft.kind, predicate, draft.subject)
+
+    def foresee(self, statement: Statement, keyid: str) -> None:
+        """Spare a person the signing of what the law would refuse now, with that key. Raises: as
+        `policies.law.step.foresee`.
+        """
+        now, last = self._clock(), self._replay.seconds
+        foresee(self.state, statement, keyid, now if last is None else max(now, last), self._objects)
 
     def submit(self, signer: Signer, draft: Draft) -> Receipt:
         """Say something as `signer` and have it appended, durable on return.

@@ -11,12 +11,13 @@ import typer
 from executor.commands.person import load_person
 from executor.commands.terminal import ask, note, on_terminal, person_present, say, terminal_width
 from executor.escape import escape, fold
-from keys.errors import Exit, UsageError
+from keys.errors import CalyxError, Exit, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
     from keys.principals import TrustRoot
     from keys.signer import Signer
+    from ledger.statement import Statement
     from policies.registrar import Draft, Receipt, Submitter
     from policies.state import State
 
@@ -47,7 +48,8 @@ def sign_and_submit(
     `lines`: what the draft means, escaped. `signer`: the person's key, where it is open already. `proposed`: the trust
     root that is being approved, whose keys may cosign it. The registrar was synced, and the caller looked at its state.
 
-    Raises: UsageError (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.append`.
+    Raises: UsageError (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.foresee`,
+    `Submitter.append`.
     """
     from executor.render import render_own
     from executor.render_text import format_section
@@ -65,6 +67,8 @@ def sign_and_submit(
     say_rendering(lines)
     signer = signer or load_person(home, state, key, as_principal, proposed)
     statement = registrar.draft_statement(signer.principal, draft, machine=False)
+    # Before the question, and before a token is touched: what the law refuses now is not signed.
+    registrar.foresee(statement, signer.keyid)
     say_rendering(["", *format_section(render_own(statement, signer.keyid)), ""])
     if not yes and not ask(f"Sign as {signer.principal} with {signer.keyid}?"):
         note("nothing was signed")
@@ -120,6 +124,24 @@ def find_person(home: Home, state: State, as_principal: str | None, proposed: Tr
     return found.id
 
 
+def _foresee_any(registrar: Submitter, statement: Statement, proposed: TrustRoot | None) -> None:
+    """Refuse what the law would refuse now with each key of the person; which one signs elsewhere is not known."""
+    from keys.openssh_public import fingerprint
+
+    refusal: CalyxError | None = None
+    for root in filter(None, (registrar.state.trust, proposed)):
+        person = root.find_principal(statement.by)
+        for entry in () if person is None else person.keys:
+            try:
+                registrar.foresee(statement, fingerprint(entry.public))
+            except CalyxError as error:
+                refusal = refusal or error
+            else:
+                return
+    if refusal is not None:
+        raise refusal
+
+
 def _prepare(
     home: Home,
     registrar: Submitter,
@@ -136,6 +158,7 @@ def _prepare(
     directory = directory.expanduser()
     principal = find_person(home, registrar.state, as_principal, proposed)
     statement = registrar.draft_statement(principal, draft, machine=False)
+    _foresee_any(registrar, statement, proposed)
     own = format_section(render_own(statement, None))
     until = return_by(registrar.state, statement)
     write_prepared(directory, statement, [*lines, "", *own], until)

@@ -11,7 +11,6 @@ from keys.principals import Principal, Role, TrustRoot
 from keys.values import parse_time
 from ledger.chain import Entry
 from ledger.statement import Statement
-from ledger.verified import VerifiedStatement
 from policies.deployment import Deployment
 from policies.kinds import Predicate
 from policies.matrix import CapabilityMatrix
@@ -26,20 +25,18 @@ Effect: TypeAlias = Callable[[Deployment], None]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One entry before its judge. `signer`: who signed, as enrolled at this position. `now`: the record's time."""
+    """One entry before its judge. `signer`: who signs, as enrolled at this position. `user_verification`: its key's
+    token must verify its user. `now`: the record's time.
+    """
 
     state: State
     entry: Entry
-    verified: VerifiedStatement
+    statement: Statement
     predicate: Predicate
     signer: SignerRef
+    user_verification: bool
     principal: Principal
     objects: Objects
-
-    @property
-    def statement(self) -> Statement:
-        """The statement, its signature verified."""
-        return self.verified.statement
 
     @property
     def seq(self) -> int:
@@ -73,7 +70,7 @@ class Case:
             head_size=self.statement.head.size,
             made_at=self.statement.made_at,
             time=self.now,
-            user_verified=self.verified.signer.user_verification,
+            user_verified=self.user_verification,
         )
 
 

@@ -121,7 +121,8 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid and v.role == role), None)
     if earlier is not None:
         text = f"{vote.signer.principal} approved this lease already, in entry {earlier}"
-        refuse("already_cosigned", text, rule="cosignature", entry=earlier)
+        hint = f"to take it back: calyx withdraw {subject.lease.id}"
+        refuse("already_cosigned", text, rule="cosignature", entry=earlier, hint=hint)
     digest = subject.digest
 
     def change(state: State) -> None:

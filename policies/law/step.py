@@ -3,6 +3,7 @@
     judge(state, entry, objects)           -> (change, verified statement)    reads the state, changes nothing
     enact(state, entry, change, verified)  -> state                           the change, and the entry's place
     step(state, entry, objects)            -> state                           both
+    foresee(state, statement, keyid, ...)  -> None                            what `judge` would refuse, before signing
 
 Append refuses what this refuses and audit replays it, so both have one law. `objects` serves fleet bodies and long
 lists only. An entry that is refused changes nothing.
@@ -13,9 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from keys.ed25519 import SIGNATURE_SIZE
+from keys.principals import Holder
+from keys.values import ZERO_HASH
 from ledger.chain import Entry
-from ledger.statement import parse_statement
+from ledger.envelope import Envelope
+from ledger.record import make_record
+from ledger.statement import Statement, parse_statement
 from ledger.verified import VerifiedStatement
+from policies.kinds import Predicate
 from policies.law.case import Case, Change
 from policies.law.claims import judge_claim, judge_term
 from policies.law.commands import judge_command
@@ -62,11 +69,33 @@ def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, Verifie
     predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
     verified = open_signed(envelope, statement, holder)
-    check_time(state, entry, statement, machine=verified.signer.kind != "human")
-    principal = holder.principal
-    signer = SignerRef(principal.id, principal.kind, envelope.keyid, verified.signer.key.raw.hex(), principal.custodian)
-    case = Case(state, entry, verified, predicate, signer, principal, objects)
-    return _JUDGES[statement.kind](case, predicate), verified
+    return _judge(state, entry, statement, predicate, holder, objects), verified
+
+
+def foresee(state: State, statement: Statement, keyid: str, seconds: int, objects: Objects) -> None:
+    """Spare a signer what `judge` would refuse, were the statement signed with that key and appended next, at
+    `seconds` since 1970. It makes nothing lawful: the registrar judges the entry.
+
+    Raises: as `judge`, but for the signature.
+    """
+    prev = state.history.leaf(state.size - 1) if state.size else ZERO_HASH
+    record = make_record(state.size, prev, seconds, Envelope(statement.body, keyid, bytes(SIGNATURE_SIZE)))
+    entry = Entry(record.seq, record, record.leaf)
+    check_place(state, entry, statement)
+    predicate = parse_predicate(statement)
+    holder = find_holder(state, statement, predicate, keyid)
+    _judge(state, entry, statement, predicate, holder, objects)
+
+
+def _judge(
+    state: State, entry: Entry, statement: Statement, predicate: Predicate, holder: Holder, objects: Objects
+) -> Change:
+    principal, key = holder.principal, holder.entry
+    check_time(state, entry, statement, machine=principal.kind != "human")
+    keyid = entry.record.envelope.keyid
+    signer = SignerRef(principal.id, principal.kind, keyid, key.public.raw.hex(), principal.custodian)
+    case = Case(state, entry, statement, predicate, signer, key.user_verification, principal, objects)
+    return _JUDGES[statement.kind](case, predicate)
 
 
 def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatement) -> State:

@@ -10,6 +10,7 @@ import pytest
 from console import Console
 
 from executor.home import Home
+from keys.openssh import new_private_key, store_private_key
 from policies.registrar import Draft, Receipt
 from policies.two_key import check_two_key
 
@@ -173,3 +174,30 @@ def test_order_is_prepared_without_the_key(console: Console) -> None:
     assert "back by  2026-01-05T10:00:00Z" in said
     assert "statement-v1@station.calyx" in said
     assert console.size() == before
+
+
+def test_second_approval_is_refused_before_the_question_and_names_the_first(console: Console) -> None:
+    lease = console.propose()
+    console.done("approve", lease, "--yes")
+    at = console.size() - 1
+    said = console.refused("approve", lease, typed="y\n", code="already_cosigned", ends=1)
+    assert f"entry {at})" in said.err
+    assert "You sign" not in said.out
+    prepared = console.root / "twice"
+    console.refused("approve", lease, "--prepare", str(prepared), code="already_cosigned", ends=1)
+    assert not prepared.exists()
+
+
+def test_approval_by_someone_who_is_no_approver_is_refused_before_the_question(console: Console) -> None:
+    keys = console.root / "keys"
+    keys.mkdir()
+    key = keys / "bob"
+    store_private_key(key, new_private_key(lambda size: b"\x09" * size))
+    console.done("trust", "propose", "--enrol", f"bob={key}.pub", "--role", "governor", "--approve", "--yes")
+    lease = console.propose()
+    me = ("--as", "bob", "--key", str(key))
+    for verb, more in (("approve", ()), ("deny", ("--reason", "no")), ("withdraw", ())):
+        said = console.refused(verb, lease, *more, *me, typed="y\n", code="role_missing", ends=1)
+        assert "You sign" not in said.out
+    console.refused("approve", lease, "--as", "bob", "--prepare", str(keys / "dir"), code="role_missing", ends=1)
+    assert not (keys / "dir").exists()
