@@ -12,6 +12,7 @@ from keys.principals import TrustRoot
 from keys.values import parse_time
 from ledger.objects import ObjectStore
 from ledger.store import Reader
+from policies.kinds import TrustProposal
 from policies.law.case import holds_now
 from policies.law.governance import check_proposal_open, quorum_progress
 from policies.law.leases import check_lease_open
@@ -148,24 +149,31 @@ def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -
 def waits_for(state: State, subject: LeaseState | ProposalState, principal: str, now: int) -> bool:
     """Whether a lease or proposal waits for this human's approval, and may still have it at `now`."""
     trust = state.trust
-    person = None if trust is None else trust.find_principal(principal)
-    if trust is None or person is None:
+    if trust is None:
         return False
+    roots = [trust]
     if isinstance(subject, LeaseState):
         open_ = subject.claim_seq is None and subject.denied is None and _in_force(state, subject)
         role, until = "approver", subject.lease.approve_by
     else:
+        if isinstance(subject.proposal, TrustProposal):
+            both = zip((trust, subject.proposal.trust), quorum_progress(state, subject), strict=True)
+            roots = [root for root, (_, found, needed) in both if found < needed]
         base = {"trust": state.trust_digest, "policy": state.policy_digest, "fleet": state.fleet_digest}[subject.kind]
         open_ = subject.decided_seq is None and subject.proposal.base == base
         role, until = ("operator" if subject.kind == "fleet" else "governor"), subject.proposal.approve_by
-    return (
-        open_ and role in person.roles and now <= parse_time(until) and not _has_voted(trust, subject, principal, role)
-    )
+    return open_ and now <= parse_time(until) and any(_lacks_vote(root, subject, principal, role) for root in roots)
 
 
-def _has_voted(trust: TrustRoot, subject: LeaseState | ProposalState, principal: str, role: str) -> bool:
+def _lacks_vote(root: TrustRoot, subject: LeaseState | ProposalState, principal: str, role: str) -> bool:
+    """Whether a person who holds the role in a root has no cosignature that counts there: a key that a proposed root
+    no longer holds, or does not hold yet, counts for one of the two alone.
+    """
+    person = root.find_principal(principal)
+    if person is None or role not in person.roles:
+        return False
     standing = subject.ballot.standing()
-    return any(vote.signer.principal == principal and holds_now(trust, vote.signer, role) for vote in standing)
+    return not any(vote.signer.principal == principal and holds_now(root, vote.signer, role) for vote in standing)
 
 
 def _in_force(state: State, lease: LeaseState) -> bool:

@@ -121,13 +121,16 @@ def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
 def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
     for digest, proposal in state.proposals.items():
         if waits_for(state, proposal, person.id, now) and not _took_back(proposal.ballot, person):
+            # Who cosigned and is asked again has another key in the proposed root, which must agree as well.
+            again = any(vote.signer.principal == person.id for vote in proposal.ballot.standing())
             yield Waiting(
                 proposal.kind,
                 digest[:12],
-                f"proposal of {proposal.kind} by {proposal.proposal.by}",
+                f"proposal of {proposal.kind} by {proposal.proposal.by}"
+                + (", which needs your key in the root that it proposes" if again else ""),
                 state.history.time(proposal.seq),
                 proposal.proposal.approve_by,
-                f"calyx approve {digest[:12]}",
+                f"calyx approve {digest[:12]}" + (" --key FILE" if again else ""),
             )
 
 

@@ -170,6 +170,25 @@ def test_vote_on_trust_policy_and_fleet_waits_for_who_may_give_it(tmp_path: Path
     assert [item.kind for item in inbox(station, "ben")] == ["policy", "trust"]
 
 
+def test_new_key_of_someone_who_cosigned_with_the_old_one_is_waited_for(tmp_path: Path) -> None:
+    station = Station(tmp_path)
+    station.genesis()
+    new = new_private_key(station.random)
+    root = station.trust()
+    principal(root, "ada")["keys"] = [{"key": format_public(new.public), "user_verification": False}]
+    proposal = propose_trust(station, root)
+    [item] = inbox(station)
+    assert (item.kind, item.command) == ("trust", f"calyx approve {proposal.digest[:12]}")
+    station.vote("ada", ("trust", proposal.digest), "governor")
+    [item] = inbox(station)
+    assert item.command == f"calyx approve {proposal.digest[:12]} --key FILE"
+    assert inbox(station, "ben") == []
+    station.keys["ada"] = new
+    station.vote("ada", ("trust", proposal.digest), "governor")
+    assert station.state.trust_digest == proposal.digest
+    assert inbox(station) == []
+
+
 def test_proposal_that_was_voted_withdrawn_decided_or_overtaken_does_not_wait(tmp_path: Path) -> None:
     station = Station(tmp_path, thresholds=(2, 1))
     station.genesis()
