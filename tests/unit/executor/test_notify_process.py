@@ -68,7 +68,7 @@ def test_notifier_that_dies_at_once_is_started_again_only_after_a_while(
         notifier.ensure()
         now[0] += NOTIFIER_RESTART_S / 10
     assert len(starts) == 3
-    assert starts[0][3:5] == ["notify", "run"]
+    assert starts[0][1:6] == ["-P", "-m", "executor", "notify", "run"]
 
 
 def test_notifier_that_cannot_be_started_is_said_once_and_stops_nothing(
