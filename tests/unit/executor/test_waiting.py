@@ -176,6 +176,7 @@ def test_new_key_of_someone_who_cosigned_with_the_old_one_is_waited_for(tmp_path
     new = new_private_key(station.random)
     root = station.trust()
     principal(root, "ada")["keys"] = [{"key": format_public(new.public), "user_verification": False}]
+    principal(root, "ben")["roles"] = ["approver"]
     proposal = propose_trust(station, root)
     [item] = inbox(station)
     assert (item.kind, item.command) == ("trust", f"calyx approve {proposal.digest[:12]}")
