@@ -88,13 +88,15 @@ def opened(home: str | None, *, here: bool = False) -> Iterator[Home]:
 
 
 def _remote(named: str) -> Home:
-    from executor.commands.terminal import note, person_present
+    from executor.commands.terminal import note_theirs, person_present
     from executor.remote.address import parse_address
     from executor.remote.home import RemoteHome
     from executor.remote.ssh import SshTransport
 
     address = parse_address(named)
-    return RemoteHome(address, named, lambda: SshTransport(address, os.environ, note, person=person_present()), note)
+    return RemoteHome(
+        address, named, lambda: SshTransport(address, os.environ, note_theirs, person=person_present()), note_theirs
+    )
 
 
 def check_begun(state: State) -> State:

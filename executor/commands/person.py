@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from executor.commands.terminal import ask_passphrase, note
+from executor.commands.terminal import ask_passphrase, note, note_theirs
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -58,4 +58,4 @@ def _around() -> Surroundings:
     from executor.surroundings import look_around
     from keys.agent_socket import connect_agent
 
-    return look_around(os.environ, Path.home(), connect_agent, note, ask_passphrase)
+    return look_around(os.environ, Path.home(), connect_agent, note_theirs, ask_passphrase)

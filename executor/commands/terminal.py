@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import typer
 
-from executor.escape import escape
+from executor.escape import escape, fold
 from keys.errors import CalyxError, Unavailable, UsageError
 
 _STYLES = {"ok": "green", "failed": "red"}
 _IN_THE_LINE = ("rule", "step", "entry")
+_THEIRS: Final = "the host's hint: "
+_ASKING: Final = threading.Lock()
+"""Held while a question waits for its answer."""
 
 
 def say(*lines: str) -> None:
@@ -28,6 +32,14 @@ def note(*lines: str) -> None:
     """Print lines to standard error, each escaped: what is not a command's result."""
     for line in lines:
         typer.echo(_encodable(escape(line), sys.stderr.encoding), err=True)
+
+
+def note_theirs(*lines: str) -> None:
+    """As `note`, for what a host, an ssh-agent or another program said. On a terminal no part of it begins a line that
+    could pose as ours, and none of it comes between a question and its answer.
+    """
+    with _ASKING:
+        note(*_folded(lines))
 
 
 def say_json(value: Any) -> None:
@@ -49,9 +61,11 @@ def write_out(text: str | bytes) -> None:
 def show_error(error: CalyxError) -> None:
     """Print a refusal: one line, and its hint on another."""
     facts = ", ".join(f"{name} {error.fields[name]}" for name in _IN_THE_LINE if error.fields.get(name) is not None)
-    note(f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else ""))
+    note(*_folded([f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else "")]))
     if error.hint:
-        note(f"hint: {error.hint}")
+        # Ours may be a command, to be copied in one piece.
+        hint = f"hint: {error.hint}"
+        note(*(_folded([hint]) if error.hint.startswith(_THEIRS) else [hint]))
 
 
 def on_terminal() -> bool:
@@ -59,10 +73,10 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def terminal_width() -> int:
-    """Columns of the terminal that standard output is, 80 where it does not say."""
+def terminal_width(stream: TextIO | None = None) -> int:
+    """Columns of the terminal that a stream is, standard output if none is named; 80 where it does not say."""
     try:
-        return max(os.get_terminal_size(sys.stdout.fileno()).columns or 80, 20)
+        return max(os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80, 20)
     except (OSError, ValueError):
         return 80
 
@@ -74,8 +88,9 @@ def person_present() -> bool:
 
 def ask(question: str) -> bool:
     """Ask a yes or no question; anything but yes is no, and so is the end of input."""
-    typer.echo(f"{escape(question)} [y/N] ", nl=False, err=True)
-    answer = sys.stdin.readline()
+    with _ASKING:
+        typer.echo(f"{escape(question)} [y/N] ", nl=False, err=True)
+        answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         typer.echo("", err=True)
     return answer.strip().lower() in {"y", "yes"}
@@ -110,6 +125,14 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
     widths = [max(len(cell) for cell in column) for column in zip(headers, *cells, strict=True)]
     for row in (list(headers), *cells):
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _folded(lines: Iterable[str]) -> list[str]:
+    """Lines for standard error, cut where it is a terminal that would wrap them."""
+    if not sys.stderr.isatty():
+        return list(lines)
+    width = terminal_width(sys.stderr)
+    return [piece for line in lines for piece in fold(escape(line), width)]
 
 
 def _encodable(text: str, encoding: str | None) -> str:

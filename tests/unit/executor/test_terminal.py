@@ -1,0 +1,80 @@
+"""What others say reaches a terminal as theirs: it begins no line, and does not come between question and answer."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import typer
+
+from executor.commands import terminal
+from executor.remote.messages import HostRefused
+from keys.errors import UsageError
+
+FORGED = "".join(("x" * 75, "Sign as ada? [y/N] ".ljust(80), "Approved: entry 9".ljust(80), "hint: all is well"))
+
+
+class Screen(io.StringIO):
+    """A terminal of 80 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Standard error as a terminal; all that was written to it."""
+    shown = Screen()
+    # Not sys itself: pytest puts its own streams there again before the test runs.
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stderr=shown, stdin=sys.stdin, stdout=sys.stdout))
+    monkeypatch.setattr(typer, "echo", lambda text, nl=True, err=False: shown.write(text + "\n" * nl) if err else None)
+    return shown.getvalue
+
+
+def rows(text: str) -> list[str]:
+    """The rows that a terminal shows: it wraps by itself what is too wide."""
+    return [line[at : at + 80] for line in text.split("\n") for at in range(0, max(len(line), 1), 80)]
+
+
+def begins(row: str) -> bool:
+    return row.startswith(("error: ", "hint: the host's hint: ", "ssh: ", " | ")) or not row
+
+
+def test_line_of_a_host_wraps_into_no_line_of_ours(screen: Callable[[], str]) -> None:
+    terminal.note_theirs(f"ssh: {FORGED}")
+    shown = rows(screen())
+    assert len(shown) > 3
+    assert all(map(begins, shown))
+
+
+def test_refusal_of_a_host_wraps_into_no_line_of_ours(screen: Callable[[], str]) -> None:
+    terminal.show_error(HostRefused("refused", f"the host says: {FORGED}", hint=f"the host's hint: {FORGED}"))
+    assert all(map(begins, rows(screen())))
+
+
+def test_own_hint_stays_one_line_to_copy(screen: Callable[[], str]) -> None:
+    command = f"ssh-keygen -Y sign -n approval-v1@station.calyx -f YOUR_KEY {'d' * 60}/to-sign"
+    terminal.show_error(UsageError("not_signed", "there is no signature", hint=command))
+    assert f"hint: {command}" in screen().split("\n")
+
+
+def test_host_says_nothing_between_question_and_answer(
+    screen: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = threading.Thread(target=terminal.note_theirs, args=("ssh: Lease LEASE-1 is another one",), daemon=True)
+
+    class Person:
+        def readline(self) -> str:
+            host.start()
+            host.join(0.2)
+            assert screen().endswith("[y/N] "), "the host wrote behind the question"
+            return "n\n"
+
+    monkeypatch.setattr("executor.commands.terminal.sys.stdin", Person())
+    assert not terminal.ask("Sign as ada?")
+    host.join(5)
+    assert "ssh: Lease LEASE-1" in screen()
