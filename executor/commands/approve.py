@@ -85,11 +85,13 @@ def approve(
 def deny(
     lease: LeaseArgument,
     reason: ReasonOption,
+    *,
     yes: YesOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Refuse a lease for good.
 
@@ -97,17 +99,21 @@ def deny(
 
     Nothing brings it back; another lease can be proposed.
     """
-    _object("deny", lease, reason, yes=yes, key=key, as_principal=as_principal, prepare=prepare, home=home)
+    with opened(home) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        _object(place, registrar, "deny", lease, reason, yes=yes, key=key, as_principal=as_principal, prepare=prepare)
 
 
 def withdraw(
     identifier: IdArgument,
     reason: ReasonOption = "taken back",
+    *,
     yes: YesOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Take back the approvals that you gave so far.
 
@@ -115,7 +121,19 @@ def withdraw(
 
     It works until the executor has claimed the lease; after that, `calyx rollback` is the way.
     """
-    _object("withdraw", identifier, reason, yes=yes, key=key, as_principal=as_principal, prepare=prepare, home=home)
+    with opened(home) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        _object(
+            place,
+            registrar,
+            "withdraw",
+            identifier,
+            reason,
+            yes=yes,
+            key=key,
+            as_principal=as_principal,
+            prepare=prepare,
+        )
 
 
 def approve_subject(
@@ -182,6 +200,8 @@ def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq:
 
 
 def _object(
+    home: Home,
+    registrar: Submitter,
     verb: Literal["deny", "withdraw"],
     identifier: str,
     reason: str,
@@ -190,41 +210,38 @@ def _object(
     key: Path | None,
     as_principal: str | None,
     prepare: Path | None,
-    home: str | None,
 ) -> None:
     from executor.approval import check_objection, draft_objection, render_subject, summarise
     from executor.bounds import FULL
     from executor.render_text import format_rendering
     from keys.values import fold_id
 
-    with opened(home) as place:
-        registrar = place.open_registrar()
-        state = check_begun(registrar.sync())
-        subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
-        check_objection(state, subject, verb)
-        lines = [escape(line) for line in summarise(subject)]
-        if prepare is not None:
-            store, objects = place.open_store(), place.open_objects()
-            lines = format_rendering(render_subject(state, subject, store, objects, registrar.now(), FULL))
-        earlier: dict[str, list[int]] = {}
-        for vote in subject.ballot.standing():
-            earlier.setdefault(fold_id(vote.signer.principal), []).append(vote.seq)
-        receipt = sign_and_submit(
-            place,
-            registrar,
-            draft_objection(verb, reason, subject),
-            lines,
-            yes=yes,
-            key=key,
-            as_principal=as_principal,
-            prepare=prepare,
-        )
-        if receipt is None:
-            return
-        say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt.seq}")
-        if verb == "withdraw":
-            by = next(item.principal for item in subject.ballot.withdrawals if item.seq == receipt.seq)
-            _say_withdrawn(earlier.get(fold_id(by), []))
+    state = check_begun(registrar.sync())
+    subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
+    check_objection(state, subject, verb)
+    lines = [escape(line) for line in summarise(subject)]
+    if prepare is not None:
+        store, objects = home.open_store(), home.open_objects()
+        lines = format_rendering(render_subject(state, subject, store, objects, registrar.now(), FULL))
+    earlier: dict[str, list[int]] = {}
+    for vote in subject.ballot.standing():
+        earlier.setdefault(fold_id(vote.signer.principal), []).append(vote.seq)
+    receipt = sign_and_submit(
+        home,
+        registrar,
+        draft_objection(verb, reason, subject),
+        lines,
+        yes=yes,
+        key=key,
+        as_principal=as_principal,
+        prepare=prepare,
+    )
+    if receipt is None:
+        return
+    say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt.seq}")
+    if verb == "withdraw":
+        by = next(item.principal for item in subject.ballot.withdrawals if item.seq == receipt.seq)
+        _say_withdrawn(earlier.get(fold_id(by), []))
 
 
 def _say_withdrawn(earlier: list[int]) -> None:

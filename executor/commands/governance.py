@@ -12,7 +12,7 @@ import typer
 from executor.commands.approve import approve_subject
 from executor.commands.common import check_begun, opened, parse_duration
 from executor.commands.person import load_person
-from executor.commands.signing import check_look, find_person, sign_and_submit
+from executor.commands.signing import check_look, find_person, say_rendering, sign_and_submit
 from executor.commands.terminal import note, say
 from keys.errors import UsageError
 
@@ -99,7 +99,7 @@ def _submit(
         check_person(state, kind, find_person(home, state, asking.as_principal))
         sign_and_submit(home, registrar, draft, lines, prepare=asking.prepare, **options)
         return
-    say(*lines)
+    say_rendering(lines)
     # One key signs both; its passphrase is asked for once, and after the change was shown.
     signer = load_person(home, state, asking.key, asking.as_principal)
     check_person(state, kind, signer.principal)

@@ -13,6 +13,7 @@ import typer
 
 from executor.commands.common import (
     AsOption,
+    ClockOption,
     HomeOption,
     KeyOption,
     LeaseArgument,
@@ -58,13 +59,15 @@ def start(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Start a claimed deployment that waits for its command.
 
     Example: calyx start LEASE-20260105-090000
     """
     with opened(home) as place:
-        _order(place, lease, Order("start", reason, valid_for, yes=yes), key, as_principal, prepare)
+        order = Order("start", reason, valid_for, yes=yes, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 def pause(
@@ -97,13 +100,15 @@ def resume(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Let a paused rollout go on.
 
     Example: calyx resume LEASE-20260105-090000
     """
     with opened(home) as place:
-        _order(place, lease, Order("resume", reason, valid_for, yes=yes), key, as_principal, prepare)
+        order = Order("resume", reason, valid_for, yes=yes, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 def promote(
@@ -119,6 +124,7 @@ def promote(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Send a rollout that is baking on to its next tier.
 
@@ -127,9 +133,8 @@ def promote(
     A breach or missing data is never overridden.
     """
     with opened(home) as place:
-        _order(
-            place, lease, Order("promote", reason, valid_for, yes=yes, skip_bake=skip_bake), key, as_principal, prepare
-        )
+        order = Order("promote", reason, valid_for, yes=yes, skip_bake=skip_bake, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 def abort(
@@ -182,6 +187,7 @@ class Order:
     valid_for: str
     yes: bool
     skip_bake: bool = False
+    accept_clock: bool = False
 
 
 def _order(
@@ -195,7 +201,7 @@ def _order(
     valid_s = parse_duration(order.valid_for) if order.valid_for else usual_s
     verb = order.verb
     # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
-    registrar = home.open_registrar(accept_clock=verb not in BOUND)
+    registrar = home.open_registrar(accept_clock=order.accept_clock or verb not in BOUND)
     state = check_begun(registrar.sync())
     lease = find_lease(state, name)
     deployment = state.deployments.get(lease.digest)

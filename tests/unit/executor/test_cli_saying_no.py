@@ -201,3 +201,22 @@ def test_approval_by_someone_who_is_no_approver_is_refused_before_the_question(c
         assert "You sign" not in said.out
     console.refused("approve", lease, "--as", "bob", "--prepare", str(keys / "dir"), code="role_missing", ends=1)
     assert not (keys / "dir").exists()
+
+
+@pytest.mark.parametrize("verb", ["deny", "withdraw"])
+def test_no_under_a_clock_that_went_back_is_taken_when_the_person_says_so(console: Console, verb: str) -> None:
+    lease = console.propose()
+    reason = ["--reason", "no"] if verb == "deny" else []
+    console.clock.tick(-3600)
+    said = console.refused(verb, lease, *reason, "--yes", code="clock_suspect", ends=5)
+    assert "--accept-clock" in said.err
+    console.done(verb, lease, *reason, "--yes", "--accept-clock")
+
+
+def test_order_that_leads_on_under_a_clock_that_went_back_is_taken_when_the_person_says_so(console: Console) -> None:
+    lease = console.propose()
+    claim(console, lease)
+    console.clock.tick(-3600)
+    console.done("pause", lease)
+    console.refused("resume", lease, "--yes", code="clock_suspect", ends=5)
+    console.done("resume", lease, "--yes", "--accept-clock")
