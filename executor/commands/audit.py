@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import on_terminal, say, say_json
+from executor.commands.terminal import on_terminal, say_json, say_theirs
 from keys.errors import Exit
 
 
@@ -51,11 +51,11 @@ def audit(
     else:
         for finding in report.findings:
             where = "ledger" if finding.entry is None else f"entry {finding.entry}"
-            say(f"{where}: {finding.code}: {finding.message}")
+            say_theirs(f"{where}: {finding.code}: {finding.message}")
         for text in report.notes:
-            say(f"note: {text}")
-        say(f"{'ok' if report.ok else 'NOT OK'}: {report.size} entries of {report.origin or 'an unnamed log'}")
-        say(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
+            say_theirs(f"note: {text}")
+        say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {report.size} entries of {report.origin or 'an unnamed log'}")
+        say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from executor.commands.common import check_begun, opened
 from executor.commands.governance_show import show_value
-from executor.commands.terminal import say, say_json, write_out
+from executor.commands.terminal import say, say_json, say_theirs, write_out
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def diff_versions(
         }
         say_json({**sides, "meaning": meant, "difference": lines})
         return
-    say(f"--- {_title(before)}" if before is not None else "--- nothing", f"+++ {_title(after)}")
-    say(*map(escape, meant), *lines) if lines else say("no difference")
+    say_theirs(f"--- {_title(before)}" if before is not None else "--- nothing", f"+++ {_title(after)}")
+    say_theirs(*map(escape, meant), *lines) if lines else say_theirs("no difference")
 
 
 def show_history(kind: GovernedKind, home: str | None, *, as_json: bool) -> None:
@@ -97,10 +97,12 @@ def show_history(kind: GovernedKind, home: str | None, *, as_json: bool) -> None
     for version in versions:
         _say_version(state, version)
         _say_compromises(version)
-        say(*(f"  TAINTED   counted entry {t.entry}, by {t.keyid}" for t in taints if t.digest == version.digest))
+        say_theirs(
+            *(f"  TAINTED   counted entry {t.entry}, by {t.keyid}" for t in taints if t.digest == version.digest)
+        )
     if kind == "trust" and taints:
-        say("", "Tainted by keys that are revoked as compromised")
-        say(*(f"  {taint.text}" for taint in taints))
+        say_theirs("", "Tainted by keys that are revoked as compromised")
+        say_theirs(*(f"  {taint.text}" for taint in taints))
 
 
 def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) -> Version:
@@ -145,14 +147,14 @@ def _say_head(state: State, version: Version) -> None:
     from executor.governance import digest_in_force
     from policies.law.governance import quorum_progress
 
-    say(_title(version))
+    say_theirs(_title(version))
     if version.since is None:
         said = state.proposals[version.digest]
         void = said.proposal.base != digest_in_force(state, version.kind)
-        say(
+        say_theirs(
             f"  asked by  {version.by}, {version.reason}", f"  until     {version.approve_by}{', void' if void else ''}"
         )
-        say(*(f"  {name}: {found} of {needed}" for name, found, needed in quorum_progress(state, said)))
+        say_theirs(*(f"  {name}: {found} of {needed}" for name, found, needed in quorum_progress(state, said)))
     say("")
 
 
@@ -162,13 +164,13 @@ def _say_version(state: State, version: Version) -> None:
 
     now = ", in force" if version.digest == digest_in_force(state, version.kind) else ""
     at = format_time(state.history.time(version.since or 0))
-    say(
+    say_theirs(
         f"From entry {version.since}, {at}: {version.kind} {version.digest[:12]}{now}",
         f"  proposed  entry {version.seq}, by {version.by}: {version.reason}",
     )
     if version.key is not None:
-        say(f"  signed    entry {version.seq}, {version.by}, {version.key}")
-    say(*(f"  cosigned  entry {v.seq}, {v.signer.principal}, {v.signer.keyid}" for v in version.votes))
+        say_theirs(f"  signed    entry {version.seq}, {version.by}, {version.key}")
+    say_theirs(*(f"  cosigned  entry {v.seq}, {v.signer.principal}, {v.signer.keyid}" for v in version.votes))
 
 
 def _say_compromises(version: Version) -> None:
@@ -176,7 +178,7 @@ def _say_compromises(version: Version) -> None:
     from keys.principals import TrustRoot
 
     if isinstance(version.value, TrustRoot):
-        say(
+        say_theirs(
             *(
                 f"  revoked   {fingerprint(item.public)} as compromised from entry {item.position} on"
                 for item in version.value.compromised

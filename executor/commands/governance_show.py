@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from executor.commands.terminal import say, say_table
+from executor.commands.terminal import say_table, say_theirs
 
 if TYPE_CHECKING:
     from executor.governance import Value
@@ -41,7 +41,7 @@ def _show_trust(root: TrustRoot) -> None:
         for entry in principal.keys
     ]
     say_table(("principal", "kind", "roles", "custodian", "key"), rows)
-    say(
+    say_theirs(
         "",
         f"needed      governors {root.thresholds.governors}, operators {root.thresholds.operators}",
         f"expires     {root.expires}",
@@ -60,7 +60,7 @@ def _show_policy(policy: CapabilityMatrix) -> None:
         [(str(number), phase.name, phase.status, " ".join(phase.capabilities)) for number, phase in numbered],
     )
     emergency = f"good for {glass.max_validity_s} s, review owed within {glass.review_within_s} s"
-    say(
+    say_theirs(
         "",
         f"deployment  {'on' if policy.deployment_enabled() else 'off'}",
         *(f"target      {name}: {', '.join(rule.paths)}" for name, rule in terms.targets.items()),

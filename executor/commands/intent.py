@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
-from executor.commands.terminal import say, say_json, say_table
+from executor.commands.terminal import say, say_json, say_table, say_theirs
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def show(
     if as_json:
         say_json(row)
         return
-    say(
+    say_theirs(
         f"Intent  {row['intent_id']} on {row['target']}, by {row['by']} at {row['timestamp']}",
         f"What    {row['what']}",
         f"Why     {row['why']}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, noun, opened
-from executor.commands.terminal import say, say_json, say_table, write_out
+from executor.commands.terminal import say, say_json, say_table, say_theirs, write_out
 
 if TYPE_CHECKING:
     from executor.lease_view import Facts
@@ -84,7 +84,7 @@ def _show(view: Facts) -> None:
     intent: Any = view["intent"]
     cosigners: Any = view["cosigners"]
     reviews: Any = view["reviews"]
-    say(
+    say_theirs(
         f"Lease    {view['lease_id']} on {asked['target']}, {asked['rule']}",
         f"State    {view['state']}" + (f": {view['note']}" if view["note"] else ""),
         f"Asked    by {proposer['id']} in entry {view['seq']}, {view['timestamp']}",

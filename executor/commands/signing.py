@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from executor.commands.person import load_person
-from executor.commands.terminal import ask, note, on_terminal, person_present, say, terminal_width
-from executor.escape import escape, fold
+from executor.commands.terminal import ask, note, person_present, say, say_theirs
 from keys.errors import CalyxError, Exit, UsageError
 
 if TYPE_CHECKING:
@@ -77,13 +76,8 @@ def sign_and_submit(
 
 
 def say_rendering(lines: Sequence[str]) -> None:
-    """Print lines of a rendering. On a terminal a long one is folded here, so that no part of it begins a line."""
-    if not on_terminal():
-        say(*lines)
-        return
-    width = terminal_width()
-    for line in lines:
-        say(*fold(escape(line), width))
+    """Print lines of a rendering."""
+    say_theirs(*lines)
 
 
 def check_look(state: State, *, yes: bool) -> None:

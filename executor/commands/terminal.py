@@ -28,6 +28,13 @@ def say(*lines: str) -> None:
         write_out(_encodable(escape(line), sys.stdout.encoding) + "\n")
 
 
+def say_theirs(*lines: str) -> None:
+    """As `say`, for lines that hold what others wrote. On a terminal a long one is folded here, so that no part of it
+    begins a line.
+    """
+    say(*_folded(lines, sys.stdout))
+
+
 def note(*lines: str) -> None:
     """Print lines to standard error, each escaped: what is not a command's result."""
     for line in lines:
@@ -39,7 +46,7 @@ def note_theirs(*lines: str) -> None:
     could pose as ours, and none of it comes between a question and its answer.
     """
     with _ASKING:
-        note(*_folded(lines))
+        note(*_folded(lines, sys.stderr))
 
 
 def say_json(value: Any) -> None:
@@ -61,11 +68,11 @@ def write_out(text: str | bytes) -> None:
 def show_error(error: CalyxError) -> None:
     """Print a refusal: one line, and its hint on another."""
     facts = ", ".join(f"{name} {error.fields[name]}" for name in _IN_THE_LINE if error.fields.get(name) is not None)
-    note(*_folded([f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else "")]))
+    note(*_folded([f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else "")], sys.stderr))
     if error.hint:
         # Ours may be a command, to be copied in one piece.
         hint = f"hint: {error.hint}"
-        note(*(_folded([hint]) if error.hint.startswith(_THEIRS) else [hint]))
+        note(*(_folded([hint], sys.stderr) if error.hint.startswith(_THEIRS) else [hint]))
 
 
 def on_terminal() -> bool:
@@ -127,11 +134,11 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _folded(lines: Iterable[str]) -> list[str]:
-    """Lines for standard error, cut where it is a terminal that would wrap them."""
-    if not sys.stderr.isatty():
+def _folded(lines: Iterable[str], stream: TextIO) -> list[str]:
+    """Lines for a stream, cut where it is a terminal that would wrap them."""
+    if not stream.isatty():
         return list(lines)
-    width = terminal_width(sys.stderr)
+    width = terminal_width(stream)
     return [piece for line in lines for piece in fold(escape(line), width)]
 
 

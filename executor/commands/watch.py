@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
-from executor.commands.terminal import on_terminal, say, say_json
+from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
 from keys.errors import Exit, UsageError
 
@@ -87,7 +87,7 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
             if as_json:
                 say_json({"lease": lease.lease.id, "target": lease.lease.target, "phase": standing, "note": note})
             else:
-                say(line)
+                say_theirs(line)
             said = line
         time.sleep(LOOK_S)
         replay.sync()
@@ -102,7 +102,7 @@ def _plain(replay: Replay, digest: str, *, once: bool) -> None:
         deployment = replay.sync().deployments[digest]
         progress = measure_progress(deployment, system_clock())
         lines = _lines(progress)
-        say(*(line for line in lines if line not in shown))
+        say_theirs(*(line for line in lines if line not in shown))
         shown = lines
         if progress.ended or once:
             return

@@ -78,3 +78,13 @@ def test_host_says_nothing_between_question_and_answer(
     assert not terminal.ask("Sign as ada?")
     host.join(5)
     assert "ssh: Lease LEASE-1" in screen()
+
+
+def test_reason_of_a_proposer_wraps_into_no_line_of_ours(
+    screen: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "terminal_width", lambda _: 80)
+    monkeypatch.setattr(terminal, "write_out", lambda text: typer.echo(text, nl=False, err=True))
+    monkeypatch.setattr("executor.commands.terminal.sys.stdout", SimpleNamespace(isatty=lambda: True, encoding="utf-8"))
+    terminal.say_theirs(f"  asked by  bob, {FORGED}")
+    assert all(row.startswith(("  asked by  bob, ", " | ")) or not row for row in rows(screen()))
