@@ -17,8 +17,8 @@ The first request is hello with protocol 1; a server that speaks another one say
 statements will follow, so that a server which takes none refuses before a person has signed any. A chunk is 262,144
 bytes, only the last one of an object is shorter. `read` gives records from `start` on, in order, before `stop`: at most
 4,096 of them and about 4 MiB, and at least one where there is one. `put` is for what a following `submit` names: the
-server keeps at most 16 MiB for a connection in its memory, and puts them into the home when a statement that names them
-was signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or none; one that is in the
+server keeps at most 16 MiB in 1,024 objects for a connection in its memory, and puts them into the home when a
+statement that names them was signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or none; one that is in the
 ledger already gives the entry that it made. No verb names a path and none runs anything.
 
 An error is {code, exit, fields, hint, message}: a stable code, the exit code 1, 2 or 5, and text for people, which is
@@ -44,6 +44,8 @@ MAX_RECORDS: Final = 4_096
 MAX_BATCH: Final = 4 * 1024 * 1024
 """Bytes of records after which the server ends an answer; the last record may go over it."""
 MAX_PUT: Final = 16 * 1024 * 1024
+MAX_PUTS: Final = 1_024
+"""Bytes, and number, of objects that wait for a statement on one connection."""
 MAX_ENVELOPES: Final = 16
 CHUNK: Final = MAX_DATA
 MAX_FIELDS: Final = 16

@@ -15,6 +15,7 @@ from executor.remote.messages import (
     CHUNK,
     MAX_BATCH,
     MAX_PUT,
+    MAX_PUTS,
     MAX_RECORDS,
     PROTOCOL,
     AskRecords,
@@ -117,12 +118,13 @@ class Server:
             # What may follow it is not known either, so nothing more can be understood.
             self._refuse(error)
             return False
+        if not self._greeted and not isinstance(request, Hello):
+            self._refuse(UsageError("no_hello", "a connection begins with hello"))
+            return False
         bodies = self._bodies(request)
         try:
             if isinstance(request, Hello):
                 self._greet(request)
-            elif not self._greeted:
-                raise UsageError("no_hello", "a connection begins with hello")
             said = self._answer(request, bodies)
         except (ConnectionLost, PeerSilent, BadFrame):
             raise
@@ -136,17 +138,14 @@ class Server:
         """The D frames that belong to a request, read before anything is refused."""
         patience = self._channel.begin(self._frame_s)
         if isinstance(request, Submit):
-            return [self._data(patience, MAX_ENVELOPE) for _ in range(request.envelopes)]
-        chunks: list[bytes] = []
-        left = request.size if isinstance(request, PutObject) else 0
-        while left:
-            chunks.append(self._data(patience, left))
-            left -= len(chunks[-1])
-        return chunks
+            return [self._data(patience, 1, MAX_ENVELOPE) for _ in range(request.envelopes)]
+        size = request.size if isinstance(request, PutObject) else 0
+        # Whole chunks alone: 16 MiB in frames of a byte each would take 100 times the memory.
+        return [self._data(patience, length, length) for length in _chunks(size)]
 
-    def _data(self, patience: Patience, limit: int) -> bytes:
+    def _data(self, patience: Patience, least: int, most: int) -> bytes:
         frame = self._channel.receive(patience)
-        if frame.kind != DATA or len(frame.payload) > limit:
+        if frame.kind != DATA or not least <= len(frame.payload) <= most:
             raise BadFrame("what came is not what the request announced")
         return frame.payload
 
@@ -210,6 +209,8 @@ class Server:
             raise CalyxError("object_mismatch", "the object's content has another digest than was said")
         if sum(other.size for other in self._staged if other != ref) + ref.size > MAX_PUT:
             raise FormatError(f"objects of over {MAX_PUT} bytes were brought before a statement", code="too_large")
+        if len(self._staged) >= MAX_PUTS and ref not in self._staged:
+            raise FormatError(f"over {MAX_PUTS} objects were brought before a statement", code="too_many")
         self._staged[ref] = data
         return SaidDone()
 
@@ -245,6 +246,13 @@ class Server:
         patience = self._channel.begin(self._frame_s)
         self._channel.send(MESSAGE, format_refusal(error), patience)
         self._channel.flush(patience)
+
+
+def _chunks(size: int) -> Iterator[int]:
+    """The sizes of an object's chunks."""
+    while size:
+        yield min(size, CHUNK)
+        size -= min(size, CHUNK)
 
 
 def _cut(pieces: Iterable[bytes]) -> Iterator[bytes]:

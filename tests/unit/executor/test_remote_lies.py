@@ -16,7 +16,7 @@ from station import Clock, Station, fleet, new_station
 from executor.commands.terminal import show_error
 from executor.remote.frames import DATA, MAX_DATA, MESSAGE, Channel, ConnectionLost
 from executor.remote.home import RemoteHome
-from executor.remote.messages import MAX_PUT
+from executor.remote.messages import MAX_PUT, MAX_PUTS
 from executor.remote.reading import RemoteObjects
 from executor.remote.server import Server
 from keys.canonical import Json, format_json, parse_json
@@ -818,6 +818,11 @@ TIP = message(verb="tip")
         ([SAY_HELLO, frame(MESSAGE, b"", 70_000)], "bad_answer"),
         ([SAY_HELLO, message(verb="put", sha256="0" * 64, size=2) + frame(DATA, b"xyz")], "bad_answer"),
         ([SAY_HELLO, message(verb="put", sha256="0" * 64, size=2) + TIP], "bad_answer"),
+        # In crumbs it would take a hundred times its size in the server's memory.
+        ([SAY_HELLO, message(verb="put", sha256="0" * 64, size=2) + frame(DATA, b"x") * 2], "bad_answer"),
+        ([SAY_HELLO, message(verb="put", sha256="0" * 64, size=MAX_DATA + 1) + frame(DATA, b"x")], "bad_answer"),
+        # A connection that said no hello keeps nothing, and nobody waits for its bytes.
+        ([message(verb="put", sha256="0" * 64, size=MAX_PUT)], "no_hello"),
         (
             [SAY_HELLO, message(verb="submit", envelopes=1, accept_clock=False) + frame(DATA, bytes(65_536))],
             "bad_answer",
@@ -842,6 +847,18 @@ def test_request_that_is_refused_keeps_the_connection(remote: Remote, request_: 
     answers = ask(remote, SAY_HELLO, request_, TIP)
     assert answers[1]["error"]["code"] == code
     assert "ok" in answers[2]
+
+
+def test_objects_without_end_are_not_kept_in_memory(remote: Remote) -> None:
+    def put(data: bytes) -> bytes:
+        return message(verb="put", sha256=sha256(data).hexdigest(), size=len(data)) + frame(DATA, data)
+
+    small = [put(number.to_bytes(2, "big")) for number in range(MAX_PUTS + 1)]
+    answers = ask(remote, SAY_HELLO, *small, small[0], TIP)
+    assert answers[1 : MAX_PUTS + 1] == [{"ok": {}}] * MAX_PUTS
+    assert answers[MAX_PUTS + 1]["error"]["code"] == "too_many"
+    assert answers[MAX_PUTS + 2] == {"ok": {}}
+    assert "ok" in answers[-1]
 
 
 def test_records_behind_the_end_are_none(station: Station, remote: Remote) -> None:

@@ -55,6 +55,7 @@ LIMITS: Final = (
     ("records in one answer", "executor.remote.messages.MAX_RECORDS", "records"),
     ("bytes of records in one answer, before the last", "executor.remote.messages.MAX_BATCH", "bytes"),
     ("objects that a connection brings before a statement", "executor.remote.messages.MAX_PUT", "bytes"),
+    ("number of those objects", "executor.remote.messages.MAX_PUTS", "objects"),
     ("statements in one submission", "executor.remote.messages.MAX_ENVELOPES", "statements"),
     ("lines of a host's standard error that are shown", "executor.remote.ssh.MAX_LINES", "lines"),
     ("report of a review that is shown", "executor.render_said.MAX_REPORT", "bytes"),
