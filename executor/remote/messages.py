@@ -18,8 +18,8 @@ statements will follow, so that a server which takes none refuses before a perso
 bytes, only the last one of an object is shorter. `read` gives records from `start` on, in order, before `stop`: at most
 4,096 of them and about 4 MiB, and at least one where there is one. `put` is for what a following `submit` names: the
 server keeps at most 16 MiB in 1,024 objects for a connection in its memory, and puts them into the home when a
-statement that names them was signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or none; one that is in the
-ledger already gives the entry that it made. No verb names a path and none runs anything.
+statement that names them was signed with an enrolled key. `submit` appends its envelopes, 1 to 16, in one commit, or
+none; one that is in the ledger already gives the entry that it made. No verb names a path and none runs anything.
 
 An error is {code, exit, fields, hint, message}: a stable code, the exit code 1, 2 or 5, and text for people, which is
 escaped before it is shown. Nothing that an answer says is trusted: records, checkpoint and law are verified by whoever
