@@ -25,7 +25,8 @@ MACHINES: Final[dict[str, tuple[Kind, tuple[Role, ...]]]] = {
 }
 """The machine principals of every new ledger, each a custodian of its own."""
 RECOVERY: Final = "recovery"
-_RESERVED: Final = frozenset({*MACHINES, RECOVERY, "log"})
+# Names of files in the home, too: the log's key, and the notifier's lock.
+_RESERVED: Final = frozenset({*MACHINES, RECOVERY, "log", "notify"})
 TRUST_S: Final = 365 * 86_400
 """How long the first trust root lasts."""
 

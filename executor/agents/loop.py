@@ -20,7 +20,9 @@ POLL_S: Final = 0.2
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
 
-FATAL: Final = frozenset({"broken_chain", "head_contradicted", "ledger_corrupt", "ledger_replaced", "unlawful_entry"})
+FATAL: Final = frozenset(
+    {"broken_chain", "head_contradicted", "ledger_corrupt", "ledger_replaced", "tip_mismatch", "unlawful_entry"}
+)
 """What is wrong with the ledger itself: nobody may act on it, and a person must look."""
 
 Wait: TypeAlias = Callable[[float], bool]

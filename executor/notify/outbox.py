@@ -197,10 +197,13 @@ def read_outbox(path: Path) -> Outbox | None:
         return None
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
-        outbox = Outbox(connection)
-        with closing(connection.execute("SELECT count(*) FROM delivery")):
-            return outbox
     except sqlite3.Error:
+        return None
+    try:
+        with closing(connection.execute("SELECT count(*) FROM delivery")):
+            return Outbox(connection)
+    except sqlite3.Error:
+        connection.close()
         return None
 
 

@@ -88,7 +88,7 @@ def test_own_key_as_recovery_key_is_refused(console: Console, tmp_path: Path) ->
     assert not console.home.exists()
 
 
-@pytest.mark.parametrize("name", ["cp14", "CBO", "log", "recovery", "a b", "../x", "x" * 65])
+@pytest.mark.parametrize("name", ["cp14", "CBO", "log", "recovery", "Notify", "a b", "../x", "x" * 65])
 def test_human_with_a_name_that_is_taken_or_unfit_is_refused(console: Console, name: str) -> None:
     console.refused("init", "--no-recovery", "--human", name, code="bad_name", ends=2)
     assert not console.home.exists()

@@ -437,7 +437,9 @@ def test_loop_goes_on_after_an_outage_and_stops_when_told(scene: Scene) -> None:
     assert scene.lines[0] == "ledger_busy: later; trying again in 1 s"
 
 
-@pytest.mark.parametrize("code", ["head_contradicted", "unlawful_entry", "broken_chain", "ledger_corrupt"])
+@pytest.mark.parametrize(
+    "code", ["head_contradicted", "unlawful_entry", "broken_chain", "ledger_corrupt", "tip_mismatch"]
+)
 def test_loop_stops_on_a_ledger_that_contradicts_itself(scene: Scene, code: str) -> None:
     with pytest.raises(CalyxError) as caught:
         run(Once(CalyxError(code, "")), scene.station.registrar, wait=lambda _: False, log=scene.lines.append)
