@@ -59,7 +59,8 @@ def write_prepared(directory: Path, statement: Statement, lines: Sequence[str], 
 
     `lines`: what the statement means, as the person must see it. `until`: when it must be back, None for no such time.
 
-    Raises: UsageError (`already_prepared`, `directory_not_empty`); Unavailable (`prepare_failed`).
+    Raises: UsageError (`already_prepared`, `directory_not_empty`,
+    `directory_of_another`); Unavailable (`prepare_failed`).
     """
     try:
         make_directory(directory, 0o700)
@@ -69,6 +70,12 @@ def write_prepared(directory: Path, statement: Statement, lines: Sequence[str], 
         if names:
             raise UsageError(
                 "directory_not_empty", f"{directory} holds other files", hint="name a directory that is new or empty"
+            )
+        if directory.stat().st_uid not in {os.geteuid(), 0}:
+            raise UsageError(
+                "directory_of_another",
+                f"{directory} belongs to another user, who could change what you are to sign",
+                hint="name a directory that is new",
             )
         # Whoever can write here could swap what is signed. A memory stick without modes cannot be narrowed.
         with suppress(OSError):

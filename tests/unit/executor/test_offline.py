@@ -50,6 +50,20 @@ def approval(station: Station, who: str, about: tuple[str, str], role: str = "ap
     return prepare(station, who, "cosignature", {"role": role, "review": None}, about)
 
 
+def test_directory_of_another_user_is_not_prepared_in(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = station.root / "planted"
+    planted.mkdir()
+    if os.geteuid() == 0:
+        os.chown(planted, 12_345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12_345)
+    draft = Draft("cosignature", {"role": "approver", "review": None}, ("LEASE-20260105-090000", "0" * 64))
+    statement = station.registrar.draft_statement("ada", draft, machine=False)
+    with refused("directory_of_another"):
+        write_prepared(planted, statement, ["what it means"], None)
+    assert list(planted.iterdir()) == []
+
+
 def attach(station: Station, directory: Path, signed: bytes | None = None) -> Receipt:
     """What `calyx attach` does. `signed`: a blob, in place of one by the principal's only key."""
     state: State = station.state
