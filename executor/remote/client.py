@@ -1,7 +1,8 @@
 """The laptop's side of a connection: asks, waits no longer than it must, and takes no more than it asked for.
 
 Every request may be said twice, so a connection that is lost after it worked is made anew once, and the request is sent
-again: submitting the same envelopes gives the entries that they already made.
+again: submitting the same envelopes gives the entries that they already made. A host holds what was brought for a
+statement as long as the connection, so a new one gets it again first: a person may look for longer than a line lives.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from executor.remote.messages import (
     Close,
     Hello,
     HostRefused,
+    PutObject,
     Request,
     SaidDone,
     SaidHello,
@@ -86,6 +88,7 @@ class Client:
         self._transport: Transport | None = None
         self.submits = False
         """Whether statements will be submitted: then a host that takes none says so at once."""
+        self._brought: list[tuple[PutObject, Sequence[bytes]]] = []
 
     def ask(
         self,
@@ -102,18 +105,26 @@ class Client:
         Raises: HostRefused; Unavailable (`connection_lost`, `peer_silent`, `bad_answer`).
         """
         if self._transport is None:
-            self._greet()
+            self._begin()
         try:
-            return self._exchange(request, model, data, expected, taker)
+            said = self._exchange(request, model, data, expected, taker)
         except ConnectionLost:
             # It had answered hello, so there is a server, and it may be there again.
             self._drop()
-            self._greet()
+            self._begin()
             try:
-                return self._exchange(request, model, data, expected, taker)
+                said = self._exchange(request, model, data, expected, taker)
             except ConnectionLost:
                 self._drop()
                 raise
+        if isinstance(request, Submit):
+            self._brought.clear()
+        return said
+
+    def bring(self, request: PutObject, data: Sequence[bytes]) -> None:
+        """Bring an object for a statement that follows; each connection until then gets it. Raises: as `ask`."""
+        self.ask(request, SaidDone, data=data)
+        self._brought.append((request, data))
 
     def close(self) -> None:
         """Say goodbye and end the connection."""
@@ -124,6 +135,15 @@ class Client:
                 pass
             finally:
                 self._drop()
+
+    def _begin(self) -> None:
+        self._greet()
+        try:
+            for request, data in self._brought:
+                self._exchange(request, SaidDone, data, NOTHING, None)
+        except BaseException:
+            self._drop()
+            raise
 
     def _greet(self) -> None:
         hello = Hello(verb="hello", protocol=PROTOCOL, submits=self.submits)

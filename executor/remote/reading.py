@@ -22,7 +22,6 @@ from executor.remote.messages import (
     FindObject,
     GetObject,
     PutObject,
-    SaidDone,
     SaidFound,
     SaidObject,
     SaidRecords,
@@ -168,7 +167,7 @@ class RemoteObjects:
             )
         ref = ObjectRef(sha256=sha256(data).hexdigest(), size=len(data))
         request = PutObject(verb="put", sha256=ref.sha256, size=ref.size)
-        self._client.ask(request, SaidDone, data=[data[at : at + CHUNK] for at in range(0, len(data), CHUNK)])
+        self._client.bring(request, [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)])
         self._keep(ref, data)
         return ref
 
@@ -206,7 +205,8 @@ class RemoteObjects:
             )
 
     def _keep(self, ref: ObjectRef, data: bytes) -> None:
-        if len(data) > MAX_KEPT // 4:
+        # What is brought is among them, whole: the host gives it back only once it is named by an entry.
+        if len(data) > max(MAX_KEPT // 4, MAX_PUT):
             return
         self._kept[ref] = data
         while sum(kept.size for kept in self._kept) > MAX_KEPT:

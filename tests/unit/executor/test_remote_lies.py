@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -422,6 +423,33 @@ def test_object_that_a_signed_statement_names_is_kept(station: Station, remote: 
         receipt = propose_fleet(station, submitter, home, body)
     assert station.state.history.find(receipt.digest) == receipt.seq
     assert station.objects.get(ObjectRef(sha256=sha256(body).hexdigest(), size=len(body))) == body
+
+
+@pytest.mark.parametrize("ends", ["clean", "silent"])
+def test_object_that_was_brought_outlives_its_connection(station: Station, remote: Remote, ends: str) -> None:
+    """A person looks at a proposal for an hour, and the line is gone by then."""
+    body = Fleet.from_json(fleet(3)).canonical()
+    fields = {"base": station.state.fleet_digest, "reason": "a test", "approve_by": station.after(3600)}
+    with remote.home() as home:
+        submitter = remote.open_registrar(home)
+        submitter.sync()
+        ref = home.open_objects().put(body)
+        if ends == "clean":
+            home._client.close()
+        else:
+            remote.pairs[-1]._ours.shutdown(socket.SHUT_RDWR)
+        receipt = submitter.submit(station.signer("ada"), Draft("fleet", {**fields, "fleet": ref.to_json()}))
+        assert home._client._brought == []
+    assert len(remote.pairs) == 2
+    assert station.state.history.find(receipt.digest) == receipt.seq
+    assert station.objects.get(ref) == body
+
+
+def test_largest_object_that_may_be_brought_is_read_here_before_the_host_has_it(remote: Remote) -> None:
+    with remote.home() as home:
+        data = bytes(MAX_PUT)
+        objects = home.open_objects()
+        assert objects.get(objects.put(data)) == data
 
 
 def test_object_that_no_signed_statement_names_is_not_kept(station: Station, remote: Remote) -> None:
