@@ -79,7 +79,7 @@ def edit_trust(root: TrustRoot, edit: TrustEdit, known: Mapping[str, str]) -> Tr
     held = {fingerprint(entry.public) for p in root.principals for entry in p.keys}
     for keyid in edit.remove_keys:
         if keyid not in held:
-            raise _unknown_key(keyid)
+            raise UsageError("unknown_key", f"nobody holds the key {keyid} now", hint="calyx keys show --all")
     gone = {*edit.remove_keys, *(keyid for keyid, _ in edit.compromised)}
     lines = {known[keyid] for keyid in gone if keyid in known}
     for principal in principals.values():

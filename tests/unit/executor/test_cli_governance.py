@@ -354,6 +354,8 @@ def test_revoked_key_still_audits_and_signs_nothing_more(console: Console, tmp_p
     )
     assert console.run("audit").code == 0
     assert "no longer holds that key" in console.run("check", lease).out
+    again = console.refused("trust", "propose", "--remove-key", old, "--yes", code="unknown_key", ends=2)
+    assert "nobody holds the key" in again.err
 
 
 def test_compromise_is_told_with_what_it_taints(console: Console, tmp_path: Path) -> None:
