@@ -7,7 +7,7 @@ from typing import Literal
 from executor.bounds import SHORT, Bounds
 from executor.render import read_statement, render_lease, render_proposal
 from executor.render_text import Rendering
-from keys.errors import LawRefused
+from keys.errors import LawRefused, Unavailable
 from keys.principals import TrustRoot
 from keys.values import parse_time
 from ledger.objects import ObjectStore
@@ -81,6 +81,20 @@ def check_open(state: State, subject: LeaseState | ProposalState, now: int) -> N
             step=3 if isinstance(subject, LeaseState) else None,
             entry=subject.seq,
             hint="propose again",
+        )
+
+
+def check_shown(state: State, rendering: Rendering) -> None:
+    """Where the policy in force asks that a person looks, there is something to look at: whoever keeps a single object
+    back keeps the whole difference from being shown.
+
+    Raises: Unavailable (`not_shown`).
+    """
+    if rendering.unseen and state.policy is not None and state.policy.deploy_production.look:
+        raise Unavailable(
+            "not_shown",
+            f"the policy asks that a person looks, and what changes cannot be shown: {rendering.unseen}",
+            hint="have whoever proposed it bring the objects; calyx show has the rest",
         )
 
 

@@ -110,7 +110,8 @@ def _changes(asked: Lease, lease: LeaseState, objects: ObjectStore, bounds: Boun
         try:
             paths, lines = describe_change(before, after, objects, bounds)
         except CalyxError as error:
-            sections.append(Section(title, lines=(f"cannot be shown: {error.code}: {escape(error.message)}",)))
+            why = f"{error.code}: {escape(error.message)}"
+            sections.append(Section(title, lines=(f"cannot be shown: {why}",), unseen=why))
             continue
         surplus = sorted(set(paths) - set(lease.paths))
         warning = [f"WARNING: not in the signed list, and it changes: {escape(path)}" for path in surplus]

@@ -19,11 +19,14 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and its lines, escaped. `rows`: labels and values. `lines`: as they are, such as a diff."""
+    """A heading and its lines, escaped. `rows`: labels and values. `lines`: as they are, such as a diff. `unseen`: why
+    what belongs here cannot be shown, escaped; "" where it is shown.
+    """
 
     title: str
     rows: tuple[Row, ...] = ()
     lines: tuple[str, ...] = ()
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Rendering:
     digest: str
     sections: tuple[Section, ...]
     loud: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> str:
+        """Why a part of it cannot be shown, escaped; "" where nothing is missing."""
+        return next((section.unseen for section in self.sections if section.unseen), "")
 
 
 def format_rendering(rendering: Rendering) -> list[str]:

@@ -151,7 +151,7 @@ def approve_subject(
     """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
     where it is open already. `prepare`: write it there for signing elsewhere instead. `full`: leave nothing out.
     """
-    from executor.approval import check_open, draft_approval, render_subject
+    from executor.approval import check_open, check_shown, draft_approval, render_subject
     from executor.bounds import FULL, SHORT
     from executor.render_text import format_rendering
     from policies.kinds import TrustProposal
@@ -169,6 +169,7 @@ def approve_subject(
         registrar.now(),
         FULL if full or prepare is not None else SHORT,
     )
+    check_shown(state, rendering)
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
     receipt = sign_and_submit(
         home,

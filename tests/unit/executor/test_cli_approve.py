@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -300,3 +301,24 @@ def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
 
 def test_inbox_of_nobody_is_refused_and_not_empty(console: Console) -> None:
     console.refused("inbox", "--as", "ben", code="unknown_principal", ends=2)
+
+
+@pytest.mark.parametrize("lost", ["manifest", "file"])
+def test_what_cannot_be_shown_is_not_approved_where_the_policy_asks_for_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    console = Console(tmp_path, monkeypatch)
+    console.init(look=True)
+    monkeypatch.setattr(signing, "person_present", lambda: True)
+    console.done("fleet", "propose", str(console.write_fleet(2)), "--approve", typed="y\ny\n")
+    lease = console.propose({"app.py": "print('two')\n", "VERSION": "nothing\n"})
+    found = console.state().find_lease(lease)
+    assert found is not None
+    digest = found.lease.artifact.sha256 if lost == "manifest" else sha256(b"nothing\n").hexdigest()
+    (console.home / "objects" / digest[:2] / digest[2:]).unlink()
+    prepared = tmp_path / "for-ada"
+    said = console.refused("approve", lease, "--prepare", str(prepared), code="not_shown", ends=5)
+    assert "object_missing" in said.err
+    assert not prepared.exists()
+    console.refused("approve", lease, typed="y\n", code="not_shown", ends=5)
+    assert "cannot be shown: object_missing" in console.done("show", lease)
