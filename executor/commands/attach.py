@@ -15,7 +15,7 @@ from executor.escape import escape
 if TYPE_CHECKING:
     from executor.offline import Prepared
     from policies.registrar import Submitter
-    from policies.state import LeaseState, ProposalState
+    from policies.state import LeaseState, ProposalState, State
 
 
 def attach(
@@ -59,7 +59,7 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
         return
     envelope = join_signature(state, prepared, *read_signature(directory, statement))
     subject = find_said(state, statement.subject_digest)
-    about = [f"A {statement.kind} of {statement.by}"] if subject is None else summarise(subject)
+    about = _about(state, prepared) if subject is None else summarise(subject)
     say_rendering([*map(escape, about), "", *format_section(render_own(statement, envelope.keyid)), ""])
     check_attachable(state, prepared, registrar.now())
     receipt = registrar.append([envelope])[0]
@@ -68,6 +68,20 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
         say_approved(registrar, subject, receipt.seq)
     else:
         say(f"Attached: entry {receipt.seq}")
+
+
+def _about(state: State, prepared: Prepared) -> list[str]:
+    """What a statement is that is about no other; a proposal by its difference, which its own fields only name."""
+    from executor.governance import diff_versions, value_in_force
+    from policies.kinds import PolicyProposal, TrustProposal
+
+    statement, said = prepared.statement, prepared.predicate
+    lines = [f"A {statement.kind} of {statement.by}"]
+    if isinstance(said, TrustProposal):
+        return [*lines, "", *(f"  {line}" for line in diff_versions(value_in_force(state, "trust"), said.trust))]
+    if isinstance(said, PolicyProposal):
+        return [*lines, "", *(f"  {line}" for line in diff_versions(value_in_force(state, "policy"), said.policy))]
+    return lines
 
 
 def _check_expected(prepared: Prepared, expected: LeaseState | ProposalState | None) -> None:

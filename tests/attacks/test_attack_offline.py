@@ -54,6 +54,13 @@ def votes(console: Console) -> int:
     return sum(len(lease.ballot.votes) for lease in console.state().leases.values())
 
 
+def test_change_of_trust_is_shown_to_whoever_attaches_it(console: Console) -> None:
+    directory = console.root / "root"
+    console.done("trust", "propose", "--renew", "200d", "--prepare", str(directory))
+    put(directory, format_armor(blob_of(console, directory, NAMESPACE_STATEMENT)))
+    assert '+expires: "2026-07-24T09:00:00Z"' in console.done("attach", str(directory))
+
+
 def lines_of(blob: bytes, width: int) -> list[str]:
     text = base64.b64encode(blob).decode()
     return [text[at : at + width] for at in range(0, len(text), width)]
