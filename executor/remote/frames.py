@@ -7,7 +7,7 @@
     D     raw bytes: a record, an envelope, a chunk        262,144 bytes
 
 A D frame is not empty. Type and length are judged before the payload is read. Every wait has an end: whoever reads
-gives the frames of one exchange a time, and each 16 KiB that arrive another second.
+or writes gives the frames of one exchange a time, and each 16 KiB that arrive or are taken another second.
 
 Source: docs/FORMAT.md, homes elsewhere.
 """
@@ -29,7 +29,7 @@ DATA: Final = b"D"
 MAX_MESSAGE: Final = 65_535
 MAX_DATA: Final = 262_144
 BYTES_A_SECOND: Final = 16_384
-"""What must arrive in a second, beyond the time that an exchange has anyway."""
+"""What must arrive, or be taken, in a second, beyond the time that an exchange has anyway."""
 
 _HEADER: Final = struct.Struct(">cI")
 _LIMITS: Final = {MESSAGE: MAX_MESSAGE, DATA: MAX_DATA}
@@ -68,7 +68,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Patience:
-    """How long an exchange may take: until `end` (None: for ever), and a second more for each 16 KiB received."""
+    """How long an exchange may take: until `end` (None: for ever), and a second more for each 16 KiB that cross."""
 
     seconds: float | None
     end: float | None = None
@@ -132,6 +132,8 @@ class Channel:
             except OSError as error:
                 raise ConnectionLost(f"the connection is gone: {error.strerror}") from None
             del self._out[:sent]
+            if patience.end is not None:
+                patience.end += sent / BYTES_A_SECOND
 
     def _fill(self, count: int, patience: Patience, *, whole: bool = True) -> None:
         while len(self._in) < count:

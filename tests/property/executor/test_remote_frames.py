@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.remote.address import Address, format_address, is_address, parse_address
-from executor.remote.frames import DATA, MAX_MESSAGE, MESSAGE, BadFrame, Channel, ConnectionLost, PeerSilent
+from executor.remote.frames import DATA, MAX_DATA, MAX_MESSAGE, MESSAGE, BadFrame, Channel, ConnectionLost, PeerSilent
 from executor.remote.messages import (
     AskRecords,
     AskTip,
@@ -241,6 +243,36 @@ ERRORS = st.builds(
         st.none() | st.integers() | st.text(st.characters(), max_size=600),
     ),
 )
+
+
+@pytest.mark.parametrize(("a_look_s", "arrives"), [(0.5, True), (8.0, False)])
+def test_slow_line_gets_its_records_and_a_stuck_one_does_not(a_look_s: float, arrives: bool) -> None:
+    source, sink = os.pipe()
+    clock = itertools.count()
+    taken: list[int] = []
+
+    def take() -> None:
+        while data := os.read(source, 65_536):
+            taken.append(len(data))
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    try:
+        channel = Channel(sink, sink, monotonic=lambda: next(clock) * a_look_s)
+        patience = channel.begin(20)
+        if arrives:
+            for _ in range(16):
+                channel.send(DATA, bytes(MAX_DATA), patience)
+            channel.flush(patience)
+        else:
+            with pytest.raises(PeerSilent):
+                for _ in range(16):
+                    channel.send(DATA, bytes(MAX_DATA), patience)
+    finally:
+        os.close(sink)
+        reader.join(10)
+        os.close(source)
+    assert (sum(taken) == 16 * (MAX_DATA + 5)) is arrives
 
 
 @given(ERRORS)
