@@ -126,6 +126,10 @@ class TrustRoot(Model):
         """The principal with exactly this id."""
         return self._by_id.get(identifier)
 
+    def find_spelled(self, identifier: str) -> Principal | None:
+        """The principal with this id in any spelling: ids are the same ignoring case."""
+        return self._by_folded.get(fold_id(identifier))
+
     def find_key(self, keyid: str) -> Holder | None:
         """The key with this fingerprint (`SHA256:…`), and who holds it."""
         return self._by_keyid.get(keyid)
@@ -142,6 +146,10 @@ class TrustRoot(Model):
     @cached_property
     def _by_id(self) -> dict[str, Principal]:
         return {principal.id: principal for principal in self.principals}
+
+    @cached_property
+    def _by_folded(self) -> dict[str, Principal]:
+        return {fold_id(principal.id): principal for principal in self.principals}
 
     @cached_property
     def _by_keyid(self) -> dict[str, Holder]:

@@ -30,7 +30,7 @@ from typing import Final, NoReturn
 from keys.errors import CalyxError, LawRefused
 from keys.openssh_public import HARDWARE
 from keys.principals import TrustRoot
-from keys.values import format_time, parse_time
+from keys.values import fold_id, format_time, parse_time
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
 from policies.lease_terms import check_in_force, fail_step
@@ -373,11 +373,13 @@ def _pairs(state: State, lease: LeaseState, votes: list[Vote]) -> Iterator[tuple
 def _independent(trust: TrustRoot, *signers: SignerRef) -> bool:
     for a, b in combinations(signers, 2):
         same_custodian = _custodian(trust, a) == _custodian(trust, b) or a.custodian == b.custodian
-        if a.principal == b.principal or a.raw == b.raw or same_custodian:
+        # A root that spells an id anew makes nobody another principal.
+        same_principal = fold_id(a.principal) == fold_id(b.principal)
+        if same_principal or a.raw == b.raw or same_custodian:
             return False
     return True
 
 
 def _custodian(trust: TrustRoot, signer: SignerRef) -> str:
-    principal = trust.find_principal(signer.principal)
+    principal = trust.find_spelled(signer.principal)
     return signer.custodian if principal is None else principal.custodian

@@ -157,6 +157,32 @@ def test_proposer_approving(tmp_path: Path) -> None:
     repelled(station, claim_of(station, lease), "quorum_unmet", rule="two_key", step=6)
 
 
+def test_proposer_approving_under_another_spelling_of_the_id(tmp_path: Path) -> None:
+    """With a new key and a new custodian's name too, who is spelled anew is who proposed."""
+    station = with_person(tmp_path, eve=("human", "eve", ["approver", "proposer"]))
+    station.say("eve", "intent", {"id": "INT-20260105-001", "target": "web", "what": "", "why": ""})
+    receipt = station.say("eve", "lease", station.lease_fields(ANOTHER, "INT-20260105-001"))
+    lease = (ANOTHER, receipt.digest)
+    del station.people["eve"]
+    station.people["Eve"] = ("human", "another", ["approver", "proposer"])
+    station.keys["Eve"] = new_private_key(station.random)
+    enact(station, "ada")
+    station.vote("Eve", lease, "approver")
+    station.review("cp14", lease)
+    station.take_term()
+    repelled(station, claim_of(station, lease), "quorum_unmet", rule="two_key", step=6)
+
+
+def test_custodian_of_a_proposer_whose_id_is_spelled_anew(tmp_path: Path) -> None:
+    """Who answers for the proposer now is looked up under that id in any spelling."""
+    station = new_station(tmp_path)
+    lease = approved(station)
+    station.people["CBO"] = ("overseer", "ada", station.people.pop("cbo")[2])
+    station.keys["CBO"] = station.keys["cbo"]
+    enact(station, "ada")
+    repelled(station, claim_of(station, lease), "quorum_unmet", rule="two_key", step=6)
+
+
 @pytest.mark.parametrize(
     ("people", "why"),
     [
