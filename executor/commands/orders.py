@@ -25,7 +25,7 @@ from executor.commands.common import (
 )
 from executor.commands.signing import PrepareOption, sign_and_submit
 from executor.commands.terminal import say
-from keys.errors import LawRefused
+from keys.errors import LawRefused, Unavailable
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -79,6 +79,7 @@ def pause(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Stop a rollout where it is; nothing goes forward until resumed.
 
@@ -87,7 +88,8 @@ def pause(
     The health gates stay live while it is paused. It is signed at once, without a question.
     """
     with opened(home) as place:
-        _order(place, lease, Order("pause", reason, valid_for, yes=True), key, as_principal, prepare)
+        order = Order("pause", reason, valid_for, yes=True, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 def resume(
@@ -146,6 +148,7 @@ def abort(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """End a rollout; what it touched goes back.
 
@@ -154,7 +157,8 @@ def abort(
     It is signed at once, without a question.
     """
     with opened(home) as place:
-        _order(place, lease, Order("abort", reason, valid_for, yes=True), key, as_principal, prepare)
+        order = Order("abort", reason, valid_for, yes=True, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 def rollback(
@@ -166,6 +170,7 @@ def rollback(
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
     home: HomeOption = None,
+    accept_clock: ClockOption = False,
 ) -> None:
     """Take a deployment back to the trees from before it.
 
@@ -175,7 +180,8 @@ def rollback(
     without a question.
     """
     with opened(home) as place:
-        _order(place, lease, Order("rollback", reason, valid_for, yes=True), key, as_principal, prepare)
+        order = Order("rollback", reason, valid_for, yes=True, accept_clock=accept_clock)
+        _order(place, lease, order, key, as_principal, prepare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +206,11 @@ def _order(
     usual_s = EXPIRES_S if prepare is None else PREPARED_EXPIRES_S
     valid_s = parse_duration(order.valid_for) if order.valid_for else usual_s
     verb = order.verb
-    # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
+    # Toward safety no clock that is behind stands in the way: the law takes the later of the two times anyway.
     registrar = home.open_registrar(accept_clock=order.accept_clock or verb not in BOUND)
     state = check_begun(registrar.sync())
+    if not order.accept_clock:
+        _check_not_far_ahead(registrar.now(), state.history.time(state.size - 1))
     lease = find_lease(state, name)
     deployment = state.deployments.get(lease.digest)
     if deployment is None:
@@ -237,3 +245,19 @@ def _order(
     )
     if receipt is not None:
         say(f"{verb} of {lease.lease.id}: entry {receipt.seq}; {_THEN[verb]}")
+
+
+def _check_not_far_ahead(now: int, last: int) -> None:
+    """One entry under a clock that is far ahead gives the ledger that time for good, and ends every window in it.
+
+    Raises: Unavailable (`clock_suspect`).
+    """
+    from keys.values import format_time
+    from policies.registrar import MAX_AHEAD_S
+
+    if now > last + MAX_AHEAD_S:
+        raise Unavailable(
+            "clock_suspect",
+            f"the clock says {format_time(now)}, and the last entry was made at {format_time(last)}",
+            hint="set the clock; if it is right, say so with --accept-clock",
+        )

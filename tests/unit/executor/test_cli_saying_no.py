@@ -220,3 +220,15 @@ def test_order_that_leads_on_under_a_clock_that_went_back_is_taken_when_the_pers
     console.done("pause", lease)
     console.refused("resume", lease, "--yes", code="clock_suspect", ends=5)
     console.done("resume", lease, "--yes", "--accept-clock")
+
+
+@pytest.mark.parametrize("verb", ["pause", "abort", "rollback"])
+def test_order_toward_safety_under_a_clock_years_ahead_does_not_carry_the_ledger_there(
+    console: Console, verb: str
+) -> None:
+    lease = console.propose()
+    claim(console, lease)
+    console.clock.tick(3 * 365 * 86_400)
+    said = console.refused(verb, lease, code="clock_suspect", ends=5)
+    assert "--accept-clock" in said.err
+    console.done(verb, lease, "--accept-clock")
