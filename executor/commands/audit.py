@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import on_terminal, say, say_json
-from keys.errors import Exit
+from keys.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from policies.audit import Report
 
 
 def audit(
@@ -19,6 +23,15 @@ def audit(
     full: Annotated[
         bool, typer.Option("--full", help="Compare the database's caches with the entries as well.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="Audit this export: a directory or an address.")
+    ] = None,
+    mirror: Annotated[
+        Path | None, typer.Option("--mirror", help="Keep a copy of the export here, and fetch only what is new.")
+    ] = None,
+    max_gib: Annotated[
+        int, typer.Option("--max-gib", min=1, max=1_000_000, help="How much of an export to fetch at most.")
+    ] = 16,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte, signature and rule of a ledger.
@@ -29,6 +42,14 @@ def audit(
     """
     from policies.audit import audit as examine
 
+    if source is not None:
+        from executor.commands.audit_from import audit_from
+
+        with _progress(quiet=as_json) as progress:
+            _say(audit_from(source, mirror, max_gib, progress), as_json=as_json)
+        return
+    if mirror is not None:
+        raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
     with opened(home) as place:
         remembered = place.pin().load()
         with _progress(quiet=as_json) as progress:
@@ -39,6 +60,10 @@ def audit(
                 progress=progress,
                 store_path=place.ledger if full else None,
             )
+    _say(report, as_json=as_json)
+
+
+def _say(report: Report, *, as_json: bool) -> None:
     if as_json:
         say_json(
             {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
+from executor.commands.export import export
+from executor.commands.proof import proof
 from executor.commands.terminal import on_terminal, say, say_json, say_table, write_out
 from keys.errors import CalyxError
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from policies.state import State
 
 app = noun("Read the ledger: its entries and its checkpoint.")
+app.command()(proof)
+app.command()(export)
 
 
 @app.command()
