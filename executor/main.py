@@ -54,7 +54,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "abort": Command("Orders", "orders:abort", "End a rollout; what it touched goes back."),
     "rollback": Command("Orders", "orders:rollback", "Take a deployment back to the trees from before it."),
     "audit": Command("Prove", "audit:audit", "Check every byte, signature and rule of a ledger."),
-    "ledger": Command("Prove", "ledger:app", "Read the ledger: its entries and its checkpoint."),
+    "ledger": Command("Prove", "ledger:app", "Read the ledger, prove what is in it, and export it."),
     "keys": Command("Set up", "keys:app", "Make keys and see who may sign."),
     "fleet": Command("Set up", "fleet:app", "See and change which machines a target stands for."),
     "agent": Command("Run", "agent:app", "Run a reviewing or monitoring agent: cp14, cp18 or cp19."),

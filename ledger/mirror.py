@@ -39,8 +39,6 @@ from ledger.tiles import (
 
 MAX_MISSING: Final = 16
 """Files that may be missing before a mirror gives up."""
-MAX_MIRROR: Final = 16 * 1024 * 1024 * 1024
-"""Bytes that one mirroring fetches, unless its caller says otherwise."""
 _AT_ONCE: Final = 8
 
 

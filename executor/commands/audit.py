@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import on_terminal, say, say_json
 from keys.errors import Exit, UsageError
@@ -31,7 +32,7 @@ def audit(
     ] = None,
     max_gib: Annotated[
         int, typer.Option("--max-gib", min=1, max=1_000_000, help="How much of an export to fetch at most.")
-    ] = 16,
+    ] = MAX_GIB,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte, signature and rule of a ledger.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from policies.replay import Pin
 
 GIB: Final = 1024**3
+MAX_GIB: Final = 16
+"""How much of an export is fetched unless its reader allows more."""
 
 
 def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None) -> Report:

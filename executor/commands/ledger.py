@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ledger.chain import Entry
     from policies.state import State
 
-app = noun("Read the ledger: its entries and its checkpoint.")
+app = noun("Read the ledger, prove what is in it, and export it.")
 app.command()(proof)
 app.command()(export)
 
