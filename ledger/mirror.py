@@ -112,9 +112,14 @@ class Mirror:
         self._missing = 0
         self._lock = Lock()
 
-    def fetch(self, progress: Callable[[int, int], None] | None = None) -> ExportReader:
+    def fetch(
+        self, verify: Callable[[ExportReader], None], progress: Callable[[int, int], None] | None = None
+    ) -> ExportReader:
         """Fetch the newest checkpoint and every file that it asks for and that the mirror does not hold; a reader of
-        that. What is missing at the source the reader names. `progress`: called with files done, and of all.
+        that. What is missing at the source the reader names.
+
+        `verify`: called when only the first entries are there, and raises unless the checkpoint is the log's; nobody
+        else can make this fetch a file. `progress`: called with files done, and of all.
 
         Raises: Unavailable (`export_missing`, `mirror_too_large`, `mirror_write_failed`; as `Source`); FormatError
         when the checkpoint is none; UsageError (`not_an_export`); CalyxError (`head_contradicted`) when the source
@@ -131,8 +136,13 @@ class Mirror:
         try:
             make_directory(self._root)
             old = self._kept(new)
+            size = 0 if old is None else old.size
+            first = [bundle for bundle in islice(bundles_of(new.size, size), 1) if bundle.index == 0]
+            for bundle in first:
+                self._store(bundle)
+            verify(ExportReader(self._root, note))
             self._check_overlap(old, new)
-            self._fetch_new(0 if old is None else old.size, new.size, progress)
+            self._fetch_new(size, new.size, first, progress)
         except OSError as error:
             raise self._unwritten(error) from None
         return ExportReader(self._root, note)
@@ -187,8 +197,12 @@ class Mirror:
         if None not in ours and theirs[: len(ours)] != ours:
             raise self._contradicted(old, new)
 
-    def _fetch_new(self, old: int, size: int, progress: Callable[[int, int], None] | None) -> None:
-        places: Iterator[Tile | Bundle] = chain(bundles_of(size, old), tiles_of(size, old))
+    def _fetch_new(
+        self, old: int, size: int, done_already: list[Bundle], progress: Callable[[int, int], None] | None
+    ) -> None:
+        places: Iterator[Tile | Bundle] = chain(
+            islice(bundles_of(size, old), len(done_already), None), tiles_of(size, old)
+        )
         total = 2 * (size // WIDTH - old // WIDTH + 1)
         done = 0
         with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -57,8 +57,8 @@ class MirrorObjects:
         """Fetch an object that the mirror does not hold whole, and keep it if it is what it should be."""
         if why.code not in {"object_missing", "object_mismatch"}:
             raise why
-        self._allowance.take(ref.size)
         try:
+            self._allowance.take(ref.size)
             make_directory(self._root)
             with hidden_file(self._root, 0o600) as (file, hidden):
                 if not self._source.fetch_to(self._path(ref.sha256), file, ref.size):
@@ -70,15 +70,20 @@ class MirrorObjects:
                     self._kept.put_file(hidden)
                     return
         except OSError as error:
-            raise Unavailable(
-                "mirror_write_failed", f"cannot write the mirror in {self._root}: {error.strerror}"
-            ) from None
+            raise self._unreadable(ref, f"cannot write {self._root}: {error.strerror}") from None
+        except Unavailable as error:
+            # An audit takes these codes for what they are: they say nothing against the entry that names the object.
+            raise error if error is why else self._unreadable(ref, error.message) from None
         raise CalyxError(
             "object_mismatch",
             f"what is published as object {ref.sha256[:16]} is something else",
             hint="tell its publisher",
             object=ref.sha256,
         )
+
+    @staticmethod
+    def _unreadable(ref: ObjectRef, why: str) -> Unavailable:
+        return Unavailable("object_unreadable", f"object {ref.sha256[:16]} cannot be had: {why}", object=ref.sha256)
 
     @staticmethod
     def _path(digest: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from keys.errors import Unavailable
+from keys.errors import CalyxError, Unavailable
 
 if TYPE_CHECKING:
     from ledger.export_reader import ExportReader
@@ -64,8 +64,19 @@ def _opened(
         )
         root = _temporary(opened) if mirror is None else mirror.absolute()
         allowance = Allowance(max_gib * GIB)
-        kept = Mirror(source, root, allowance)
-        yield kept.fetch(progress), MirrorObjects(source, root, allowance), kept
+        kept, objects = Mirror(source, root, allowance), MirrorObjects(source, root, allowance)
+        yield kept.fetch(lambda reader: _verify(reader, objects), progress), objects, kept
+
+
+def _verify(reader: ExportReader, objects: AuditObjects) -> None:
+    from ledger.checkpoint import parse_checkpoint
+    from policies.signed_tip import find_log_key
+
+    try:
+        key = find_log_key(reader, objects)
+    except CalyxError:
+        return  # the audit says what is wrong with the first entry
+    parse_checkpoint(reader.note, key)
 
 
 def _temporary(opened: ExitStack) -> Path:
