@@ -236,7 +236,7 @@ class _Export:
         name = format_path(place)
         path = self._root / name
         # An export that was killed may have left the file, and a name that is not on the disk yet.
-        for depth in range(name.count("/")):
+        for depth in range(name.count("/") + 1):
             self._touched.add(path.parents[depth])
         there = read_bounded(path, MAX_BUNDLE)
         if there is not None:

@@ -233,7 +233,7 @@ class Mirror:
             file.close()
             hidden.replace(path)
         with self._lock:
-            self._touched |= {path.parents[depth] for depth in range(format_path(found).count("/"))}
+            self._touched |= {path.parents[depth] for depth in range(format_path(found).count("/") + 1)}
 
     def _fetch(self, place: Tile | Bundle) -> tuple[Tile | Bundle, bytes] | None:
         """A file, or the full one that replaced it."""

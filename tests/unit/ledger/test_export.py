@@ -13,6 +13,7 @@ from ledgers import LOG_KEY, make_ledger, next_record, signed
 from refusal import refused
 
 from keys.errors import CalyxError
+from ledger import durable
 from ledger.chain import Chain
 from ledger.export import Exported, export_log
 from ledger.export_reader import ExportReader, check_tiles, read_bounded
@@ -265,6 +266,30 @@ def test_missing_tile_is_named(tmp_path: Path) -> None:
             code = "tile_missing" if damage is None else "tile_mismatch"
             assert [(finding.code, finding.entry) for finding in found] == [(code, entry)]
             (tmp_path / "out" / name).write_bytes(data)
+
+
+def test_everything_is_on_the_disk_before_the_checkpoint_speaks_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    steps: list[tuple[str, Path]] = []
+
+    def file(descriptor: int) -> None:
+        steps.append(("file", Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    def replaced(path: Path, data: bytes, mode: int) -> None:
+        steps.append(("checkpoint", path))
+        durable.replace_file(path, data, mode)
+
+    monkeypatch.setattr("ledger.export.sync_file", file)
+    monkeypatch.setattr("ledger.export.sync_directory", lambda path: steps.append(("directory", path)))
+    monkeypatch.setattr("ledger.export.replace_file", replaced)
+    with make_ledger(tmp_path / "ledger.db", 600, size=SMALL) as store:
+        done = export(store, out)
+    kinds = [kind for kind, _ in steps]
+    assert kinds == ["file"] * (done.files - 1) + ["directory"] * kinds.count("directory") + ["checkpoint"]
+    synced = {path for kind, path in steps if kind == "directory"}
+    assert synced == {out, *(path for path in out.rglob("*") if path.is_dir())}
 
 
 def test_two_exports_at_once(tmp_path: Path) -> None:
