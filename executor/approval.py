@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-from executor.render import Rendering, read_statement, render_lease, render_proposal
+from executor.bounds import SHORT, Bounds
+from executor.render import read_statement, render_lease, render_proposal
+from executor.render_text import Rendering
 from keys.errors import LawRefused
 from keys.principals import TrustRoot
 from keys.values import parse_time
@@ -14,6 +15,7 @@ from ledger.store import Reader
 from policies.law.case import holds_now
 from policies.law.governance import check_proposal_open, quorum_progress
 from policies.law.leases import check_lease_open
+from policies.lease_terms import check_in_force
 from policies.registrar import Draft
 from policies.state import LeaseState, ProposalState, State
 from policies.two_key import examine_lease
@@ -25,25 +27,93 @@ def name_of(subject: LeaseState | ProposalState) -> str:
 
 
 def render_subject(
-    state: State, subject: LeaseState | ProposalState, reader: Reader, objects: ObjectStore, now: int
+    state: State,
+    subject: LeaseState | ProposalState,
+    reader: Reader,
+    objects: ObjectStore,
+    now: int,
+    bounds: Bounds = SHORT,
 ) -> Rendering:
-    """A lease or proposal, from the bytes of its entry."""
+    """A lease or proposal, from the bytes of its entry. `now`: seconds since 1970."""
     statement = read_statement(reader, subject.seq, subject.digest)
     if isinstance(subject, LeaseState):
-        return render_lease(state, subject, statement, objects, now)
-    return render_proposal(state, subject, statement)
+        return render_lease(state, subject, statement, objects, now, bounds)
+    return render_proposal(state, subject, statement, bounds)
+
+
+def summarise(subject: LeaseState | ProposalState) -> list[str]:
+    """A lease or proposal in two lines, for what is not an approval: it is not escaped."""
+    if isinstance(subject, ProposalState):
+        asked = subject.proposal
+        return [
+            f"Proposal of {subject.kind} {subject.digest[:12]}, asked by {asked.by} in entry {subject.seq}",
+            f"  {asked.reason}",
+        ]
+    lease = subject.lease
+    return [
+        f"{lease.id} on {lease.target}, asked by {lease.by} in entry {subject.seq}",
+        f"  {len(subject.paths)} changed paths, {len(subject.after)} instances, approval until {lease.approve_by}",
+    ]
+
+
+def find_said(state: State, digest: str) -> LeaseState | ProposalState | None:
+    """The lease or proposal with this statement digest."""
+    return state.leases.get(digest) or state.proposals.get(digest)
 
 
 def check_open(state: State, subject: LeaseState | ProposalState, now: int) -> None:
-    """Spare a person the signing of what the law would refuse: decided already, or too late. Raises: LawRefused."""
+    """Spare a person the signing of what cannot count: decided already, on terms not in force, or too late.
+
+    Raises: LawRefused, with the entry that is in the way.
+    """
     if isinstance(subject, LeaseState):
         check_lease_open(subject)
+        check_in_force(state, subject)
     else:
         check_proposal_open(state, subject)
     approve_by = subject.lease.approve_by if isinstance(subject, LeaseState) else subject.proposal.approve_by
     if now > parse_time(approve_by):
         raise LawRefused(
-            "approval_expired", f"approval was possible until {approve_by}", rule="time", hint="propose again"
+            "approval_expired",
+            f"approval was possible until {approve_by}",
+            rule="time",
+            step=3 if isinstance(subject, LeaseState) else None,
+            entry=subject.seq,
+            hint="propose again",
+        )
+
+
+def check_objection(state: State, subject: LeaseState | ProposalState, verb: Literal["deny", "withdraw"]) -> None:
+    """Spare a person a denial or withdrawal that changes nothing: claimed, denied, or void already.
+
+    Raises: LawRefused, with the entry that is in the way.
+    """
+    if isinstance(subject, ProposalState):
+        if verb == "deny":
+            raise LawRefused(
+                "wrong_subject", "only leases can be denied", rule="objection", hint="do not cosign the proposal"
+            )
+        check_proposal_open(state, subject)
+        return
+    deployment = state.deployments.get(subject.digest)
+    if deployment is not None and not deployment.live:
+        raise LawRefused(
+            "lease_consumed",
+            f"{subject.lease.id} was claimed in entry {subject.claim_seq}, and its deployment is {deployment.phase}",
+            rule="claim",
+            entry=subject.claim_seq,
+            hint=f"calyx rollback {subject.lease.id}, if it completed and can still be taken back",
+        )
+    check_lease_open(subject)
+    # By the ledger's own time: a wrong clock here must not keep anyone from saying no.
+    if state.history.time(state.size - 1) > parse_time(subject.lease.execute_by):
+        raise LawRefused(
+            "lease_expired",
+            f"{subject.lease.id} could be claimed until {subject.lease.execute_by}, and was not",
+            rule="time",
+            step=3,
+            entry=subject.seq,
+            hint="nothing is left to do about it",
         )
 
 
@@ -52,14 +122,14 @@ def draft_approval(subject: LeaseState | ProposalState, rendering: Rendering) ->
     role: Literal["approver", "operator", "governor"] = "approver"
     if isinstance(subject, ProposalState):
         role = "operator" if subject.kind == "fleet" else "governor"
-    return _draft("cosignature", {"role": role, "review": None}, subject, rendering)
+    if rendering.digest != subject.digest:
+        raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
+    return Draft("cosignature", {"role": role, "review": None}, (name_of(subject), subject.digest))
 
 
-def draft_objection(
-    verb: Literal["deny", "withdraw"], reason: str, subject: LeaseState | ProposalState, rendering: Rendering
-) -> Draft:
-    """A denial or withdrawal of what was shown. Raises: LawRefused (`unknown_subject`)."""
-    return _draft("objection", {"verb": verb, "reason": reason}, subject, rendering)
+def draft_objection(verb: Literal["deny", "withdraw"], reason: str, subject: LeaseState | ProposalState) -> Draft:
+    """A denial or withdrawal."""
+    return Draft("objection", {"verb": verb, "reason": reason}, (name_of(subject), subject.digest))
 
 
 def still_missing(state: State, subject: LeaseState | ProposalState, now: int) -> list[str]:
@@ -100,11 +170,3 @@ def _has_voted(trust: TrustRoot, subject: LeaseState | ProposalState, principal:
 
 def _in_force(state: State, lease: LeaseState) -> bool:
     return lease.lease.policy == state.policy_digest and lease.lease.fleet == state.fleet_digest
-
-
-def _draft(
-    kind: str, fields: Mapping[str, str | None], subject: LeaseState | ProposalState, rendering: Rendering
-) -> Draft:
-    if rendering.digest != subject.digest:
-        raise LawRefused("unknown_subject", "what was shown is not what would be signed", rule="subject")
-    return Draft(kind, dict(fields), (name_of(subject), subject.digest))

@@ -73,7 +73,9 @@ class Claims:
             return False
         if lease.digest not in self._running:
             fleet = state.fleets[lease.lease.fleet]
-            self._running[lease.digest] = self._pool.submit(check_ready, lease, fleet, self._hosts, self._objects)
+            self._running[lease.digest] = self._pool.submit(
+                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence
+            )
         future = self._running[lease.digest]
         if not future.done():
             return False

@@ -16,6 +16,9 @@ _MARKS: Final = frozenset({"Mn", "Me"})
 MAX_MARKS: Final = 2
 """Combining marks that may stand on one letter."""
 
+CONTINUED: Final = " | "
+"""What stands before the rest of a line that was folded."""
+
 # Shown as nothing although their category is that of a letter, a mark or a symbol.
 _FILLERS: Final = frozenset(
     {
@@ -57,6 +60,24 @@ def escape_lines(text: str, *, limit: int = 1_000) -> list[str]:
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters of a text, and how many are left out."""
     return text if len(text) <= limit else f"{text[:limit]} ... ({len(text) - limit} more characters)"
+
+
+def fold(text: str, width: int) -> list[str]:
+    """An escaped line cut into pieces that a terminal of `width` columns does not wrap.
+
+    What a terminal wraps by itself begins a line, and could pose as one of ours. A piece after the first begins with
+    ` | `, as no line of a rendering does: those begin with two spaces or with a word.
+    """
+    pieces: list[str] = []
+    at, room = 0, max(width - 1, 8)
+    for here, char in enumerate(text):
+        # Terminals differ on how wide what is not ASCII is; two columns is the most.
+        columns = 1 if char.isascii() else 2
+        if room < columns:
+            pieces.append(text[at:here])
+            at, room = here, max(width - 1 - len(CONTINUED), 8)
+        room -= columns
+    return [pieces[0], *(CONTINUED + piece for piece in (*pieces[1:], text[at:]))] if pieces else [text]
 
 
 def _code_point(char: str) -> str:

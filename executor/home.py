@@ -5,7 +5,8 @@
     keys/<id>.key      private keys of principals that work here, each mode 0600, with `<id>.key.pub` beside it
     keys/log.key       the log's key: whoever appends here needs it, a reader does not
     settings.json      who sits here, and where that person keeps their own key
-    run/               heartbeats and process ids: advice, never the truth
+    notify.yaml        where notifications go, mode 0600
+    run/               heartbeats, process ids, the notifier's outbox: advice, never the truth
 
 The directory has mode 0700. The remembered head lies elsewhere, in the user's state directory (`ledger.memory`).
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, overload
@@ -30,7 +31,7 @@ from keys.values import Ident, Model, One
 from ledger.durable import make_directory, replace_file
 from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
-from ledger.objects import DirectoryObjects
+from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
 from ledger.store import Reader
 from policies.registrar import Clock, Registrar, Submitter, open_registrar
@@ -62,17 +63,69 @@ NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
 
 
 class Home:
-    """One home. As a context it closes what it opened. Use it in the thread that made it."""
+    """One home. As a context it closes what it opened. Use it in the thread that made it. `root`: its directory, None
+    for a home on another machine (`executor.remote.home`).
+    """
 
-    def __init__(self, root: Path) -> None:
-        self.root: Final = root
-        self.ledger: Final = root / "ledger.db"
-        self.objects: Final = root / "objects"
-        self.keys: Final = root / "keys"
-        self.log_key: Final = self.keys / "log.key"
-        self.settings: Final = root / "settings.json"
-        self.run: Final = root / "run"
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
         self._opened = ExitStack()
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return str(self.root)
+
+    @property
+    def root(self) -> Path:
+        """The directory. Raises: UsageError (`home_not_here`)."""
+        if self._root is None:
+            raise UsageError(
+                "home_not_here",
+                f"this works only on the machine of the home, and {self.name} is on another one",
+                hint="run it there, with --home and the directory",
+            )
+        return self._root
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.root / "ledger.db"
+
+    @property
+    def objects(self) -> Path:
+        """The objects' directory."""
+        return self.root / "objects"
+
+    @property
+    def keys(self) -> Path:
+        """The directory of the keys that are kept here."""
+        return self.root / "keys"
+
+    @property
+    def log_key(self) -> Path:
+        """The log key's file."""
+        return self.keys / "log.key"
+
+    @property
+    def settings(self) -> Path:
+        """The settings' file."""
+        return self.root / "settings.json"
+
+    @property
+    def addresses(self) -> Path:
+        """The file that says where the policy's channels lead."""
+        return self.root / "notify.yaml"
+
+    @property
+    def outbox(self) -> Path:
+        """The notifier's file; it may be deleted."""
+        return self.run / "outbox.db"
+
+    @property
+    def run(self) -> Path:
+        """The directory of locks and advice."""
+        return self.root / "run"
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +163,7 @@ class Home:
             raise self._missing()
         return self._opened.enter_context(open_reader(self.ledger))
 
-    def open_objects(self) -> DirectoryObjects:
+    def open_objects(self) -> ObjectStore:
         """The objects. Nothing is opened before it is read."""
         return DirectoryObjects(self.objects)
 
@@ -136,6 +189,14 @@ class Home:
 
         Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
         """
+        if create:
+            return self._open_registrar(clock or system_clock, accept_clock=accept_clock, create=True)
+        return self._open_submitter(clock or system_clock, accept_clock=accept_clock)
+
+    def _open_submitter(self, clock: Clock, *, accept_clock: bool) -> Submitter:
+        return self._open_registrar(clock, accept_clock=accept_clock, create=False)
+
+    def _open_registrar(self, clock: Clock, *, accept_clock: bool, create: bool) -> Registrar:
         if not create and not self.ledger.exists():
             raise self._missing()
         log_key = load_log_key(self.log_key)
@@ -144,7 +205,7 @@ class Home:
             self.open_objects(),
             log_key,
             self.pin(),
-            clock=clock or system_clock,
+            clock=clock,
             random=os.urandom,
             accept_clock=accept_clock,
             create=create,
@@ -169,6 +230,12 @@ class Home:
     def lock_path(self, principal: str) -> Path:
         """The lock that the process of a machine principal holds while it runs on this home."""
         return self.run / f"{principal}.lock"
+
+    def running(self, principals: Sequence[str]) -> list[str] | None:
+        """Those machine principals whose process runs on this home now; None where that cannot be seen from here."""
+        from executor.process_lock import ProcessLock
+
+        return [name for name in principals if ProcessLock(self.lock_path(name), name).held()]
 
     def find_key(self, principal: str) -> Path | None:
         """The file with a principal's private key: in the home, else where the settings say; None when neither is."""
@@ -238,23 +305,18 @@ class Home:
             raise Unavailable("home_write_failed", f"cannot write {self.settings}: {error.strerror}") from None
 
     def find_me(self, state: State) -> Principal:
-        """The human who sits here: whom the settings name; where they name nobody, the only human whose key is here.
+        """The human who sits here: whom the settings name; where they name nobody, the only human with a key here: in
+        the home, the ssh-agent or `~/.ssh`. No private key is opened.
 
         Raises: UsageError (`who_are_you`).
         """
-        me = self.load_settings().me
-        humans = [] if state.trust is None else [p for p in state.trust.principals if p.kind == "human"]
-        if me is None:
-            known = [person for person in humans if self.find_key(person.id) is not None]
-        else:
-            known = [person for person in humans if person.id == me]
-        if len(known) != 1:
-            raise UsageError(
-                "who_are_you",
-                "this home does not say which principal you are",
-                hint="name yourself with --as, and your key with --key",
-            )
-        return known[0]
+        from executor.find_signer import find_me
+        from executor.surroundings import look_around
+        from keys.agent_socket import connect_agent
+
+        around = look_around(os.environ, Path.home(), connect_agent, lambda _: None)
+        roots = [] if state.trust is None else [state.trust]
+        return find_me(roots, self.load_settings().me, self.find_key, around)
 
 
 def find_home(option: Path | None, environment: Mapping[str, str]) -> Path:

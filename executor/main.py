@@ -40,13 +40,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "init": Command("Begin", "init:init", "Make a ledger here, with keys for you and for each machine."),
     "propose": Command("Every day", "propose:propose", "Ask for a change of production: an intent and a lease in one."),
     "inbox": Command("Every day", "inbox:inbox", "List what waits for your key."),
-    "show": Command("Every day", "inbox:show", "Show a lease or proposal exactly as its proposer signed it."),
+    "show": Command("Every day", "show:show", "Show a lease or proposal exactly as its proposer signed it."),
     "approve": Command("Every day", "approve:approve", "Look at a lease or proposal, then sign your approval of it."),
     "deny": Command("Every day", "approve:deny", "Refuse a lease for good."),
     "withdraw": Command("Every day", "approve:withdraw", "Take back the approvals that you gave so far."),
+    "attach": Command("Every day", "attach:attach", "Append what was prepared with --prepare and signed elsewhere."),
     "check": Command("Every day", "check:check", "Go through the two-key rule for a lease, step by step."),
     "status": Command("Every day", "status:status", "Say what is in force, what is waiting and what is running."),
     "watch": Command("Every day", "watch:watch", "Follow a rollout: its tiers, instances, gates and time left."),
+    "lease": Command("Every day", "lease:app", "List leases, and show one with its cosigners."),
+    "intent": Command("Every day", "intent:app", "List what was meant to change, and why."),
     "start": Command("Orders", "orders:start", "Start a claimed deployment that waits for its command."),
     "pause": Command("Orders", "orders:pause", "Stop a rollout where it is; nothing goes forward until resumed."),
     "resume": Command("Orders", "orders:resume", "Let a paused rollout go on."),
@@ -55,10 +58,15 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "rollback": Command("Orders", "orders:rollback", "Take a deployment back to the trees from before it."),
     "audit": Command("Prove", "audit:audit", "Check every byte, signature and rule of a ledger."),
     "ledger": Command("Prove", "ledger:app", "Read the ledger, prove what is in it, and export it."),
+    "svf": Command("Prove", "svf:app", "Read the station's event feed (SVF), which is made from the ledger."),
     "keys": Command("Set up", "keys:app", "Make keys and see who may sign."),
+    "trust": Command("Set up", "trust:app", "See and change who may sign, in which role, and with which key."),
+    "policy": Command("Set up", "policy:app", "See and change what the machines may do, and on which terms."),
     "fleet": Command("Set up", "fleet:app", "See and change which machines a target stands for."),
     "agent": Command("Run", "agent:app", "Run a reviewing or monitoring agent: cp14, cp18 or cp19."),
+    "notify": Command("Run", "notify:app", "Tell people what the ledger says, by mail, chat or web hook."),
     "executor": Command("Run", "executor:app", "Run the executor, which deploys leases that carry both keys."),
+    "serve": Command("Run", "serve:serve", "Serve this home to one calyx on another machine, over ssh."),
 }
 ALIASES: Final[Mapping[str, str]] = {"sign": "approve", "verify": "check"}
 
@@ -150,7 +158,8 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def calyx(
     home: Annotated[
-        Path | None, typer.Option("--home", help="The directory of the ledger and its keys; else CALYX_HOME.")
+        str | None,
+        typer.Option("--home", metavar="HOME", help="The directory of the ledger, or ssh://HOST/DIR; else CALYX_HOME."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")

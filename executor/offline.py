@@ -22,17 +22,18 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
+from executor.approval import check_objection, check_open, find_said
 from executor.escape import escape
 from keys.errors import CalyxError, FormatError, LawRefused, SignatureRefused, Unavailable, UsageError
 from keys.openssh_public import fingerprint
 from keys.principals import Principal, TrustRoot
 from keys.sshsig import MAX_ARMOR, SshSig, parse_armor, parse_blob
-from keys.values import format_time
+from keys.values import fold_id, format_time
 from ledger.durable import make_directory, replace_file
 from ledger.envelope import MAX_ENVELOPE, Envelope, pae, parse_pae
 from ledger.statement import Statement, parse_statement
 from ledger.verified import namespace_of
-from policies.kinds import Predicate, TrustProposal
+from policies.kinds import Cosignature, Objection, Predicate, TrustProposal
 from policies.law.position import find_holder, open_signed, parse_predicate
 from policies.state import State
 
@@ -99,8 +100,8 @@ def read_prepared(directory: Path) -> Prepared:
         ) from None
 
 
-def read_signature(directory: Path, statement: Statement) -> SshSig:
-    """The signature beside a prepared statement, of the right form and nothing more.
+def read_signature(directory: Path, statement: Statement) -> tuple[SshSig, bytes]:
+    """The signature beside a prepared statement and its blob, of the right form and nothing more.
 
     Raises: UsageError (`not_signed`, `bad_file`); FormatError (`bad_signature_file`); SignatureRefused.
     """
@@ -109,7 +110,8 @@ def read_signature(directory: Path, statement: Statement) -> SshSig:
     if data is None:
         raise UsageError("not_signed", f"there is no {SIGNATURE} in {directory}", hint=f"sign it: {command(statement)}")
     try:
-        return parse_blob(parse_armor(data.decode("ascii")))
+        blob = parse_armor(data.decode("ascii"))
+        return parse_blob(blob), blob
     except UnicodeDecodeError:
         raise FormatError(f"{path} is not an SSH signature file", hint=f"sign again: {command(statement)}") from None
     except CalyxError as error:
@@ -164,6 +166,35 @@ def join_signature(state: State, prepared: Prepared, signature: SshSig, blob: by
             ) from None
         raise
     return envelope
+
+
+def check_attachable(state: State, prepared: Prepared, now: int) -> None:
+    """Spare the ledger what is signed and can count no more: decided since, too late, or taken back by its signer.
+
+    Raises: LawRefused, with the rule, its step and the entry that is in the way.
+    """
+    statement, said = prepared.statement, prepared.predicate
+    subject = find_said(state, statement.subject_digest)
+    if subject is None:
+        return
+    if isinstance(said, Cosignature):
+        check_open(state, subject, now)
+        taken_back = [
+            item.seq
+            for item in subject.ballot.withdrawals
+            if fold_id(item.principal) == fold_id(statement.by) and item.seq >= statement.head.size
+        ]
+        if taken_back:
+            raise LawRefused(
+                "withdrawn",
+                f"{statement.by} took it back in entry {taken_back[-1]}, after it was prepared",
+                rule="objection",
+                step=4,
+                entry=taken_back[-1],
+                hint="prepare and sign it again to approve after all",
+            )
+    elif isinstance(said, Objection):
+        check_objection(state, subject, said.verb)
 
 
 def return_by(state: State, statement: Statement) -> str | None:

@@ -1,7 +1,8 @@
 """What must be true before a lease is claimed, so that a refusal consumes nothing.
 
-Hosts answer, every instance is on the tree that the lease starts from and that release is whole, the artifact's objects
-are here and whole, nothing changes but the paths that the lease names, and there is room for the new release.
+Hosts answer and take orders of this term, every instance is on the tree that the lease starts from and that release is
+whole, the artifact's objects are here and whole, nothing changes but the paths that the lease names, and there is room
+for the new release.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from executor.host import Host
+from executor.fence import pass_fence
+from executor.host import Fence, Host
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef, ObjectStore
@@ -36,11 +38,13 @@ def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
     return {instance.name: instance for instance in fleet.targets[lease.target].instances}
 
 
-def check_ready(lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore) -> None:
-    """Prove that a lease can be executed now.
+def check_ready(
+    lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore, fence: Fence | None = None
+) -> None:
+    """Prove that a lease can be executed now. `fence`: of the term that would claim it; None to leave that out.
 
-    Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `base_moved`,
-    `tree_dirty`, `no_space`, `host_io`, ...).
+    Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `other_ledger`,
+    `base_moved`, `tree_dirty`, `no_space`, `host_io`, ...).
     """
     known = instances_of(fleet, lease.lease)
     try:
@@ -50,7 +54,7 @@ def check_ready(lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectSt
         raise NotReady(error.code, error.message, None) from error
     for name, before in lease.before.items():
         try:
-            _check_instance(hosts(known[name]), known[name], before, lease.after[name], needed)
+            _check_instance(hosts(known[name]), known[name], (before, lease.after[name]), needed, fence)
         except CalyxError as error:
             raise NotReady(error.code, f"instance {name}: {error.message}", name) from error
 
@@ -95,8 +99,11 @@ def check_paths(lease: LeaseState, objects: ObjectStore) -> int:
     return largest
 
 
-def _check_instance(host: Host, instance: Instance, before: str, after: str, needed: int) -> None:
+def _check_instance(host: Host, instance: Instance, trees: tuple[str, str], needed: int, fence: Fence | None) -> None:
+    before, after = trees
     observed = host.inspect(instance)
+    if fence is not None:
+        pass_fence(observed.fence, fence)
     if observed.tree != before:
         moved = "the tree after, already" if observed.tree == after else observed.tree[:16]
         raise CalyxError("base_moved", f"it is on {moved}, and the lease starts from {before[:16]}")

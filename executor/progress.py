@@ -8,6 +8,7 @@ from executor.gates import Reading, judge_deployment
 from executor.waiting import awaited_order
 from keys.values import parse_time
 from policies.deployment import Deployment, Phase
+from policies.kinds import Lease
 from policies.law.health import samples_needed
 from policies.state import LeaseState, State
 from policies.two_key import examine_lease
@@ -71,7 +72,7 @@ def measure_progress(deployment: Deployment, now: int) -> Progress:
         gates=tuple(_gate(reading) for reading in readings),
         samples=(deployment.whole_samples(), needed),
         left_s=left_s,
-        note=_note(deployment),
+        note=_loud(deployment.lease, _note(deployment)),
         ended=not deployment.live,
     )
 
@@ -86,7 +87,7 @@ def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, 
     note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
     if lease.preflight:
         note += f"; not ready: {lease.preflight[-1][1]}: {lease.preflight[-1][2]}"
-    return "open" if missing else "approved", note
+    return "open" if missing else "approved", _loud(lease.lease, note)
 
 
 def instance_state(deployment: Deployment, name: str) -> str:
@@ -119,6 +120,11 @@ def _gate(reading: Reading) -> GateProgress:
         f"{reading.limit:f}",
         reading.text,
     )
+
+
+def _loud(lease: Lease, note: str) -> str:
+    """A note that says of break-glass what it is."""
+    return f"BREAK-GLASS{': ' if note else ''}{note}" if lease.rule == "break_glass" else note
 
 
 def _note(deployment: Deployment) -> str:

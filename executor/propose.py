@@ -19,11 +19,13 @@ from executor.preflight import Hosts
 from executor.scan import ingest
 from executor.tree import Tree, changed_paths, make_tree, parse_manifest
 from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.principals import count_distinct
 from keys.values import fold_id, format_time
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.statement import Statement
 from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, MAX_GROUPS, Artifact, Lease
+from policies.law.case import trust_of
 from policies.law.position import parse_predicate
 from policies.matrix import DeployProduction
 from policies.names import list_json
@@ -36,7 +38,8 @@ HOUR: Final = 3_600
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a person asks for. `source`: the directory or the patch file. `valid_s`: seconds in which it can be
-    approved. None: as the policy says.
+    approved; for break-glass also those in which it can be executed. `break_glass`: the reason for asking two humans
+    instead of a human and an agent. None: as the policy says.
     """
 
     target: str
@@ -49,7 +52,8 @@ class Wish:
     bake_s: int | None = None
     start: Literal["auto", "command"] | None = None
     promotion: Literal["auto", "manual"] | None = None
-    valid_s: int = HOUR
+    valid_s: int | None = None
+    break_glass: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,10 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
     terms = _terms(state)
     tiers = list(wish.tiers or terms.tiers)
     bake_s = wish.bake_s or terms.bake_s
-    approve_by = now + wish.valid_s
-    execute_by = approve_by + HOUR
+    glass = wish.break_glass is not None
+    valid_s = wish.valid_s or (terms.break_glass.max_validity_s if glass else HOUR)
+    approve_by = now + valid_s
+    execute_by = approve_by if glass else approve_by + HOUR
     return {
         "id": wish.lease_id or free_lease_id(state, now),
         "intent": free_intent_id(state, now),
@@ -112,7 +118,7 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
         "target": wish.target,
         "fleet": state.fleet_digest,
         "policy": state.policy_digest,
-        "rule": "two_key",
+        "rule": "break_glass" if glass else "two_key",
         "artifact": planned.artifact.to_json(),
         "changes": [
             {"before": before, "after": after, "instances": list_json(names, objects, len(planned.groups))}
@@ -130,12 +136,13 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
         "start": wish.start or terms.start,
         "promotion": wish.promotion or terms.promotion,
         "hooks": {"drain": None, "undrain": None},
-        "reason": None,
+        "reason": wish.break_glass,
     }
 
 
 def check_terms(state: State, statement: Statement, planned: Planned, proposer: SignerRef, now: int) -> None:
-    """Prove that a lease, not in the ledger yet, would pass step 2 of the two-key rule: policy, fleet, paths, terms.
+    """Prove that a lease, not in the ledger yet, would pass step 2 of the two-key rule: policy, fleet, paths, terms;
+    and for break-glass that the trust root in force has the two approvers whom it needs.
 
     Raises: LawRefused with the step's code; FormatError.
     """
@@ -155,6 +162,34 @@ def check_terms(state: State, statement: Statement, planned: Planned, proposer: 
             rule="two_key",
             hint="change the proposal, or have the governors change the policy",
             step=step.number,
+        )
+    if lease.rule == "break_glass":
+        _check_approvers(state, proposer)
+
+
+def _check_approvers(state: State, proposer: SignerRef) -> None:
+    """Two approvers may count together in an emergency; where the policy says so, one has a token that verifies its
+    user. Raises: LawRefused (`quorum_unmet`).
+    """
+    trust = trust_of(state)
+    members = [one for one in trust.members("approver") if one.custodian != proposer.custodian]
+    if count_distinct(members) < 2:
+        raise LawRefused(
+            "quorum_unmet",
+            "break-glass needs two human approvers with custodians of their own, and the trust root has not got them",
+            rule="two_key",
+            hint="propose it for a human's and an agent's key, or have the governors enrol another approver",
+            step=6,
+        )
+    verified = {entry.public.raw for one in trust.principals for entry in one.keys if entry.user_verification}
+    if _terms(state).break_glass.user_verification and verified.isdisjoint(one.raw for one in members):
+        raise LawRefused(
+            "quorum_unmet",
+            "the policy asks one of two break-glass approvers for a hardware key that verifies its user, and no "
+            "approver has one",
+            rule="two_key",
+            hint="propose it for a human's and an agent's key, or have the governors enrol such a key",
+            step=5,
         )
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from itertools import islice
+from shlex import quote
 from typing import Final
 
+from executor.bounds import SHORT, Bounds
 from executor.escape import escape, shorten
+from executor.render_text import count_left
 from executor.tree import Directory, Entry, File, Link, changed_paths, load_tree
 from keys.canonical import Json
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
-MAX_FILES: Final = 50
-MAX_LINES: Final = 400
-MAX_LINE: Final = 400
-MAX_TEXT: Final = 256 * 1024
-"""Bytes of a file whose difference is shown."""
+MAX_WORK: Final = 4_000_000
+"""Pairs of equal lines up to which two files are compared: a file of one line, a million times, would take days."""
 
 
-def describe_change(before: str, after: str, objects: ObjectStore) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def describe_change(
+    before: str, after: str, objects: ObjectStore, bounds: Bounds = SHORT
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The changed paths between two trees as recomputed from their manifests, and lines for a person: each path with
     what happens to it, then the difference of each text file.
+
+    A line that comes out of a file begins with a plus, a minus or a space; no other line does.
 
     Raises: Unavailable (`object_missing`); CalyxError of a manifest.
     """
@@ -33,29 +38,37 @@ def describe_change(before: str, after: str, objects: ObjectStore) -> tuple[tupl
     paths = changed_paths(old, new)
     have = {entry.path: entry for entry in (old.entries if old else ())}
     get = {entry.path: entry for entry in new.entries}
-    lines = [_summary(path, have, get) for path in paths[:MAX_FILES]]
-    if len(paths) > MAX_FILES:
-        lines.append(f"and {len(paths) - MAX_FILES} more paths")
-    shown = _file_diffs(paths[:MAX_FILES], have, get, objects)
-    return paths, (*lines, *_bounded(shown, MAX_LINES))
+    lines = [_summary(path, have, get) for path in paths[: bounds.files]]
+    lines += count_left(len(paths), bounds.files, "paths", bounds)
+    shown = _file_diffs(paths[: bounds.files], have, get, objects, bounds)
+    return paths, (*lines, *_bounded(shown, bounds.lines, bounds))
 
 
-def diff_values(before: Json, after: Json) -> tuple[str, ...]:
-    """The difference of two JSON values, line by line."""
-    old, new = (
-        []
-        if value is None
-        else f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".splitlines(keepends=True)
-        for value in (before, after)
-    )
-    return tuple(_bounded(_diff(old, new, "in force", "proposed"), 2 * MAX_LINES))
+def diff_values(before: Json, after: Json, bounds: Bounds = SHORT) -> tuple[str, ...]:
+    """The difference of two JSON values: a line for each single value, with the whole way to it."""
+    old, new = ([] if value is None else [f"{line}\n" for line in _flatten(value, "")] for value in (before, after))
+    return tuple(_bounded(_diff(old, new, bounds, context=0), 2 * bounds.lines, bounds))
+
+
+def _flatten(value: Json, way: str) -> Iterator[str]:
+    """`way: value` for each single value. No name of a member has a slash, a bracket or a colon in it."""
+    if isinstance(value, dict) and value:
+        for key in sorted(value):
+            yield from _flatten(value[key], f"{way}/{key}" if way else key)
+    elif isinstance(value, list) and value:
+        for item in value:
+            name = next((item[key] for key in ("id", "name") if key in item), "") if isinstance(item, dict) else ""
+            yield from _flatten(item, f"{way}[{name}]")
+    else:
+        yield f"{way}: {json.dumps(value, ensure_ascii=False)}"
 
 
 def _summary(path: str, have: dict[str, Entry], get: dict[str, Entry]) -> str:
     name = path.removesuffix("/")
     old, new = have.get(name), get.get(name)
     verb = "adds" if old is None else "removes" if new is None else "changes"
-    return f"{verb:<8} {escape(path)}  {_kind(old)} to {_kind(new)}"
+    # The path is last, where nothing in it can pose as what happens to it.
+    return f"{verb:<8} {_kind(old)} to {_kind(new)}: {escape(path)}"
 
 
 def _kind(entry: Entry | None) -> str:
@@ -65,30 +78,38 @@ def _kind(entry: Entry | None) -> str:
         case File(_, _, size, executable):
             return f"{'executable' if executable else 'file'} of {size} bytes"
         case Link(_, target):
-            return f"link to {escape(target)}"
+            return f"link to {escape(quote(target))}"
         case Directory():
             return "directory"
 
 
 def _file_diffs(
-    paths: Iterable[str], have: dict[str, Entry], get: dict[str, Entry], objects: ObjectStore
+    paths: Iterable[str], have: dict[str, Entry], get: dict[str, Entry], objects: ObjectStore, bounds: Bounds
 ) -> Iterator[str]:
     for path in paths:
         old, new = have.get(path), get.get(path)
         if not isinstance(old, File) and not isinstance(new, File):
             continue
-        texts = _text(old, objects), _text(new, objects)
-        if texts[0] is None or texts[1] is None:
-            yield f"{escape(path)}: not text, or over {MAX_TEXT} bytes; not shown"
-            continue
         yield ""
-        yield from _diff(texts[0], texts[1], f"{path} before", f"{path} after")
+        yield f"=== {escape(path)}"
+        if isinstance(old, File) and isinstance(new, File) and old.sha256 == new.sha256:
+            yield "=== the same content"
+            continue
+        texts = _text(old, objects, bounds), _text(new, objects, bounds)
+        if texts[0] is None or texts[1] is None:
+            yield f"=== not text, or over {bounds.text} bytes: {_content(old)} to {_content(new)}"
+            continue
+        yield from _diff(texts[0], texts[1], bounds)
 
 
-def _text(entry: Entry | None, objects: ObjectStore) -> list[str] | None:
+def _content(entry: Entry | None) -> str:
+    return f"SHA-256 {entry.sha256}" if isinstance(entry, File) else "nothing"
+
+
+def _text(entry: Entry | None, objects: ObjectStore, bounds: Bounds) -> list[str] | None:
     if not isinstance(entry, File):
         return []
-    if entry.size > MAX_TEXT:
+    if entry.size > bounds.text:
         return None
     data = objects.get(ObjectRef(sha256=entry.sha256, size=entry.size))
     try:
@@ -99,17 +120,29 @@ def _text(entry: Entry | None, objects: ObjectStore) -> list[str] | None:
     return None if "\0" in text else re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _diff(old: list[str], new: list[str], before: str, after: str) -> Iterator[str]:
+def _diff(old: list[str], new: list[str], bounds: Bounds, *, context: int = 3) -> Iterator[str]:
     """The difference of lines that end in a newline, but for the last one, where that is said as git says it."""
-    for number, line in enumerate(unified_diff(old, new, before, after, lineterm="")):
-        yield shorten(escape(line.removesuffix("\n").expandtabs(4)), MAX_LINE)
-        # The first two lines are the names, and a line of positions begins with @@; no other has no sign before it.
-        if number > 1 and not line.startswith("@@") and not line.endswith("\n"):
+    for line in _unified(old, new, context):
+        yield shorten(escape(line.removesuffix("\n").expandtabs(4)), bounds.line)
+        # A line of positions begins with @@; no other has no sign before it.
+        if not line.startswith("@@") and not line.endswith("\n"):
             yield "\\ No newline at end of file"
 
 
-def _bounded(lines: Iterator[str], limit: int) -> Iterator[str]:
+def _unified(old: list[str], new: list[str], context: int) -> Iterator[str]:
+    counts = Counter(new)
+    if sum(counts[line] for line in old) > MAX_WORK:
+        yield f"@@ -1,{len(old)} +1,{len(new)} @@"
+        yield from ("-" + line for line in old)
+        yield from ("+" + line for line in new)
+        return
+    # Its first two lines are names of files. A file could hold lines that read like them, so ours read otherwise.
+    yield from islice(unified_diff(old, new, lineterm="", n=context), 2, None)
+
+
+def _bounded(lines: Iterator[str], limit: int, bounds: Bounds) -> Iterator[str]:
     yield from islice(lines, limit)
-    left = sum(1 for _ in lines)
+    # Counting costs as much as showing, and must end too.
+    left = sum(1 for _ in islice(lines, 100_000))
     if left:
-        yield f"... {left} more lines are not shown"
+        yield f"... {left if left < 100_000 else 'over 100000'} more lines are not shown; {bounds.more}"

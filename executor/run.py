@@ -12,7 +12,7 @@ looks at the ledger and the hosts and goes on:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,7 +65,10 @@ class _Memory:
 
 
 class Executor:
-    """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers."""
+    """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
+
+    `earlier`: as `executor.speaker.Speaker` has it.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Executor:
         wait: Wait,
         log: Log,
         pools: Pools = ThreadPoolExecutor,
+        earlier: Sequence[str] = (),
     ) -> None:
         self._registrar = registrar
         self._objects = objects
@@ -87,7 +91,7 @@ class Executor:
         self._log = log
         self._memory = _Memory()
         self._work = Work(pools)
-        self._speaker = Speaker(registrar, signer, log)
+        self._speaker = Speaker(registrar, signer, log, earlier)
         self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
 
     def run(self, *, until_idle: bool) -> Exit:

@@ -11,13 +11,16 @@ from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
 from executor.run import Executor, Wait
 from executor.speaker import Log
-from executor.watchman import MonitorProcess
+from executor.succession import trace_lineage
+from executor.watchman import MonitorProcess, NotifierProcess
 from keys.errors import Exit, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
 
 EXECUTOR: Final = "cp20"
 MONITOR: Final = "cp19"
+NOTIFIER: Final = "notify"
+"""Its lock; it is no principal, and no principal is named so by `init`."""
 
 
 def host_finder(objects: ObjectStore) -> Hosts:
@@ -48,5 +51,23 @@ def run_executor(
     objects = home.open_objects()
     with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
         watchman = MonitorProcess(home.root, home.lock_path(MONITOR), MONITOR)
-        executor = Executor(registrar, signer, objects, host_finder(objects), watchman, wait=wait, log=log)
-        return executor.run(until_idle=until_idle)
+        notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
+
+        def wait_and_see(seconds: float) -> bool:
+            notifier.ensure()
+            return wait(seconds)
+
+        try:
+            executor = Executor(
+                registrar,
+                signer,
+                objects,
+                host_finder(objects),
+                watchman,
+                wait=wait_and_see,
+                log=log,
+                earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
+            )
+            return executor.run(until_idle=until_idle)
+        finally:
+            notifier.stop()

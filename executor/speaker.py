@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from executor.host import Fence
+from executor.host import MAX_LINEAGE, Fence
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
 from policies.registrar import Draft, Receipt, Submitter
@@ -20,12 +20,16 @@ Subject: TypeAlias = tuple[str, str]
 
 
 class Speaker:
-    """Signs and submits for one executor. For the thread that owns the registrar; `fence` may be read by workers."""
+    """Signs and submits for one executor. For the thread that owns the registrar; `fence` may be read by workers.
 
-    def __init__(self, registrar: Submitter, signer: Signer, log: Log) -> None:
+    `earlier`: ledgers before the one that this ledger's genesis continues, the newest first.
+    """
+
+    def __init__(self, registrar: Submitter, signer: Signer, log: Log, earlier: Sequence[str] = ()) -> None:
         self._registrar = registrar
         self._signer = signer
         self._log = log
+        self._earlier = earlier
         self._refusals = 0
         self._fence: Fence | None = None
 
@@ -34,8 +38,8 @@ class Speaker:
         state = self._registrar.sync()
         epoch = 1 if state.term is None else state.term.epoch + 1
         receipt = self._registrar.submit(self._signer, Draft("term", {"epoch": epoch, "reason": "executor started"}))
-        before = () if state.continues is None else (state.continues.ledger,)
-        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf, continues=before)
+        before = () if state.continues is None else (state.continues.ledger, *self._earlier)
+        self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf, continues=before[:MAX_LINEAGE])
         self._log(f"epoch {epoch}, entry {receipt.seq}")
 
     @property

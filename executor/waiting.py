@@ -1,19 +1,35 @@
-"""What waits for a person: approvals, votes, and deployments that go on only at their word."""
+"""What waits for a person: approvals, votes, deployments that go on only at their word, and what went wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from executor.approval import waits_for
+from executor.escape import shorten
 from keys.errors import LawRefused
+from keys.principals import Principal
+from keys.values import fold_id, format_time
 from policies.deployment import Deployment, Phase
-from policies.law.health import check_health
-from policies.state import State
+from policies.law.commands import check_rollback
+from policies.law.health import check_health, samples_needed
+from policies.state import Ballot, LeaseState, State
+from policies.two_key import examine_lease
+
+ORDERING: Final = frozenset({"approver", "operator"})
+"""Roles whose holders give orders to deployments."""
+MAX_REASON: Final = 200
+"""Characters of a reason that a list shows; `calyx show` has all of it."""
+_READY_BUT: Final = frozenset({5, 6})
+"""Steps of the two-key rule that an approver's key can settle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One thing that waits. `since`: seconds since 1970. `until`: UTC text, or None. `command`: what answers it."""
+    """One thing that waits. `since`: when it began to wait, seconds since 1970. `until`: UTC text, or None. `command`:
+    what answers it. `urgent`: break-glass, or a review of it that is overdue.
+    """
 
     kind: str
     name: str
@@ -21,52 +37,200 @@ class Waiting:
     since: int
     until: str | None
     command: str
+    urgent: bool = False
 
 
 def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
-    """What waits for one human at a time, the longest first. `now`: seconds since 1970."""
-    found = [
-        Waiting(
-            "lease",
-            lease.lease.id,
-            f"change of {lease.lease.target}, asked by {lease.proposer.principal}",
-            lease.time,
-            lease.lease.approve_by,
-            f"calyx approve {lease.lease.id}",
+    """What waits for one human at a time: overdue reviews, then break-glass, then the longest wait first. `now`:
+    seconds since 1970.
+    """
+    person = None if state.trust is None else state.trust.find_principal(principal)
+    if person is None:
+        return []
+    found = [*_leases(state, person, now), *_proposals(state, person, now), *_questions(state, person)]
+    if not ORDERING.isdisjoint(person.roles):
+        found += _orders(state, now)
+        found += _not_ready(state, now)
+    if person.roles:
+        found += owed_reviews(state, now)
+    return sorted(found, key=lambda item: (not _overdue(item, now), not item.urgent, item.since, item.name))
+
+
+def owed_reviews(state: State, now: int) -> list[Waiting]:
+    """The reviews that claimed break-glass leases owe, the first due first; those overdue stop every other claim."""
+    found = []
+    for digest, due in sorted(state.owed_reviews.items(), key=lambda item: item[1]):
+        lease, deployment = state.leases[digest], state.deployments[digest]
+        late = due < now
+        found.append(
+            Waiting(
+                "review",
+                lease.lease.id,
+                f"BREAK-GLASS: its review is overdue since {format_time(due)}, and no other lease can be claimed"
+                if late
+                else "BREAK-GLASS: its review is owed, so that other leases can be claimed on",
+                state.history.time(deployment.claim_seq),
+                format_time(due),
+                "calyx agent run cp14",
+                urgent=late,
+            )
         )
-        for lease in state.leases.values()
-        if waits_for(state, lease, principal, now)
-    ]
-    found += [
-        Waiting(
-            proposal.kind,
-            digest[:12],
-            f"proposal of {proposal.kind} by {proposal.proposal.by}",
-            state.history.time(proposal.seq),
-            proposal.proposal.approve_by,
-            f"calyx approve {digest[:12]}",
-        )
-        for digest, proposal in state.proposals.items()
-        if waits_for(state, proposal, principal, now)
-    ]
-    found += [item for each in state.deployments.values() if (item := _order(state, each)) is not None]
-    return sorted(found, key=lambda item: item.since)
+    return found
 
 
 def awaited_order(deployment: Deployment) -> tuple[str, str] | None:
     """The command that a deployment waits for, and why; None when it goes on by itself."""
-    lease = deployment.lease
-    if deployment.phase is Phase.CLAIMED and lease.start == "command" and deployment.start_order is None:
-        return "start", "claimed, waits for its start"
-    if deployment.phase is Phase.PAUSED and deployment.pause_order is not None:
-        return "resume", f"paused by {deployment.pause_order.by}"
-    if deployment.phase is Phase.BAKING and _waits_for_promotion(deployment):
-        return "promote", f"tier {deployment.tier} % passed and waits to be promoted"
-    if deployment.phase is Phase.HALTED and deployment.halted_cause == "tainted":
+    lease, phase = deployment.lease, deployment.phase
+    if phase is Phase.HALTED and deployment.halted_cause == "tainted" and deployment.rollback_order is None:
         return "rollback", "halted, because a key that it counted on is compromised"
-    if deployment.phase is Phase.ROLLBACK_FAILED:
+    if phase is Phase.ROLLBACK_FAILED and deployment.rollback_order is None:
         return "rollback", "its rollback failed; a person must look"
+    if deployment.abort_order is not None or deployment.rollback_order is not None:
+        return None
+    if phase is Phase.CLAIMED and lease.start == "command" and deployment.start_order is None:
+        return "start", "claimed, waits for its start"
+    if phase is Phase.PAUSED and deployment.pause_order is not None:
+        return "resume", f"paused by {deployment.pause_order.by}"
+    if phase is Phase.BAKING and _waits_for_promotion(deployment):
+        return "promote", f"tier {deployment.tier} % passed and waits to be promoted"
     return None
+
+
+def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
+    for lease in state.leases.values():
+        if (
+            waits_for(state, lease, person.id, now)
+            and not _took_back(lease.ballot, person)
+            and _key_helps(state, lease, person, now)
+        ):
+            glass = lease.lease.rule == "break_glass"
+            yield Waiting(
+                "lease",
+                lease.lease.id,
+                f"BREAK-GLASS change of {lease.lease.target}, asked by {lease.proposer.principal}: "
+                + shorten(lease.lease.reason or "", MAX_REASON)
+                if glass
+                else f"change of {lease.lease.target}, asked by {lease.proposer.principal}",
+                lease.time,
+                lease.lease.approve_by,
+                f"calyx approve {lease.lease.id}",
+                urgent=glass,
+            )
+
+
+def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
+    for digest, proposal in state.proposals.items():
+        if waits_for(state, proposal, person.id, now) and not _took_back(proposal.ballot, person):
+            yield Waiting(
+                proposal.kind,
+                digest[:12],
+                f"proposal of {proposal.kind} by {proposal.proposal.by}",
+                state.history.time(proposal.seq),
+                proposal.proposal.approve_by,
+                f"calyx approve {digest[:12]}",
+            )
+
+
+def _took_back(ballot: Ballot, person: Principal) -> bool:
+    """Whether a person withdrew, and did not approve again: that is an answer, and nothing waits for another."""
+    me = fold_id(person.id)
+    withdrawn = max((one.seq for one in ballot.withdrawals if fold_id(one.principal) == me), default=-1)
+    approved = max((vote.seq for vote in ballot.votes if fold_id(vote.signer.principal) == me), default=-1)
+    return withdrawn > approved
+
+
+def _key_helps(state: State, lease: LeaseState, person: Principal, now: int) -> bool:
+    """Whether this person's key brings a lease nearer to its claim."""
+    if fold_id(lease.proposer.principal) == fold_id(person.id) or lease.proposer.custodian == person.custodian:
+        return False
+    failed = [step for step in examine_lease(state, lease.digest, now) if not step.ok and step.number in _READY_BUT]
+    if not failed or failed[0].missing == "agent":
+        return False
+    if failed[0].missing == "user_verification":
+        return any(entry.user_verification for entry in person.keys)
+    return True
+
+
+def _orders(state: State, now: int) -> Iterator[Waiting]:
+    for deployment in state.deployments.values():
+        awaited = awaited_order(deployment)
+        if awaited is not None and not _superseded(state, deployment, now):
+            verb, text = awaited
+            name = deployment.lease.id
+            glass = deployment.lease.rule == "break_glass"
+            yield Waiting(
+                "deployment",
+                name,
+                f"BREAK-GLASS: {text}" if glass else text,
+                _began_to_wait(state, deployment, verb),
+                None,
+                f"calyx {verb} {name}",
+                urgent=glass,
+            )
+
+
+def _superseded(state: State, deployment: Deployment, now: int) -> bool:
+    """Whether a rollback that failed is of no use any more: a later deployment changed its instances."""
+    if deployment.phase is not Phase.ROLLBACK_FAILED:
+        return False
+    try:
+        check_rollback(state, deployment, now)
+    except LawRefused as refusal:
+        return refusal.code == "superseded"
+    return False
+
+
+def _began_to_wait(state: State, deployment: Deployment, verb: str) -> int:
+    claimed = state.history.time(deployment.claim_seq)
+    if verb == "resume":
+        return deployment.paused_at or claimed
+    if verb == "promote":
+        whole = [one for one in deployment.samples if one.tier == deployment.tier and one.whole]
+        needed = samples_needed(deployment)
+        # A bake that the law let be skipped has fewer samples than it needs.
+        passed = whole[min(needed, len(whole)) - 1] if whole else None
+        return claimed if passed is None else max(state.history.time(passed.seq), deployment.resumed_at or 0)
+    if verb == "rollback":
+        return deployment.ended_at or deployment.halted_at or claimed
+    return claimed
+
+
+def _not_ready(state: State, now: int) -> Iterator[Waiting]:
+    """Leases that carry both keys, and that the executor tries to claim again and again: something is in its way."""
+    for lease in state.leases.values():
+        if lease.claim_seq is not None or lease.denied is not None or not lease.preflight:
+            continue
+        if all(step.ok for step in examine_lease(state, lease.digest, now)):
+            _, code, text = lease.preflight[-1]
+            glass = lease.lease.rule == "break_glass"
+            yield Waiting(
+                "preflight",
+                lease.lease.id,
+                f"{'BREAK-GLASS: ' if glass else ''}cannot be claimed: {code}: {text}",
+                state.history.time(lease.preflight[0][0]),
+                lease.lease.execute_by,
+                f"calyx check {lease.lease.id}",
+                urgent=glass,
+            )
+
+
+def _questions(state: State, person: Principal) -> Iterator[Waiting]:
+    """Questions to this person that they did not answer. What was asked is in the entry."""
+    answered = {
+        note.reply_to
+        for note in state.messages.values()
+        if note.type == "answer" and fold_id(note.by) == fold_id(person.id)
+    }
+    for digest, note in state.messages.items():
+        asked = note.to is not None and fold_id(note.to) == fold_id(person.id)
+        if asked and note.type == "question" and digest not in answered:
+            time = state.history.time(note.seq)
+            command = f"calyx ledger log --from {note.seq} --limit 1"
+            yield Waiting("question", digest[:12], f"asked by {note.by} in entry {note.seq}", time, None, command)
+
+
+def _overdue(item: Waiting, now: int) -> bool:
+    return item.kind == "review" and item.until is not None and item.until < format_time(now)
 
 
 def _waits_for_promotion(deployment: Deployment) -> bool:
@@ -79,13 +243,3 @@ def _waits_for_promotion(deployment: Deployment) -> bool:
     except LawRefused:
         return False
     return True
-
-
-def _order(state: State, deployment: Deployment) -> Waiting | None:
-    awaited = awaited_order(deployment)
-    if awaited is None:
-        return None
-    verb, text = awaited
-    name = deployment.lease.id
-    since = state.history.time(deployment.claim_seq) if deployment.ended_at is None else deployment.ended_at
-    return Waiting("deployment", name, text, since, None, f"calyx {verb} {name}")

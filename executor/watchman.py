@@ -1,4 +1,4 @@
-"""Keeping a monitor (CP19) running: a process of its own, with its own key, which the executor starts but never is."""
+"""Processes beside the executor, which starts them but never is them: a monitor (CP19) with its own key, a notifier."""
 
 from __future__ import annotations
 
@@ -6,32 +6,43 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from executor.process_lock import ProcessLock
+from executor.speaker import Log
+from keys.errors import CalyxError
 
 RESTART_S: Final = 2.0
 """Seconds between two starts: a monitor that dies at once must not take the machine's time from the rollout."""
+NOTIFIER_RESTART_S: Final = 60.0
 
 
-class MonitorProcess:
-    """A `executor.run.Watchman` that starts `calyx agent run cp19` for a home when no monitor holds its lock.
+class Companion:
+    """A `calyx` command that is kept running on a home, as long as no other process holds its lock.
 
-    What it starts ends by itself when this process is gone, so a killed executor leaves no monitor behind. `monitor`:
-    its principal. `monotonic`: seconds that only grow.
+    What it starts ends by itself when this process is gone, so a killed executor leaves nothing behind. `words`: the
+    command. `what`: its name for people. `restart_s`: seconds between two starts. `monotonic`: seconds that only grow.
     """
 
     def __init__(
-        self, root: Path, lock: Path, monitor: str, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        root: Path,
+        lock: Path,
+        what: str,
+        words: Sequence[str],
+        *,
+        restart_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root: Final = root
         self._path: Final = lock
-        self._lock: Final = ProcessLock(lock, monitor)
-        self._monitor: Final = monitor
+        self._lock: Final = ProcessLock(lock, what)
+        self._words: Final = tuple(words)
+        self._restart_s: Final = restart_s
         self._monotonic: Final = monotonic
-        self._started_at: float | None = None
+        self._looked_at: float | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
@@ -40,12 +51,13 @@ class MonitorProcess:
             if self._child.poll() is None:
                 return
             self._child = None
-        if self._started_at is not None and self._monotonic() < self._started_at + RESTART_S:
+        if self._looked_at is not None and self._monotonic() < self._looked_at + self._restart_s:
             return
         if self._lock.held():
             return
-        self._started_at = self._monotonic()
-        command = [sys.executable, "-m", "executor", "agent", "run", self._monitor]
+        self._looked_at = self._monotonic()
+        # -P: whatever lies in the directory that the executor was started from is not what runs here.
+        command = [sys.executable, "-P", "-m", "executor", *self._words]
         options = ["--home", str(self._root), "--parent", str(os.getpid())]
         # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor stopped.
         log = self._path.with_suffix(".log")
@@ -70,3 +82,43 @@ class MonitorProcess:
             self._child.kill()
             self._child.wait()
         self._child = None
+
+
+class MonitorProcess(Companion):
+    """A `executor.run.Watchman` that starts `calyx agent run cp19` for a home when no monitor holds its lock.
+    `monitor`: its principal.
+    """
+
+    def __init__(
+        self, root: Path, lock: Path, monitor: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(root, lock, monitor, ("agent", "run", monitor), restart_s=RESTART_S, monotonic=monotonic)
+
+
+class NotifierProcess(Companion):
+    """Keeps `calyx notify run` running for a home that has addresses. Nobody waits for it: what goes wrong with it is
+    said in the log once, and at the end it is left alone to send what is still to be sent, for some seconds.
+    """
+
+    def __init__(
+        self, root: Path, lock: Path, addresses: Path, log: Log, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(root, lock, "a notifier", ("notify", "run"), restart_s=NOTIFIER_RESTART_S, monotonic=monotonic)
+        self._addresses: Final = addresses
+        self._log: Final = log
+        self._failed = False
+
+    def ensure(self) -> None:
+        """Start one if none runs and there are addresses. Raises nothing."""
+        try:
+            if self._addresses.exists():
+                super().ensure()
+        except (OSError, CalyxError) as error:
+            if not self._failed:
+                self._log(f"the notifier cannot be started: {error}")
+            self._failed = True
+
+    def stop(self) -> None:
+        """Tell it that this is the end, and do not wait for its own."""
+        if self._child is not None:
+            self._child.terminate()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from keys.openssh_private import PrivateKey, load_private_key, new_private_key, store_private_key
+from keys.openssh_private import (
+    PrivateHeader,
+    PrivateKey,
+    load_private_key,
+    new_private_key,
+    peek_private_key,
+    store_private_key,
+)
 from keys.openssh_public import (
     HARDWARE,
     PLAIN,
@@ -21,6 +28,7 @@ __all__ = [
     "PLAIN",
     "KeyType",
     "OpenSshKey",
+    "PrivateHeader",
     "PrivateKey",
     "fingerprint",
     "format_blob",
@@ -29,6 +37,7 @@ __all__ = [
     "new_private_key",
     "parse_blob",
     "parse_public",
+    "peek_private_key",
     "plain_key",
     "store_private_key",
 ]

@@ -14,7 +14,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from keys.ed25519 import SEED_SIZE, SigningKey
 from keys.errors import CalyxError, FormatError, UsageError
@@ -26,9 +26,19 @@ MAX_COMMENT: Final = 512
 MAX_PASSPHRASE: Final = 1024
 # OpenSSH writes 16 or 24 rounds; `ssh-keygen -a 1000` takes about 20 seconds. More is a file made to hang its reader.
 MAX_ROUNDS: Final = 1000
+# ssh-keygen makes files with other ciphers, too; those it has to open itself.
+_CIPHERS: Final = frozenset({b"none", b"aes256-ctr", b"aes256-cbc", b"aes256-gcm@openssh.com"})
 _MAGIC: Final = b"openssh-key-v1\x00"
 _BEGIN: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
 _END: Final = b"-----END OPENSSH PRIVATE KEY-----"
+
+
+class PrivateHeader(NamedTuple):
+    """What a private key file says in the open. `obstacle`: why only ssh-keygen can sign with it, else ""."""
+
+    public: OpenSshKey
+    encrypted: bool
+    obstacle: str
 
 
 class PrivateKey:
@@ -79,18 +89,17 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) 
     hardware token's file, which holds no secret), `passphrase_needed`, `bad_passphrase`, `bad_key_file`.
     """
     data = _read(path)
-    try:
-        public, encrypted = _parse_header(data)
-    except FormatError as error:
-        if error.code == "unsupported_key":
-            raise _unsupported(path) from None
-        raise _broken(path, error.message) from None
-    except CalyxError as error:
-        raise _broken(path, error.message) from None
-    if public.application is not None:
+    header = _parse_file(path, data)
+    if header.public.application is not None:
         raise _unsupported(path)
+    if header.obstacle:
+        raise UsageError(
+            "unsupported_key",
+            f"{path} cannot be opened here: {header.obstacle}",
+            hint=f"encrypt it in the usual way: ssh-keygen -p -f {path}",
+        )
     secret: bytes | None = None
-    if encrypted:
+    if header.encrypted:
         if passphrase is None:
             raise UsageError("passphrase_needed", f"{path} needs a passphrase", hint="run it on a terminal")
         secret = passphrase()
@@ -98,9 +107,20 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) 
             raise UsageError("bad_passphrase", f"the passphrase for {path} is empty or too long", hint="type it again")
     key = PrivateKey(_open(path, data, secret))
     # A file may carry another public key than that of its secret; signing under it would leak the secret.
-    if key.public != public:
+    if key.public != header.public:
         raise _broken(path, "its public key is not that of its secret")
     return key
+
+
+def peek_private_key(path: Path) -> PrivateHeader:
+    """The public half of a private key file, which its header says in the open; the secret is not opened.
+
+    A token's file is as good as any here. Who wrote the file may have put another key's public half there: what it says
+    chooses among files and proves nothing.
+
+    Raises: UsageError: `key_missing`, `bad_key_mode`, `unsupported_key` (another type), `bad_key_file`.
+    """
+    return _parse_file(path, _read(path))
 
 
 def store_private_key(path: Path, key: PrivateKey, passphrase: bytes | None = None, comment: str = "") -> None:
@@ -128,7 +148,18 @@ def store_private_key(path: Path, key: PrivateKey, passphrase: bytes | None = No
         raise UsageError("cannot_write_key", f"cannot write {path}: {error.strerror}") from None
 
 
-def _parse_header(data: bytes) -> tuple[OpenSshKey, bool]:
+def _parse_file(path: Path, data: bytes) -> PrivateHeader:
+    try:
+        return _parse_header(data)
+    except FormatError as error:
+        if error.code == "unsupported_key":
+            raise _unsupported(path) from None
+        raise _broken(path, error.message) from None
+    except CalyxError as error:
+        raise _broken(path, error.message) from None
+
+
+def _parse_header(data: bytes) -> PrivateHeader:
     # The part before the secret is never encrypted: it tells whether a passphrase is needed, and what the work costs.
     body = data.strip().replace(b"\r\n", b"\n")
     if not body.startswith(_BEGIN) or not body.endswith(_END):
@@ -140,19 +171,23 @@ def _parse_header(data: bytes) -> tuple[OpenSshKey, bool]:
     reader = Reader(blob, "it")
     if reader.take(len(_MAGIC)) != _MAGIC:
         raise FormatError("it is not an OpenSSH private key", code="unsupported_key")
-    encrypted = reader.string() != b"none"
+    cipher = reader.string()
+    obstacle = "" if cipher in _CIPHERS else "its cipher is one that only ssh-keygen opens"
     kdf = reader.string()
     options = Reader(reader.string(), "its key derivation")
-    if encrypted:
+    if cipher != b"none":
         if kdf != b"bcrypt":
             raise FormatError("its key derivation is not bcrypt", code="unsupported_key")
         options.string()
-        if not 1 <= options.u32() <= MAX_ROUNDS:
-            raise FormatError(f"its passphrase takes more than {MAX_ROUNDS} rounds")
+        rounds = options.u32()
+        if not rounds:
+            raise FormatError("its passphrase takes no round")
+        if rounds > MAX_ROUNDS:
+            obstacle = f"its passphrase takes more than {MAX_ROUNDS} rounds"
     options.end()
     if reader.u32() != 1:
         raise FormatError("it holds more than one key", code="unsupported_key")
-    return parse_blob(reader.string()), encrypted
+    return PrivateHeader(parse_blob(reader.string()), cipher != b"none", obstacle)
 
 
 def _open(path: Path, data: bytes, secret: bytes | None) -> bytes:

@@ -84,7 +84,7 @@ class DirectoryObjects:
     def get(self, ref: ObjectRef) -> bytes:
         if ref.size > MAX_IN_MEMORY:
             raise FormatError(f"an object of {ref.size} bytes is not read into memory", code="too_large")
-        return b"".join(self._stream(ref))
+        return b"".join(self.stream(ref))
 
     def find(self, digest: str) -> ObjectRef | None:
         # The reference is made first, so that only a digest ever becomes a path.
@@ -96,13 +96,13 @@ class DirectoryObjects:
         return ObjectRef(sha256=digest, size=status.st_size) if stat.S_ISREG(status.st_mode) else None
 
     def check(self, ref: ObjectRef) -> None:
-        for _ in self._stream(ref):
+        for _ in self.stream(ref):
             pass
 
     def copy_to(self, ref: ObjectRef, path: Path) -> None:
         try:
             with hidden_file(path.parent, 0o600) as (file, hidden):
-                for chunk in self._stream(ref):
+                for chunk in self.stream(ref):
                     file.write(chunk)
                 _finish(file)
                 os.link(hidden, path)
@@ -134,7 +134,7 @@ class DirectoryObjects:
     def _path(self, ref: ObjectRef) -> Path:
         return self._root / ref.sha256[:2] / ref.sha256[2:]
 
-    def _stream(self, ref: ObjectRef) -> Iterator[bytes]:
+    def stream(self, ref: ObjectRef) -> Iterator[bytes]:
         """The content in pieces; raises at the end if they were not the object's, so act on none before that."""
         path = self._path(ref)
         digest, left = sha256(), ref.size

@@ -261,8 +261,8 @@ class _Audit:
         if state.continues is not None:
             head = state.continues.head
             self.notes.append(
-                f"it says that it continues ledger {state.continues.ledger} after {head.size} entries, head {head.hash}; "
-                "an audit of that ledger is another one"
+                f"it says that it continues ledger {state.continues.ledger} after {head.size} entries, head "
+                f"{head.hash}; an audit of that ledger is another one"
             )
 
     def _check_store(self, path: Path) -> None:

@@ -154,8 +154,8 @@ class Deployment:
     tree.
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
-    `state_leaf`: leaf of the newest claim, executor event or command. `samples`: of the newest tier, while it lives.
-    `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
+    `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the newest tier, while it
+    lives. `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -167,6 +167,7 @@ class Deployment:
     before: dict[str, str]
     after: dict[str, str]
     state_leaf: str
+    state_seq: int
     phase: Phase = Phase.CLAIMED
     phase_before_pause: Phase | None = None
     started: bool = False
@@ -191,6 +192,7 @@ class Deployment:
     completed_at: int | None = None
     rolled_back_at: int | None = None
     ended_at: int | None = None
+    ended_seq: int | None = None
     pause_order: CommandNote | None = None
     abort_order: CommandNote | None = None
     rollback_order: CommandNote | None = None

@@ -86,7 +86,7 @@ class DeployProduction(Model):
     """Terms of the capability `deploy_production`.
 
     `tiers`: percents that every lease includes. `retention_s`: how long after `COMPLETED` a rollback needs no lease.
-    `look`: approving needs a person who was shown the change. `notify`: event type -> channel names.
+    `look`: approving needs a person who was shown the change. `notify`: notice (`policies.notices`) -> channel names.
     """
 
     enabled: bool

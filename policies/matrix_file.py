@@ -19,6 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from keys.canonical import MAX_INTEGER, Json
 from keys.errors import FormatError
 from policies.matrix import CapabilityMatrix
+from policies.notices import ALL, NOTICES, unknown_notices
 
 MAX_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 16
@@ -43,7 +44,7 @@ def load_matrix(text: str) -> CapabilityMatrix:
     root = _compose(text)
     value = _value(root)
     try:
-        return CapabilityMatrix.model_validate(value)
+        matrix = CapabilityMatrix.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = tuple(str(part) for part in first["loc"])
@@ -55,6 +56,12 @@ def load_matrix(text: str) -> CapabilityMatrix:
         node = _find(root, place)
         hint = f'quote decimals: "{node.value}"' if first["type"] == "string_type" and _is_integer(node) else HINT
         raise _bad(node, f"{where}: {first['msg'].removeprefix('Value error, ')}", hint=hint) from None
+    unknown = unknown_notices(matrix.deploy_production.notify)
+    if unknown:
+        place = ("deploy_production", "notify", unknown[0])
+        known = f"one of {', '.join(NOTICES)}; or {ALL}"
+        raise _bad(_find(root, place), f"{'.'.join(place)}: there is no such notice", hint=known)
+    return matrix
 
 
 def load_yaml(text: str) -> Json:

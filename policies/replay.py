@@ -18,7 +18,7 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import Record
-from ledger.store import Reader
+from ledger.store import Reader, Tip
 from policies.law.step import step
 from policies.names import Objects
 from policies.state import State
@@ -102,6 +102,7 @@ class Replay:
         """Drop the state, so that the next `sync` reads the ledger from its start."""
         self._fold = Fold(State(), self._step)
         self._chain = Chain()
+        self._checkpoint = b""
 
     @property
     def state(self) -> State:
@@ -114,6 +115,11 @@ class Replay:
         return self._chain.head
 
     @property
+    def checkpoint(self) -> bytes:
+        """The log's signed checkpoint over exactly what was read, verified; b"" before the first `sync`."""
+        return self._checkpoint
+
+    @property
     def seconds(self) -> int | None:
         """Time of the newest entry read."""
         return self._chain.seconds
@@ -121,7 +127,7 @@ class Replay:
     def sync(self) -> State:
         """Read what is new, and remember the head. The state is the replay's own: read it, do not change it.
 
-        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError of the store.
+        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError (`tip_mismatch`), and of the store.
         """
         tip = self._reader.tip()
         if tip.head == self.head and tip.head != EMPTY_HEAD:
@@ -139,21 +145,13 @@ class Replay:
         if tip.head.size == 0:
             self.check_remembered()
             return self.state
-        before = self.head
         try:
-            self._read(tip.head.size, tip.checkpoint)
+            if self._read(tip) and self._pin is not None:
+                self._remember(self._pin)
         except BaseException:
-            # The chain may be ahead of the state now; both begin again.
+            # The chain may be ahead of the state, and neither may be believed: the next call judges all of it again.
             self.forget()
             raise
-        if self.head != before and self._pin is not None:
-            remembered = self._pin.load()
-            if remembered is not None and remembered.size > self.head.size < self._reader.head().size:
-                # Another process appended, and remembered that, after this one had looked at the tip. What is
-                # remembered was durable before, so a whole ledger holds it by now: read on.
-                return self.sync()
-            self._check(remembered)
-            self._pin.store(self.state.ledger, self.head)
         return self.state
 
     def take(self, record: Record) -> Entry:
@@ -166,7 +164,33 @@ class Replay:
         self._fold.state = step(self.state, entry, self._objects)
         return self._chain.extend(record)
 
-    def _read(self, size: int, note: bytes) -> None:
+    def _remember(self, pin: Pin) -> None:
+        remembered = pin.load()
+        while remembered is not None and remembered.size > self.head.size:
+            # Another process may have appended, and remembered that, after this one had looked at the tip. What is
+            # remembered was durable before, so a whole ledger holds it by now: read on, for as long as there is more.
+            tip = self._reader.tip()
+            if tip.head.size <= self.head.size:
+                break
+            self._read(tip)
+            remembered = pin.load()
+        self._check(remembered)
+        pin.store(self.state.ledger, self.head)
+
+    def _read(self, tip: Tip) -> bool:
+        """Go on to a tip; whether there was anything new."""
+        before = self.head
+        self._replay(tip.head.size, tip.checkpoint)
+        if self.head != tip.head:
+            raise CalyxError(
+                "tip_mismatch",
+                f"the store says {tip.head}, its records are {self.head}",
+                hint="restore the ledger from a copy",
+            )
+        self._checkpoint = tip.checkpoint
+        return self.head != before
+
+    def _replay(self, size: int, note: bytes) -> None:
         chain, records = self._chain, self._reader.read(self.head.size, size)
         checkpoint = None
         if self.state.log_key:

@@ -45,16 +45,8 @@ def find_tainted(state: State, trust: TrustRoot) -> list[Taint]:
     for digest, deployment in state.deployments.items():
         name, at = deployment.lease.id, deployment.claim_seq
         found += [
-            Taint(
-                "deployment",
-                name,
-                deployment.lease_digest,
-                v.seq,
-                v.signer.keyid,
-                deployment.claim_seq,
-                deployment.live,
-            )
-            for v in state.leases[deployment.lease_digest].ballot.votes
+            Taint("deployment", name, digest, v.seq, v.signer.keyid, at, deployment.live)
+            for v in state.leases[digest].ballot.votes
             if v.seq in deployment.counted and vote_compromised(trust, v)
         ]
     for proposal in state.proposals.values():

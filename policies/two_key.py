@@ -13,8 +13,9 @@ holds when each one does.
     8  the lease was not claimed, and its target has no live deployment
     9  the reviews that the policy asks for are there and pass
 
-`break_glass` replaces 5 and 9 by two human approvers and the terms of the policy's emergency clause. An agent's review is
-owed instead: where none with a good key is there at the claim, the first one after it settles that, whatever it finds.
+`break_glass` replaces 5 and 9 by two human approvers and the terms of the policy's emergency clause. An agent's review
+is owed instead: where none with a good key is there at the claim, the first one after it settles that, whatever it
+finds.
 Signatures were verified, and windows of approval enforced, when the entries were judged; steps 1, 3 and 4 look again at
 what can have changed since.
 """
@@ -32,9 +33,9 @@ from keys.principals import TrustRoot
 from keys.values import format_time, parse_time
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
-from policies.matrix import DeployProduction, paths_outside
+from policies.lease_terms import check_in_force, fail_step
 from policies.places import find_neighbour
-from policies.state import LeaseState, SignerRef, State, Vote
+from policies.state import LeaseState, ReviewNote, SignerRef, State, Vote
 
 _MADE_HERE: Final = object()
 
@@ -105,7 +106,7 @@ def check_two_key(state: State, digest: str, now: int) -> VerifiedLease:
         step(state, lease, now)
     pair = _best_pair(state, lease)
     if pair is None:
-        _fail(6, "quorum_unmet", "no two cosignatures count together")
+        fail_step(6, "quorum_unmet", "no two cosignatures count together")
     return VerifiedLease(lease, pair, cohorts_for(state, lease, pair[1].leaf), now, _MADE_HERE)
 
 
@@ -137,10 +138,6 @@ def _examine(
     return StepResult(number, TITLES[number], True, "ok", text)
 
 
-def _fail(step: int, code: str, message: str, hint: str = "", **fields: str | int | None) -> NoReturn:
-    raise LawRefused(code, message, rule="two_key", hint=hint, step=step, **fields)
-
-
 def _step_1(state: State, lease: LeaseState, now: int) -> str:
     # The law judged the lease and its proposer's role at its entry; what it judged does not change.
     del state, now
@@ -149,58 +146,24 @@ def _step_1(state: State, lease: LeaseState, now: int) -> str:
 
 def _step_2(state: State, lease: LeaseState, now: int) -> str:
     del now
-    if lease.lease.policy != state.policy_digest:
-        _fail(2, "stale_policy", "another policy came into force after the lease was made", "propose again")
-    if lease.lease.fleet != state.fleet_digest:
-        _fail(2, "stale_fleet", "another fleet came into force after the lease was made", "propose again")
-    policy = policy_of(state)
-    if not policy.deployment_enabled():
-        _fail(2, "capability_disabled", "the policy in force does not enable deploy_production")
-    terms = policy.deploy_production
-    rule = terms.targets.get(lease.lease.target)
-    if rule is None:
-        _fail(2, "target_not_allowed", f"the policy does not allow deployments to {lease.lease.target}")
-    for path in paths_outside(lease.paths, rule.paths):
-        _fail(2, "path_not_allowed", f"the policy does not allow a change of {path}")
-    _check_terms(state, lease, terms)
+    check_in_force(state, lease)
     return f"target {lease.lease.target}, {len(lease.paths)} changed paths, all allowed"
-
-
-def _check_terms(state: State, lease: LeaseState, terms: DeployProduction) -> None:
-    asked = lease.lease
-    if asked.gates != terms.gates:
-        _fail(2, "gates_differ", "the lease's gates are not the policy's")
-    missing = sorted(set(terms.tiers) - set(asked.tiers))
-    if missing:
-        _fail(2, "tiers_missing", f"the policy asks for the tier {missing[0]} %")
-    if asked.bake_s < terms.bake_s:
-        _fail(2, "bake_too_short", f"the policy asks for a bake of {terms.bake_s} s, the lease has {asked.bake_s} s")
-    if asked.interval_s > terms.interval_s:
-        _fail(2, "interval_too_long", f"the policy asks for a sample every {terms.interval_s} s")
-    if terms.start == "command" and asked.start != "command":
-        _fail(2, "start_differs", "the policy asks for a start by command")
-    if terms.promotion == "manual" and asked.promotion != "manual":
-        _fail(2, "promotion_differs", "the policy asks for manual promotion")
-    target = state.fleets[asked.fleet].targets[asked.target]
-    for hooks in (asked.hooks, *(instance.hooks for instance in target.instances)):
-        for name in (hooks.drain, hooks.undrain):
-            if name is not None and name not in terms.hooks:
-                _fail(2, "hook_not_allowed", f"the policy has no hook {name}")
-    if asked.rule == "break_glass":
-        clause = terms.break_glass
-        if not clause.enabled:
-            _fail(2, "break_glass_disabled", "the policy does not allow break-glass")
-        if parse_time(asked.execute_by) > lease.time + clause.max_validity_s:
-            _fail(2, "break_glass_too_long", f"a break-glass lease is valid for {clause.max_validity_s} s at most")
 
 
 def _step_3(state: State, lease: LeaseState, now: int) -> str:
     if now < parse_time(lease.lease.not_before):
-        _fail(3, "too_early", f"execution is possible from {lease.lease.not_before}")
+        fail_step(3, "too_early", f"execution is possible from {lease.lease.not_before}", "wait", entry=lease.seq)
     if now > parse_time(lease.lease.execute_by):
-        _fail(3, "lease_expired", f"execution was possible until {lease.lease.execute_by}", "propose again")
+        text = f"execution was possible until {lease.lease.execute_by}"
+        fail_step(3, "lease_expired", text, "propose again", entry=lease.seq)
     if now > parse_time(trust_of(state).expires):
-        _fail(3, "trust_expired", f"the trust root expired at {trust_of(state).expires}", "renew the trust root")
+        fail_step(
+            3,
+            "trust_expired",
+            f"the trust root expired at {trust_of(state).expires}",
+            "renew the trust root",
+            entry=state.in_force_since(state.trust_digest),
+        )
     return f"{format_time(now)} is between {lease.lease.not_before} and {lease.lease.execute_by}"
 
 
@@ -208,8 +171,8 @@ def _step_4(state: State, lease: LeaseState, now: int) -> str:
     del now
     good, reasons = _good_votes(state, lease)
     if not good and reasons:
-        _fail(4, reasons[0][0], reasons[0][1])
-    ignored = "".join(f"; not counted: {text}" for _, text in reasons)
+        fail_step(4, reasons[0].code, reasons[0].text, entry=reasons[0].seq)
+    ignored = "".join(f"; not counted: {reason.text}" for reason in reasons)
     return f"{len(good)} good{ignored}"
 
 
@@ -218,13 +181,15 @@ def _step_5(state: State, lease: LeaseState, now: int) -> str:
     good, reasons = _good_votes(state, lease)
     people = [vote for vote in good if vote.role == "approver"]
     agents = [vote for vote in good if vote.role in {"sentinel", "validator"}]
-    why = "".join(f" ({text})" for _, text in reasons)
+    why = "".join(f" ({reason.text})" for reason in reasons)
     if lease.lease.rule == "break_glass":
         return _step_5_break_glass(state, people, why)
     if not people:
-        _fail(5, "quorum_unmet", f"no human approver's key{why}", f"calyx approve {lease.lease.id}", missing="human")
+        fail_step(
+            5, "quorum_unmet", f"no human approver's key{why}", f"calyx approve {lease.lease.id}", missing="human"
+        )
     if not agents:
-        _fail(
+        fail_step(
             5,
             "quorum_unmet",
             f"no sentinel's (CP14) or validator's (CP18) key{why}",
@@ -236,11 +201,11 @@ def _step_5(state: State, lease: LeaseState, now: int) -> str:
 
 def _step_5_break_glass(state: State, people: list[Vote], why: str) -> str:
     if len({vote.signer.principal for vote in people}) < 2:
-        _fail(5, "quorum_unmet", f"break-glass needs two human approvers{why}", missing="human")
+        fail_step(5, "quorum_unmet", f"break-glass needs two human approvers{why}", missing="human")
     if policy_of(state).deploy_production.break_glass.user_verification and not any(
         _verifies_user(trust_of(state), vote) for vote in people
     ):
-        _fail(
+        fail_step(
             5,
             "quorum_unmet",
             f"break-glass needs one of the two to sign with a hardware key that verifies its user{why}",
@@ -269,34 +234,45 @@ def _step_6(state: State, lease: LeaseState, now: int) -> str:
     del now
     pair = _best_pair(state, lease)
     if pair is None:
-        _fail(6, "quorum_unmet", "no two cosignatures differ in principal, key and custodian, and from the proposer")
+        fail_step(
+            6, "quorum_unmet", "no two cosignatures differ in principal, key and custodian, and from the proposer"
+        )
     return f"counted: {pair[0].signer.principal} (entry {pair[0].seq}) and {pair[1].signer.principal} ({pair[1].seq})"
 
 
 def _step_7(state: State, lease: LeaseState, now: int) -> str:
     del state, now
     if lease.denied is not None:
-        _fail(
-            7, "lease_denied", f"{lease.denied.principal} denied it in entry {lease.denied.seq}", "propose a new lease"
+        fail_step(
+            7,
+            "lease_denied",
+            f"{lease.denied.principal} denied it in entry {lease.denied.seq}",
+            "propose a new lease",
+            entry=lease.denied.seq,
         )
     return "none"
 
 
 def _step_8(state: State, lease: LeaseState, now: int) -> str:
     if lease.claim_seq is not None:
-        _fail(8, "lease_consumed", f"the lease was claimed in entry {lease.claim_seq}", "propose a new lease")
+        text = f"the lease was claimed in entry {lease.claim_seq}"
+        fail_step(8, "lease_consumed", text, "propose a new lease", entry=lease.claim_seq)
     live = state.live.get(lease.lease.target)
     if live is not None:
-        _fail(8, "target_busy", f"{lease.lease.target} has the live deployment {state.leases[live].lease.id}")
+        busy = state.leases[live]
+        text = f"{lease.lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
+        fail_step(8, "target_busy", text, entry=busy.claim_seq)
     neighbour = find_neighbour(state, lease.digest)
     if neighbour is not None:
-        other, name = state.leases[neighbour[0]].lease, neighbour[1]
-        _fail(8, "target_busy", f"the live deployment {other.id} of {other.target} works where {name} is")
+        busy, name = state.leases[neighbour[0]], neighbour[1]
+        text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
+        fail_step(8, "target_busy", text, entry=busy.claim_seq)
     if lease.lease.rule == "two_key":
         overdue = [digest for digest, due in state.owed_reviews.items() if due < now]
         if overdue:
-            owed = state.leases[overdue[0]].lease.id
-            _fail(8, "review_overdue", f"the review of the break-glass lease {owed} is overdue")
+            owed = state.leases[overdue[0]]
+            text = f"the review of the break-glass lease {owed.lease.id}, claimed in entry {owed.claim_seq}, is overdue"
+            fail_step(8, "review_overdue", text, "calyx agent run cp14", entry=owed.claim_seq)
     return f"{lease.lease.target} is free"
 
 
@@ -308,12 +284,21 @@ def _step_9(state: State, lease: LeaseState, now: int) -> str:
     for role in wanted:
         notes = [note for note in lease.reviews.values() if note.review.role == role]
         good = [note for note in notes if holds_now(trust_of(state), note.signer, role)]
-        failed = [note for note in good if note.review.verdict == "fail"]
+        failed = [note for note in notes if note.review.verdict == "fail" and _key_holds(trust_of(state), note, role)]
         if failed:
-            _fail(9, "review_failed", f"{failed[0].signer.principal} said no in entry {failed[0].seq}", "propose again")
+            text = f"{failed[0].signer.principal} said no in entry {failed[0].seq}"
+            fail_step(9, "review_failed", text, "propose again", entry=failed[0].seq)
         if not good:
-            _fail(9, "review_missing", f"no {role} has reviewed the lease")
+            fail_step(9, "review_missing", f"no {role} has reviewed the lease")
     return ", ".join(wanted) or "none asked for"
+
+
+def _key_holds(trust: TrustRoot, note: ReviewNote, role: str) -> bool:
+    """Whether the key that signed a review has its role still. A key never changes hands, so another spelling of its
+    holder's id takes no failed review back.
+    """
+    holder = trust.find_key(note.signer.keyid)
+    return holder is not None and role in holder.principal.roles
 
 
 _STEPS: Final[dict[int, Callable[[State, LeaseState, int], str]]] = {
@@ -329,24 +314,37 @@ _STEPS: Final[dict[int, Callable[[State, LeaseState, int], str]]] = {
 }
 
 
-def _good_votes(state: State, lease: LeaseState) -> tuple[list[Vote], list[tuple[str, str]]]:
-    """Votes that count now, by seq, and why each of the others does not: code and text."""
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Why a cosignature does not count; `seq`: the entry that is in the way, its own where no other is."""
+
+    code: str
+    text: str
+    seq: int
+
+
+def weigh_vote(state: State, lease: LeaseState, vote: Vote) -> Ignored | None:
+    """Why a cosignature of a lease does not count now, or None where it does."""
     trust = trust_of(state)
-    good: list[Vote] = []
-    reasons: list[tuple[str, str]] = []
-    for vote in lease.ballot.votes:
-        who = f"{vote.signer.principal}'s in entry {vote.seq}"
-        if lease.ballot.withdrawn(vote):
-            reasons.append(("withdrawn", f"{who} was withdrawn"))
-        elif max(vote.made_at, vote.time) > parse_time(lease.lease.approve_by):
-            reasons.append(("approval_expired", f"{who} came after {lease.lease.approve_by}"))
-        elif vote_compromised(trust, vote):
-            reasons.append(("key_compromised", f"{who} was made with a key revoked as compromised"))
-        elif not holds_now(trust, vote.signer, vote.role):
-            reasons.append(("role_missing", f"{who}: the signer no longer holds that key and the role {vote.role}"))
-        else:
-            good.append(vote)
-    return good, reasons
+    who = f"{vote.signer.principal}'s in entry {vote.seq}"
+    if lease.ballot.withdrawn(vote):
+        seq = lease.ballot.withdrawn_in(vote)
+        return Ignored("withdrawn", f"{who} was withdrawn in entry {seq}", seq)
+    if max(vote.made_at, vote.time) > parse_time(lease.lease.approve_by):
+        return Ignored("approval_expired", f"{who} came after {lease.lease.approve_by}", vote.seq)
+    if vote_compromised(trust, vote):
+        seq = state.in_force_since(state.trust_digest)
+        return Ignored("key_compromised", f"{who} was made with a key revoked as compromised", seq)
+    if not holds_now(trust, vote.signer, vote.role):
+        seq = state.in_force_since(state.trust_digest)
+        return Ignored("role_missing", f"{who}: the signer no longer holds that key and the role {vote.role}", seq)
+    return None
+
+
+def _good_votes(state: State, lease: LeaseState) -> tuple[list[Vote], list[Ignored]]:
+    """Votes that count now, by seq, and why each of the others does not."""
+    weighed = [(vote, weigh_vote(state, lease, vote)) for vote in lease.ballot.votes]
+    return [vote for vote, ignored in weighed if ignored is None], [why for _, why in weighed if why is not None]
 
 
 def _best_pair(state: State, lease: LeaseState) -> tuple[Vote, Vote] | None:

@@ -50,7 +50,7 @@ def run(
     """
     if name not in NAMES:
         raise UsageError("unknown_agent", f"there is no agent {name}", hint=f"one of {', '.join(NAMES)}")
-    with opened(home) as place, stopping(parent) as stop:
+    with opened(home, here=True) as place, stopping(parent) as stop:
         _run(place, name, stop, accept_clock=accept_clock)
     if stop.signal == signal.SIGINT:
         note("interrupted")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from executor.commands.attach import attach_prepared
 from executor.commands.common import (
     AsOption,
     ClockOption,
@@ -20,8 +21,10 @@ from executor.commands.common import (
     find_subject,
     opened,
 )
-from executor.commands.signing import PrepareOption, check_look, sign_and_submit
+from executor.commands.signing import FullOption, PrepareOption, check_look, sign_and_submit
 from executor.commands.terminal import say
+from executor.escape import escape
+from keys.errors import UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -33,11 +36,18 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed a
 
 
 def approve(
-    identifier: IdArgument,
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A lease's id, or the first 12 digits of a digest.")
+    ] = "",
+    *,
     yes: YesOption = False,
+    full: FullOption = False,
     key: KeyOption = None,
     as_principal: AsOption = None,
     prepare: PrepareOption = None,
+    attach: Annotated[
+        Path | None, typer.Option("--attach", metavar="DIR", help="Append what was prepared in DIR and signed since.")
+    ] = None,
     home: HomeOption = None,
     accept_clock: ClockOption = False,
 ) -> None:
@@ -46,13 +56,30 @@ def approve(
     Example: calyx approve LEASE-20260105-090000
 
     Everything that the signature binds is shown first: who asks, why, the difference of the files, the instances, the
-    terms and the times. Then the key is named, and you are asked. The answer says what is still missing.
+    terms and the times. Then the key is named, and you are asked. The answer says what is still missing. To sign on
+    another machine, with ssh-keygen alone: --prepare DIR here, sign there, then --attach DIR.
     """
+    if attach is not None and (yes or full or key or as_principal or prepare):
+        raise UsageError("attach_alone", "--attach takes no other option: what it appends is signed already")
+    if attach is None and not identifier:
+        raise UsageError("no_id", "say what to approve", hint="calyx inbox lists what waits for you")
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
-        subject = find_subject(state, identifier)
-        approve_subject(place, registrar, subject, yes=yes, key=key, as_principal=as_principal, prepare=prepare)
+        subject = find_subject(state, identifier) if identifier else None
+        if attach is not None:
+            attach_prepared(registrar, attach, subject)
+        elif subject is not None:
+            approve_subject(
+                place,
+                registrar,
+                subject,
+                yes=yes,
+                key=key,
+                as_principal=as_principal,
+                prepare=prepare,
+                full=full,
+            )
 
 
 def deny(
@@ -101,12 +128,14 @@ def approve_subject(
     as_principal: str | None,
     signer: Signer | None = None,
     prepare: Path | None = None,
+    full: bool = False,
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
-    where it is open already. `prepare`: write it there for signing elsewhere instead.
+    where it is open already. `prepare`: write it there for signing elsewhere instead. `full`: leave nothing out.
     """
-    from executor.approval import check_open, draft_approval, render_subject, still_missing
-    from executor.render import format_rendering
+    from executor.approval import check_open, draft_approval, render_subject
+    from executor.bounds import FULL, SHORT
+    from executor.render_text import format_rendering
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
@@ -114,7 +143,14 @@ def approve_subject(
     if prepare is None:
         check_look(state, yes=yes)
     check_open(state, subject, registrar.now())
-    rendering = render_subject(state, subject, home.open_store(), home.open_objects(), registrar.now())
+    rendering = render_subject(
+        state,
+        subject,
+        home.open_store(),
+        home.open_objects(),
+        registrar.now(),
+        FULL if full or prepare is not None else SHORT,
+    )
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
     receipt = sign_and_submit(
         home,
@@ -128,9 +164,16 @@ def approve_subject(
         signer=signer,
         proposed=proposal.trust if isinstance(proposal, TrustProposal) else None,
     )
-    if receipt is None:
-        return
-    say(f"Approved: entry {receipt.seq}")
+    if receipt is not None:
+        say_approved(registrar, subject, receipt.seq)
+
+
+def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
+    """Say which entry approved a subject, and what it still lacks."""
+    from executor.approval import still_missing
+    from policies.state import ProposalState
+
+    say(f"Approved: entry {seq}")
     missing = still_missing(registrar.state, subject, registrar.now())
     for line in missing:
         say(f"  still missing: {line}")
@@ -147,25 +190,45 @@ def _object(
     key: Path | None,
     as_principal: str | None,
     prepare: Path | None,
-    home: Path | None,
+    home: str | None,
 ) -> None:
-    from executor.approval import draft_objection, render_subject
-    from executor.render import format_rendering
+    from executor.approval import check_objection, draft_objection, render_subject, summarise
+    from executor.bounds import FULL
+    from executor.render_text import format_rendering
+    from keys.values import fold_id
 
     with opened(home) as place:
         registrar = place.open_registrar()
         state = check_begun(registrar.sync())
         subject = find_lease(state, identifier) if verb == "deny" else find_subject(state, identifier)
-        rendering = render_subject(state, subject, place.open_store(), place.open_objects(), registrar.now())
+        check_objection(state, subject, verb)
+        lines = [escape(line) for line in summarise(subject)]
+        if prepare is not None:
+            store, objects = place.open_store(), place.open_objects()
+            lines = format_rendering(render_subject(state, subject, store, objects, registrar.now(), FULL))
+        earlier: dict[str, list[int]] = {}
+        for vote in subject.ballot.standing():
+            earlier.setdefault(fold_id(vote.signer.principal), []).append(vote.seq)
         receipt = sign_and_submit(
             place,
             registrar,
-            draft_objection(verb, reason, subject, rendering),
-            [] if prepare is None else format_rendering(rendering),
+            draft_objection(verb, reason, subject),
+            lines,
             yes=yes,
             key=key,
             as_principal=as_principal,
             prepare=prepare,
         )
-        if receipt is not None:
-            say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt.seq}")
+        if receipt is None:
+            return
+        say(f"{'Denied' if verb == 'deny' else 'Withdrawn'}: entry {receipt.seq}")
+        if verb == "withdraw":
+            by = next(item.principal for item in subject.ballot.withdrawals if item.seq == receipt.seq)
+            _say_withdrawn(earlier.get(fold_id(by), []))
+
+
+def _say_withdrawn(earlier: list[int]) -> None:
+    if earlier:
+        say(f"  it takes back what you signed in entry {', '.join(map(str, earlier))}")
+    else:
+        say("  you had approved nothing here; what you signed before now counts for nothing if it turns up")

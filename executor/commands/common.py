@@ -22,20 +22,25 @@ MIN_PREFIX: Final = 12
 """Hex digits of a digest that name a proposal."""
 
 
-def _home_of_group(ctx: typer.Context, value: Path | None) -> Path | None:
+def _home_of_group(ctx: typer.Context, value: str | None) -> str | None:
     if value is not None:
         return value
     named: Any = ctx.find_root().params.get("home")
-    return Path(named) if named is not None else None
+    return None if named is None else str(named)
 
 
 HomeOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--home", callback=_home_of_group, help="The directory of the ledger and its keys; else CALYX_HOME."),
+    str | None,
+    typer.Option(
+        "--home",
+        metavar="HOME",
+        callback=_home_of_group,
+        help="The directory of the ledger, or ssh://HOST/DIR; else CALYX_HOME.",
+    ),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 KeyOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--key", help="Your private key file, when it is not the one this home knows.")
+    Path | None, typer.Option("--key", help="Your key file, private or .pub; else your ssh-agent and ~/.ssh are asked.")
 ]
 AsOption: TypeAlias = Annotated[
     str | None, typer.Option("--as", metavar="PRINCIPAL", help="Who you are, when this home does not know.")
@@ -65,12 +70,31 @@ def noun(summary: str) -> typer.Typer:
 
 
 @contextmanager
-def opened(home: Path | None) -> Iterator[Home]:
-    """The home that the option or the environment names; closed at the end."""
-    from executor.home import Home, find_home
+def opened(home: str | None, *, here: bool = False) -> Iterator[Home]:
+    """The home that the option or the environment names, here or on another machine; closed at the end. `here`: what
+    follows works on this machine alone.
 
-    with Home(find_home(home, os.environ)) as found:
-        yield found
+    Raises: UsageError (`bad_address`, `home_not_here`).
+    """
+    from executor.home import HOME_VARIABLE, Home, find_home
+    from executor.remote.address import is_address
+
+    named = os.environ.get(HOME_VARIABLE, "") if home is None else home
+    directory = None if home is None else Path(home)
+    with _remote(named) if is_address(named) else Home(find_home(directory, os.environ)) as place:
+        if here:
+            _ = place.root
+        yield place
+
+
+def _remote(named: str) -> Home:
+    from executor.commands.terminal import note, person_present
+    from executor.remote.address import parse_address
+    from executor.remote.home import RemoteHome
+    from executor.remote.ssh import SshTransport
+
+    address = parse_address(named)
+    return RemoteHome(address, named, lambda: SshTransport(address, os.environ, note, person=person_present()), note)
 
 
 def check_begun(state: State) -> State:

@@ -36,7 +36,7 @@ def run(
     """
     from executor.service import run_executor
 
-    with opened(home) as place, stopping() as stop:
+    with opened(home, here=True) as place, stopping() as stop:
         result = run_executor(place, until_idle=until_idle, wait=stop.wait, log=log_line, accept_clock=accept_clock)
     if stop.signal == signal.SIGINT:
         note("interrupted; what is under way goes on with the next calyx executor run")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from keys.canonical import Json
 from keys.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from keys.openssh_public import OpenSshKey
 
 MAX_JSON: Final = 64 * 1024 * 1024
 MAX_YAML: Final = 1024 * 1024
@@ -26,6 +29,19 @@ def read_text(path: Path, limit: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise FormatError(f"{path} is not UTF-8 text") from None
+
+
+def read_public(path: Path) -> OpenSshKey:
+    """The key of a `.pub` file.
+
+    Raises: UsageError (`file_unreadable`, `private_key_given`); FormatError; SignatureRefused (`bad_key`).
+    """
+    from keys.openssh_public import parse_public
+
+    text = read_text(path, 4_096)
+    if "PRIVATE KEY" in text:
+        raise UsageError("private_key_given", f"{path} is a private key", hint="give the .pub file beside it")
+    return parse_public(text)
 
 
 def load_document(path: Path) -> Json:

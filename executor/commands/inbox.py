@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.common import AsOption, HomeOption, IdArgument, JsonOption, check_begun, find_subject, opened
+from executor.commands.common import AsOption, HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import say, say_json, say_table
 from keys.errors import Exit, UsageError
 
@@ -22,11 +22,12 @@ def inbox(
 
     Example: calyx inbox --exit-code
 
-    Leases that you have not approved, proposals that need your vote, and deployments that go on only at your word; the
-    longest wait first.
+    Leases and proposals that your key brings further, deployments that go on only at your word, claims that something
+    is in the way of, reviews that break-glass owes, and questions to you. Overdue reviews come first, then break-glass,
+    then what has waited longest. What you approved or withdrew, and what is decided or over, does not wait.
     """
     from executor.home import system_clock
-    from executor.render import shown_distance
+    from executor.render_text import shown_distance
     from executor.waiting import list_waiting
     from keys.values import format_time
 
@@ -53,26 +54,3 @@ def inbox(
         say("Nothing waits for you.")
     if exit_code and waiting:
         raise typer.Exit(Exit.WAITING)
-
-
-def show(identifier: IdArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show a lease or proposal exactly as its proposer signed it.
-
-    Example: calyx show LEASE-20260105-090000
-
-    It is read from the bytes of its entry, and the difference of the files from the objects that it names. With --json,
-    the signed statement itself is printed.
-    """
-    from executor.approval import render_subject
-    from executor.home import system_clock
-    from executor.render import format_rendering, read_statement
-    from keys.canonical import parse_json
-
-    with opened(home) as place:
-        state = check_begun(place.open_replay().sync())
-        subject = find_subject(state, identifier)
-        reader = place.open_store()
-        if as_json:
-            say_json(parse_json(read_statement(reader, subject.seq, subject.digest).body))
-            return
-        say(*format_rendering(render_subject(state, subject, reader, place.open_objects(), system_clock())))

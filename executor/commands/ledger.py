@@ -63,16 +63,12 @@ def checkpoint(home: HomeOption = None) -> None:
     Keep it elsewhere: a ledger that is cut later contradicts it.
     """
     with opened(home) as place:
-        replay, store = place.open_replay(), place.open_store()
+        replay = place.open_replay()
         check_begun(replay.sync())
-        tip = store.tip()
-        while tip.head != replay.head:
-            replay.sync()
-            tip = store.tip()
     if on_terminal():
-        say(*tip.checkpoint.decode("utf-8").removesuffix("\n").split("\n"))
+        say(*replay.checkpoint.decode("utf-8").removesuffix("\n").split("\n"))
     else:
-        write_out(tip.checkpoint)
+        write_out(replay.checkpoint)
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,9 +1,13 @@
-"""`calyx start`, `pause`, `resume`, `promote`, `abort`, `rollback`: a person's orders to a deployment."""
+"""`calyx start`, `pause`, `resume`, `promote`, `abort`, `rollback`: a person's orders to a deployment.
+
+Orders toward safety are signed at once. Those that lead on are asked about first.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -12,19 +16,28 @@ from executor.commands.common import (
     HomeOption,
     KeyOption,
     LeaseArgument,
+    YesOption,
     check_begun,
     find_lease,
     opened,
     parse_duration,
 )
-from executor.commands.person import load_person
+from executor.commands.signing import PrepareOption, sign_and_submit
 from executor.commands.terminal import say
 from keys.errors import LawRefused
+
+if TYPE_CHECKING:
+    from executor.home import Home
 
 Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
 
+ValidOption = Annotated[
+    str, typer.Option("--valid-for", metavar="DURATION", help="How long it may be taken up; else 10m, prepared 1h.")
+]
+
 EXPIRES_S: Final = 600
+PREPARED_EXPIRES_S: Final = 3600
 _THEN: Final = {
     "start": "the executor starts it",
     "pause": "the executor pauses it; calyx resume lets it go on",
@@ -38,55 +51,73 @@ _THEN: Final = {
 def start(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
+    yes: YesOption = False,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Start a claimed deployment that waits for its command.
 
     Example: calyx start LEASE-20260105-090000
     """
-    _order("start", lease, reason, key, as_principal, home)
+    with opened(home) as place:
+        _order(place, lease, Order("start", reason, valid_for, yes=yes), key, as_principal, prepare)
 
 
 def pause(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Stop a rollout where it is; nothing goes forward until resumed.
 
     Example: calyx pause LEASE-20260105-090000 --reason "another team looks at the database"
 
-    The health gates stay live while it is paused.
+    The health gates stay live while it is paused. It is signed at once, without a question.
     """
-    _order("pause", lease, reason, key, as_principal, home)
+    with opened(home) as place:
+        _order(place, lease, Order("pause", reason, valid_for, yes=True), key, as_principal, prepare)
 
 
 def resume(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
+    yes: YesOption = False,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Let a paused rollout go on.
 
     Example: calyx resume LEASE-20260105-090000
     """
-    _order("resume", lease, reason, key, as_principal, home)
+    with opened(home) as place:
+        _order(place, lease, Order("resume", reason, valid_for, yes=yes), key, as_principal, prepare)
 
 
 def promote(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
     skip_bake: Annotated[
         bool, typer.Option("--skip-bake", help="Do not wait for the end of the bake, if the policy allows that.")
     ] = False,
+    yes: YesOption = False,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """Send a rollout that is baking on to its next tier.
@@ -95,77 +126,108 @@ def promote(
 
     A breach or missing data is never overridden.
     """
-    _order("promote", lease, reason, key, as_principal, home, skip_bake=skip_bake)
+    with opened(home) as place:
+        _order(
+            place, lease, Order("promote", reason, valid_for, yes=yes, skip_bake=skip_bake), key, as_principal, prepare
+        )
 
 
 def abort(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
 ) -> None:
     """End a rollout; what it touched goes back.
 
     Example: calyx abort LEASE-20260105-090000
+
+    It is signed at once, without a question.
     """
-    _order("abort", lease, reason, key, as_principal, home)
+    with opened(home) as place:
+        _order(place, lease, Order("abort", reason, valid_for, yes=True), key, as_principal, prepare)
 
 
 def rollback(
     lease: LeaseArgument,
     reason: ReasonOption = "",
+    *,
+    valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
+    prepare: PrepareOption = None,
     home: HomeOption = None,
-    valid_for: Annotated[str, typer.Option("--valid-for", help="How long the order may be taken up.")] = "",
 ) -> None:
     """Take a deployment back to the trees from before it.
 
     Example: calyx rollback LEASE-20260105-090000 --reason "customers cannot log in"
 
-    A running one halts first. A completed one can be taken back within the policy's retention.
+    A running one halts first. A completed one can be taken back within the policy's retention. It is signed at once,
+    without a question.
     """
-    _order("rollback", lease, reason, key, as_principal, home, valid_for=valid_for)
+    with opened(home) as place:
+        _order(place, lease, Order("rollback", reason, valid_for, yes=True), key, as_principal, prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person wants. `valid_for`: a duration as typed, "" for the usual one. `yes`: sign without a question."""
+
+    verb: Verb
+    reason: str
+    valid_for: str
+    yes: bool
+    skip_bake: bool = False
 
 
 def _order(
-    verb: Verb,
-    name: str,
-    reason: str,
-    key: Path | None,
-    as_principal: str | None,
-    home: Path | None,
-    *,
-    skip_bake: bool = False,
-    valid_for: str = "",
+    home: Home, name: str, order: Order, key: Path | None, as_principal: str | None, prepare: Path | None
 ) -> None:
     from keys.values import format_time
-    from policies.law.commands import BOUND
+    from policies.law.commands import BOUND, check_order
     from policies.registrar import Draft
 
-    with opened(home) as place:
-        # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
-        registrar = place.open_registrar(accept_clock=verb not in BOUND)
-        state = check_begun(registrar.sync())
-        lease = find_lease(state, name)
-        deployment = state.deployments.get(lease.digest)
-        if deployment is None:
-            raise LawRefused(
-                "not_claimed",
-                f"{lease.lease.id} was not claimed, so there is no deployment",
-                rule="subject",
-                hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
-            )
-        signer = load_person(place, state, key, as_principal)
-        now = max(registrar.now(), state.history.time(state.size - 1))
-        fields: dict[str, Any] = {
-            "verb": verb,
-            "expires_at": format_time(now + (parse_duration(valid_for) if valid_for else EXPIRES_S)),
-            "state": deployment.state_leaf if verb in BOUND else None,
-            "tier": deployment.tier if verb == "promote" else None,
-            "skip_bake": skip_bake,
-            "reason": reason or "no reason given",
-        }
-        receipt = registrar.submit(signer, Draft("command", fields, (lease.lease.id, lease.digest)))
+    usual_s = EXPIRES_S if prepare is None else PREPARED_EXPIRES_S
+    valid_s = parse_duration(order.valid_for) if order.valid_for else usual_s
+    verb = order.verb
+    # Toward safety no clock stands in the way: the law takes the later of the two times anyway.
+    registrar = home.open_registrar(accept_clock=verb not in BOUND)
+    state = check_begun(registrar.sync())
+    lease = find_lease(state, name)
+    deployment = state.deployments.get(lease.digest)
+    if deployment is None:
+        raise LawRefused(
+            "not_claimed",
+            f"{lease.lease.id} was not claimed, so there is no deployment",
+            rule="subject",
+            entry=lease.seq,
+            hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
+        )
+    now = max(registrar.now(), state.history.time(state.size - 1))
+    tier = deployment.tier if verb == "promote" else None
+    check_order(state, deployment, verb, tier, now, skip_bake=order.skip_bake)
+    fields: dict[str, Any] = {
+        "verb": verb,
+        "expires_at": format_time(now + valid_s),
+        "state": deployment.state_leaf if verb in BOUND else None,
+        "tier": tier,
+        "skip_bake": order.skip_bake,
+        "reason": order.reason or "no reason given",
+    }
+    lines = [f"{verb} of {lease.lease.id} on {lease.lease.target}, which is {deployment.phase}"]
+    receipt = sign_and_submit(
+        home,
+        registrar,
+        Draft("command", fields, (lease.lease.id, lease.digest)),
+        lines,
+        yes=order.yes,
+        key=key,
+        as_principal=as_principal,
+        prepare=prepare,
+    )
+    if receipt is not None:
         say(f"{verb} of {lease.lease.id}: entry {receipt.seq}; {_THEN[verb]}")

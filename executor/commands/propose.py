@@ -37,7 +37,20 @@ def propose(
     manual_promotion: Annotated[
         bool, typer.Option("--manual-promotion", help="Wait for calyx promote after each tier.")
     ] = False,
-    valid_for: Annotated[str, typer.Option("--valid-for", metavar="DURATION", help="Time to approve it.")] = "1h",
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="An emergency: two humans approve it, and an agent's review is owed.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why it cannot wait for an agent; mandatory for --break-glass, and public.")
+    ] = "",
+    valid_for: Annotated[
+        str | None,
+        typer.Option(
+            "--valid-for",
+            metavar="DURATION",
+            help="Time to approve it, else 1h; for --break-glass also to begin it, else all that the policy allows.",
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     accept_clock: ClockOption = False,
@@ -48,6 +61,9 @@ def propose(
 
     CBO's key signs it. Each instance is looked at, the trees before and after are worked out, and the lease is held
     against the policy before anyone is asked to approve it.
+
+    With --break-glass two human approvers take the place of a human and an agent: calyx propose web --patch fix.patch
+    --break-glass --reason "the shop is down" --valid-for 15m
     """
     from executor.propose import Wish, find_target, plan_change
     from executor.service import host_finder
@@ -61,15 +77,16 @@ def propose(
         source=source.expanduser(),
         what=what
         or f"{'the content of' if directory is not None else 'the patch'} {source.name or source.resolve().name}",
-        why=why or "not said",
+        why=why or reason or "not said",
         lease_id=lease_id,
         tiers=None if tiers is None else _parse_tiers(tiers),
         bake_s=None if bake is None else parse_duration(bake),
         start="command" if manual_start else None,
         promotion="manual" if manual_promotion else None,
-        valid_s=parse_duration(valid_for),
+        valid_s=None if valid_for is None else parse_duration(valid_for),
+        break_glass=_emergency(break_glass, reason),
     )
-    with opened(home) as place:
+    with opened(home, here=True) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
         signer = _proposer(place, state)
@@ -82,10 +99,11 @@ def propose(
         say_json({"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "paths": list(planned.paths)})
         return
     count = sum(len(names) for names in planned.groups.values())
+    glass = wish.break_glass is not None
     say(
-        lease,
+        f"{lease}  BREAK-GLASS" if glass else lease,
         f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {target}",
-        f"  next: calyx approve {lease}",
+        f"  next: calyx approve {lease}" + (", by two humans; an agent then owes a review" if glass else ""),
     )
 
 
@@ -123,6 +141,19 @@ def _proposer(home: Home, state: State) -> Signer:
         if home.find_key(principal) is not None:
             return home.load_signer(principal, state, ask_passphrase)
     raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
+
+
+def _emergency(break_glass: bool, reason: str) -> str | None:
+    """The reason of a break-glass lease, None for a lease that is none. Raises: UsageError."""
+    if not break_glass:
+        if reason:
+            raise UsageError("reason_misplaced", "--reason goes with --break-glass", hint="say --why for another lease")
+        return None
+    if not reason.strip():
+        raise UsageError(
+            "reason_missing", "break-glass needs a reason", hint='say --reason "..."; it is signed and public'
+        )
+    return reason
 
 
 def _parse_tiers(text: str) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from executor.commands.person import load_person
-from executor.commands.terminal import ask, note, person_present, say
+from executor.commands.terminal import ask, note, on_terminal, person_present, say, terminal_width
+from executor.escape import escape, fold
 from keys.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PrepareOption: TypeAlias = Annotated[
         "--prepare", metavar="DIR", help="Write what is to be signed to DIR, for ssh-keygen elsewhere; no key is used."
     ),
 ]
+FullOption: TypeAlias = Annotated[bool, typer.Option("--full", help="Leave nothing out for its length.")]
 
 
 def sign_and_submit(
@@ -47,24 +49,37 @@ def sign_and_submit(
 
     Raises: UsageError (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.append`.
     """
-    from executor.render import format_section, render_own
+    from executor.render import render_own
+    from executor.render_text import format_section
     from ledger.verified import sign_statement
 
     state = registrar.state
     if prepare is not None:
+        if key is not None:
+            raise UsageError("prepare_alone", "--prepare uses no key", hint="leave --key out")
         _prepare(home, registrar, draft, lines, prepare, as_principal, proposed)
         return None
     if draft.kind == "cosignature":
         check_look(state, yes=yes)
     # Before the key is opened: nobody is asked for a passphrase for what they have not seen.
-    say(*lines)
+    say_rendering(lines)
     signer = signer or load_person(home, state, key, as_principal, proposed)
     statement = registrar.draft_statement(signer.principal, draft, machine=False)
-    say("", *format_section(render_own(statement, signer.keyid)), "")
+    say_rendering(["", *format_section(render_own(statement, signer.keyid)), ""])
     if not yes and not ask(f"Sign as {signer.principal} with {signer.keyid}?"):
         note("nothing was signed")
         raise typer.Exit(Exit.REFUSED)
     return registrar.append([sign_statement(statement, signer)])[0]
+
+
+def say_rendering(lines: Sequence[str]) -> None:
+    """Print lines of a rendering. On a terminal a long one is folded here, so that no part of it begins a line."""
+    if not on_terminal():
+        say(*lines)
+        return
+    width = terminal_width()
+    for line in lines:
+        say(*fold(escape(line), width))
 
 
 def check_look(state: State, *, yes: bool) -> None:
@@ -115,7 +130,8 @@ def _prepare(
     proposed: TrustRoot | None,
 ) -> None:
     from executor.offline import RENDERING, SIGNATURE, command, return_by, write_prepared
-    from executor.render import format_section, render_own
+    from executor.render import render_own
+    from executor.render_text import format_section
 
     directory = directory.expanduser()
     principal = find_person(home, registrar.state, as_principal, proposed)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from executor.home import Home
     from policies.state import LeaseState, State
 
-RUNNERS = ("cp14", "cp18", "cp19", "cp20")
+RUNNERS = ("cp14", "cp18", "cp19", "cp20", "notify")
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -36,8 +36,16 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
         f"Fleet   {found['fleet'][:12] if found['targets'] else 'none'}"
         + "".join(f", {name} {count}" for name, count in found["targets"].items()),
-        f"Runs    {', '.join(found['running']) or 'nothing here'}",
+        f"Runs    {_runs(found['running'])}",
     )
+    before = found["continues"]
+    if before is not None:
+        say(f"Before  ledger {before['ledger'][:16]}, continued after {before['head']['size']} entries")
+    if found["trust_warning"] is not None:
+        say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
+    for owed in found["owed_reviews"]:
+        word = "OVERDUE" if owed["overdue"] else "Owed   "
+        say(f"{word} review of {owed['lease']}, BREAK-GLASS, due {owed['due']}: {owed['answer']}")
     if found["leases"]:
         say("")
         say_table(
@@ -47,30 +55,37 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
+    from executor.governance_check import warn_expiry
+    from executor.waiting import owed_reviews
+
     enabled = state.policy is not None and state.policy.deployment_enabled()
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
     rows = [_lease(state, lease, now) for lease in state.leases.values()]
     return {
-        "home": str(home.root),
+        "home": home.name,
         "ledger": state.ledger,
         "origin": state.origin,
         "size": state.size,
         "head": state.history.leaf(state.size - 1),
         "trust_expires": "" if state.trust is None else state.trust.expires,
+        "trust_warning": None if state.trust is None else warn_expiry(state.trust, now),
+        "continues": None if state.continues is None else state.continues.to_json(),
         "policy": state.policy_digest,
         "deployment_enabled": enabled,
         "fleet": state.fleet_digest,
         "targets": targets,
         "epoch": None if state.term is None else state.term.epoch,
-        "running": [name for name in RUNNERS if _runs(home, name)],
+        "running": home.running(RUNNERS),
+        "owed_reviews": [
+            {"lease": item.name, "due": item.until, "overdue": item.urgent, "answer": item.command}
+            for item in owed_reviews(state, now)
+        ],
         "leases": [row for row in rows if row["state"] != "expired"][-50:],
     }
 
 
-def _runs(home: Home, name: str) -> bool:
-    from executor.process_lock import ProcessLock
-
-    return ProcessLock(home.lock_path(name), name).held()
+def _runs(running: list[str] | None) -> str:
+    return "is not seen from another machine" if running is None else ", ".join(running) or "nothing here"
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,6 +57,14 @@ def show_error(error: CalyxError) -> None:
 def on_terminal() -> bool:
     """Whether a person sees what is printed."""
     return sys.stdout.isatty()
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that standard output is, 80 where it does not say."""
+    try:
+        return max(os.get_terminal_size(sys.stdout.fileno()).columns or 80, 20)
+    except (OSError, ValueError):
+        return 80
 
 
 def person_present() -> bool:

@@ -164,11 +164,17 @@ def check_subject(case: Case, name: str, seq: int) -> None:
             "head_too_old",
             f"the signer's head of {case.statement.head.size} entries does not hold the subject, entry {seq}",
             rule="heads",
+            entry=seq,
             hint="read the ledger to its end, then sign",
         )
 
 
-def check_approval_window(case: Case, approve_by: str) -> None:
-    """Approval is possible until `approve_by`, by the signer's time and by the record's. Raises: LawRefused."""
+def check_approval_window(case: Case, approve_by: str, seq: int, step: int | None = None) -> None:
+    """Approval of what entry `seq` asks is possible until `approve_by`, by the signer's time and by the record's.
+    `step`: of the two-key rule, for a lease.
+
+    Raises: LawRefused (`approval_expired`).
+    """
     if max(case.now, case.statement.made_at) > parse_time(approve_by):
-        refuse("approval_expired", f"approval was possible until {approve_by}", rule="time")
+        text = f"approval was possible until {approve_by}"
+        refuse("approval_expired", text, rule="time", step=step, entry=seq, hint="propose again")

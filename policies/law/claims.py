@@ -18,7 +18,8 @@ def judge_term(case: Case, term: Term) -> Change:
     require_kind(case, "executor")
     last = 0 if case.state.term is None else case.state.term.epoch
     if term.epoch != last + 1:
-        refuse("wrong_epoch", f"the next epoch is {last + 1}, not {term.epoch}", rule="epoch")
+        newest = None if case.state.term is None else case.state.term.seq
+        refuse("wrong_epoch", f"the next epoch is {last + 1}, not {term.epoch}", rule="epoch", entry=newest)
     _require_whole_head(case)
     note = TermState(case.seq, term.epoch, case.principal.id, case.entry.leaf)
 
@@ -55,6 +56,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
         before=lease.before,
         after=lease.after,
         state_leaf=case.entry.leaf,
+        state_seq=case.seq,
     )
 
     def change(state: State) -> None:
@@ -75,7 +77,8 @@ def check_epoch(case: Case, epoch: int | None) -> None:
     term = case.state.term
     if term is None or epoch != term.epoch or case.principal.id != term.by:
         newest = "no term was said" if term is None else f"the newest is {term.epoch}, of {term.by}"
-        refuse("fenced", f"the epoch {epoch} of {case.principal.id} is not in force: {newest}", rule="epoch")
+        text = f"the epoch {epoch} of {case.principal.id} is not in force: {newest}"
+        refuse("fenced", text, rule="epoch", entry=None if term is None else term.seq)
 
 
 def _require_whole_head(case: Case) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keys.values import parse_time
+from keys.values import format_time, parse_time
 from policies.deployment import CommandNote, Deployment, Phase
 from policies.kinds import Command
 from policies.law.case import Case, Change, check_subject, refuse, require_role
@@ -31,11 +31,15 @@ def judge_command(case: Case, command: Command) -> Change:
         )
     if command.state is not None and command.state != deployment.state_leaf:
         refuse(
-            "stale_command", "the deployment moved on since the command was made", rule=RULE, hint="look, then repeat"
+            "stale_command",
+            "the deployment moved on since the command was made",
+            rule=RULE,
+            hint="look, then repeat",
+            entry=deployment.state_seq,
         )
     if (command.verb == "promote") != (command.tier is not None) or (command.skip_bake and command.verb != "promote"):
         refuse("bad_command", "a tier stands in promote alone, and so does skipping a bake", rule=RULE)
-    _check_verb(case, deployment, command)
+    check_order(case.state, deployment, command.verb, command.tier, case.now, skip_bake=command.skip_bake)
     note = CommandNote(
         seq=case.seq,
         digest=case.statement.digest,
@@ -68,7 +72,8 @@ def subject_deployment(case: Case) -> Deployment:
         known = case.state.leases.get(digest)
         if known is None:
             refuse("unknown_subject", "the statement is about no lease of this ledger", rule="subject")
-        refuse("not_claimed", f"{known.lease.id} was not claimed, so there is no deployment", rule="subject")
+        text = f"{known.lease.id} was not claimed, so there is no deployment"
+        refuse("not_claimed", text, rule="subject", entry=known.seq)
     check_subject(case, deployment.lease.id, case.state.leases[digest].seq)
     return deployment
 
@@ -81,59 +86,73 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     lease = deployment.lease
     live = state.live.get(lease.target)
     if live is not None and live != deployment.lease_digest:
-        refuse("target_busy", f"{lease.target} has the live deployment {state.leases[live].lease.id}", rule="rollback")
+        busy = state.leases[live]
+        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
     if deployment.phase is Phase.COMPLETED and deployment.completed_at is not None:
         until = deployment.completed_at + _terms(state, deployment).retention_s
         if now > until:
             refuse(
-                "retention_over", "the retention of this deployment is over", rule="rollback", hint="use a new lease"
+                "retention_over",
+                f"the retention of this deployment ended at {format_time(until)}",
+                rule="rollback",
+                entry=deployment.ended_seq,
+                hint="use a new lease",
             )
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
-        refuse("nothing_to_roll_back", f"{lease.id} ended as {deployment.phase}", rule="rollback")
+        text = f"{lease.id} ended as {deployment.phase}"
+        refuse("nothing_to_roll_back", text, rule="rollback", entry=deployment.ended_seq)
     neighbour = find_neighbour(state, deployment.lease_digest)
     if neighbour is not None:
-        other, name = state.leases[neighbour[0]].lease, neighbour[1]
-        refuse(
-            "target_busy", f"the live deployment {other.id} of {other.target} works where {name} is", rule="rollback"
-        )
+        busy, name = state.leases[neighbour[0]], neighbour[1]
+        text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
     places = places_of(state, lease, deployment.intended)
     for name in sorted(deployment.intended):
-        newest = state.touched[places[name]].deployment
-        if newest != deployment.lease_digest:
-            later = state.leases[newest].lease.id
+        newest = state.touched[places[name]]
+        if newest.deployment != deployment.lease_digest:
+            later = state.leases[newest.deployment].lease.id
             refuse(
                 "superseded",
                 f"{later} changed {name} after {lease.id}",
                 rule="rollback",
+                entry=newest.seq,
                 hint="a new lease back to the old tree, with two keys, is the way",
                 later=later,
             )
 
 
-def _terms(state: State, deployment: Deployment) -> DeployProduction:
-    return state.policies[deployment.lease.policy].deploy_production
-
-
-def _check_verb(case: Case, deployment: Deployment, command: Command) -> None:
-    verb = command.verb
+def check_order(
+    state: State, deployment: Deployment, verb: str, tier: int | None, now: int, *, skip_bake: bool = False
+) -> None:
+    """An order that the deployment is in a state for. Raises: LawRefused, with the entry that is in the way."""
     if verb == "rollback":
         if not deployment.live:
-            check_rollback(case.state, deployment, case.now)
+            check_rollback(state, deployment, now)
         return
     if not deployment.live:
-        refuse("deployment_ended", f"{deployment.lease.id} ended as {deployment.phase}", rule=RULE)
+        text = f"{deployment.lease.id} ended as {deployment.phase}"
+        refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq)
     if verb == "start" and (deployment.started or deployment.lease.start != "command"):
-        refuse("bad_command", "it waits for no command to start", rule=RULE)
+        refuse("bad_command", "it waits for no command to start", rule=RULE, entry=deployment.state_seq)
     if verb == "resume":
         if deployment.phase is not Phase.PAUSED and deployment.pause_order is None:
-            refuse("bad_command", "it is not paused", rule=RULE)
+            refuse("bad_command", "it is not paused", rule=RULE, entry=deployment.state_seq)
         _check_no_breach(deployment, verb)
     if verb == "promote":
-        if deployment.working_phase is not Phase.BAKING or command.tier != deployment.tier:
-            refuse("bad_command", f"it is not baking the tier {command.tier} %", rule=RULE)
+        if deployment.working_phase is not Phase.BAKING or tier != deployment.tier:
+            refuse("bad_command", f"it is not baking the tier {tier} %", rule=RULE, entry=deployment.state_seq)
         _check_no_breach(deployment, verb)
-        if command.skip_bake and not _terms(case.state, deployment).skip_bake:
-            refuse("skip_not_allowed", "the policy does not allow a bake to be skipped", rule=RULE)
+        if skip_bake and not _terms(state, deployment).skip_bake:
+            text, since = (
+                "the policy does not allow a bake to be skipped",
+                state.in_force_since(deployment.lease.policy),
+            )
+            refuse("skip_not_allowed", text, rule=RULE, entry=since)
+
+
+def _terms(state: State, deployment: Deployment) -> DeployProduction:
+    return state.policies[deployment.lease.policy].deploy_production
 
 
 def _check_no_breach(deployment: Deployment, verb: str) -> None:
@@ -145,13 +164,14 @@ def _check_no_breach(deployment: Deployment, verb: str) -> None:
             "health_refused",
             f"{verb} cannot override the verdict {bad.verdict} in entry {bad.seq}",
             rule="health",
+            entry=bad.seq,
             gate=bad.gate,
         )
 
 
 def _apply(deployment: Deployment, note: CommandNote, leaf: str) -> None:
     deployment.commands.append(note)
-    deployment.state_leaf = leaf
+    deployment.state_leaf, deployment.state_seq = leaf, note.seq
     if note.verb == "start":
         deployment.start_order = note
     elif note.verb == "pause":

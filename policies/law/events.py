@@ -59,8 +59,8 @@ def judge_event(case: Case, event: Event) -> Change:
         if phase is not Phase.PAUSED:
             ours.phase_before_pause = None
         if executors:
-            ours.state_leaf = leaf
-        _keep_live(state, ours, case.now)
+            ours.state_leaf, ours.state_seq = leaf, case.seq
+        _keep_live(state, ours, case)
         if detail.type == "TIER_INTENT":
             for place in places_of(state, ours.lease, ours.cohorts[ours.tier]).values():
                 state.touched[place] = TouchNote(case.seq, digest)
@@ -75,23 +75,30 @@ def check_forward(state: State, deployment: Deployment, now: int) -> None:
         refuse("complete_by_passed", f"steps forward were possible until {lease.complete_by}", rule="forward")
     policy = state.policy
     if policy is None or not policy.deployment_enabled() or lease.target not in policy.deploy_production.targets:
-        refuse("capability_disabled", "the policy now in force does not enable this deployment", rule="forward")
-    if tainted_votes(state, deployment):
-        refuse("tainted", "a counted cosignature was made with a key revoked as compromised", rule="forward")
+        since = state.in_force_since(state.policy_digest)
+        text = f"the policy in force since entry {since} does not enable this deployment"
+        refuse("capability_disabled", text, rule="forward", entry=since)
+    tainted = tainted_votes(state, deployment)
+    if tainted:
+        text = f"the counted cosignature in entry {tainted[0]} was made with a key revoked as compromised"
+        refuse("tainted", text, rule="forward", entry=tainted[0])
     for order in (deployment.abort_order, deployment.rollback_order):
         if order is not None:
-            refuse("stopped", f"{order.by} ordered {order.verb} in entry {order.seq}", rule="forward")
+            text = f"{order.by} ordered {order.verb} in entry {order.seq}"
+            refuse("stopped", text, rule="forward", entry=order.seq)
     bad = deployment.bad_verdict
     if bad is not None:
         refuse(
             "health_refused",
             f"the tier {bad.tier} % was judged {bad.verdict} in entry {bad.seq}",
             rule="health",
+            entry=bad.seq,
             gate=bad.gate,
         )
     if deployment.pause_order is not None:
         order = deployment.pause_order
-        refuse("paused", f"{order.by} ordered a pause in entry {order.seq}", rule="forward", hint="calyx resume")
+        text = f"{order.by} ordered a pause in entry {order.seq}"
+        refuse("paused", text, rule="forward", entry=order.seq, hint="calyx resume")
 
 
 def tainted_votes(state: State, deployment: Deployment) -> list[int]:
@@ -104,7 +111,8 @@ def tainted_votes(state: State, deployment: Deployment) -> list[int]:
 def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:
     lease = subject_lease(case)
     if lease.claim_seq is not None:
-        refuse("lease_consumed", f"the lease was claimed in entry {lease.claim_seq}", rule="claim")
+        text = f"the lease was claimed in entry {lease.claim_seq}"
+        refuse("lease_consumed", text, rule="claim", step=8, entry=lease.claim_seq)
     note = (case.seq, detail.code, detail.text)
     digest = lease.digest
 
@@ -114,15 +122,15 @@ def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:
     return change
 
 
-def _keep_live(state: State, deployment: Deployment, now: int) -> None:
+def _keep_live(state: State, deployment: Deployment, case: Case) -> None:
     target, digest = deployment.lease.target, deployment.lease_digest
     if deployment.live:
         state.live[target] = digest
-        deployment.ended_at = None
+        deployment.ended_at, deployment.ended_seq = None, None
         state.rollback_orders.get(target, set()).discard(digest)
     elif state.live.get(target) == digest:
         del state.live[target]
-        deployment.ended_at = now
+        deployment.ended_at, deployment.ended_seq = case.now, case.seq
         # They are in the ledger for whoever asks; a station that runs for years has millions of them.
         deployment.samples = []
 

@@ -90,13 +90,15 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
     if cosignature.role != role or cosignature.review is not None:
         refuse("wrong_role", f"a {kind} is cosigned as {role}, without a review", rule="roles")
     check_proposal_open(case.state, proposal)
-    check_approval_window(case, proposal.proposal.approve_by)
+    check_approval_window(case, proposal.proposal.approve_by, proposal.seq)
     vote = case.vote(role, None)
     if not any(holds_now(root, vote.signer, role) for root in _roots_for_vote(case.state, proposal)):
         refuse("role_missing", f"{vote.signer.principal} does not hold the role {role}", rule="roles")
     standing = proposal.ballot.standing()
-    if any(v.signer.keyid == vote.signer.keyid for v in standing):
-        refuse("already_cosigned", f"{vote.signer.principal} cosigned with this key already", rule=RULE)
+    earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid), None)
+    if earlier is not None:
+        text = f"{vote.signer.principal} cosigned with this key already, in entry {earlier}"
+        refuse("already_cosigned", text, rule=RULE, entry=earlier)
     # A cosignature that its signer withdrew before it came in does not stand, and so it completes nothing.
     decided = not proposal.ballot.withdrawn(vote) and _quorum_met(case.state, proposal, [*standing, vote])
     if decided and isinstance(proposal.proposal, TrustProposal):

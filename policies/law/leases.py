@@ -49,13 +49,18 @@ def judge_lease(case: Case, lease: Lease) -> Change:
     if intent is None:
         refuse("unknown_intent", f"the lease names the intent {lease.intent}, which is not in the ledger", rule=RULE)
     if intent.target != lease.target:
-        refuse("wrong_target", f"the intent is about {intent.target}, the lease about {lease.target}", rule=RULE)
+        text = f"the intent is about {intent.target}, the lease about {lease.target}"
+        refuse("wrong_target", text, rule=RULE, entry=case.state.id_seq(lease.intent))
     if lease.capability != CAPABILITY:
         refuse("unknown_capability", f"there is no capability {lease.capability}", rule=RULE)
     if lease.policy != case.state.policy_digest:
-        refuse("stale_policy", "the lease names a policy that is not in force", rule=RULE, hint="propose again")
+        since = case.state.in_force_since(case.state.policy_digest)
+        text = f"the lease names a policy that is not in force: another is since entry {since}"
+        refuse("stale_policy", text, rule=RULE, hint="propose again", entry=since)
     if lease.fleet != case.state.fleet_digest:
-        refuse("stale_fleet", "the lease names a fleet that is not in force", rule=RULE, hint="propose again")
+        since = case.state.in_force_since(case.state.fleet_digest)
+        text = f"the lease names a fleet that is not in force: another is since entry {since}"
+        refuse("stale_fleet", text, rule=RULE, hint="propose again", entry=since)
     _check_windows(case, lease)
     _check_terms(lease)
     before, after = _resolve_changes(case, lease)
@@ -80,9 +85,12 @@ def judge_review(case: Case, review: Review) -> Change:
     if review.role not in case.principal.roles:
         refuse("role_missing", f"{case.principal.id} does not hold the role {review.role}", rule="roles")
     owed = lease.digest in case.state.owed_reviews
-    if case.principal.id in lease.reviews and not owed:
-        seq = lease.reviews[case.principal.id].seq
-        refuse("already_reviewed", f"{case.principal.id} reviewed this lease in entry {seq}", rule="review")
+    # Ids are the same ignoring case: a root that spells the agent's anew gives it no second review.
+    me = fold_id(case.principal.id)
+    earlier = next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+    if earlier is not None and not owed:
+        text = f"{case.principal.id} reviewed this lease in entry {earlier.seq}"
+        refuse("already_reviewed", text, rule="review", entry=earlier.seq)
     if lease.claim_seq is not None and not owed:
         _refuse_claimed(lease)
     note = ReviewNote(case.seq, case.statement.digest, case.signer, review)
@@ -101,7 +109,7 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     if isinstance(subject, ProposalState):
         return judge_vote(case, cosignature, subject)
     check_lease_open(subject)
-    check_approval_window(case, subject.lease.approve_by)
+    check_approval_window(case, subject.lease.approve_by, subject.seq, step=3)
     role = cosignature.role
     if role not in {"approver", "sentinel", "validator"}:
         refuse("wrong_role", "a lease is cosigned as approver, sentinel or validator", rule="roles")
@@ -109,8 +117,11 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
         refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
     _check_own_review(case, cosignature, subject)
     vote = case.vote(role, cosignature.review)
-    if any(v.signer.keyid == vote.signer.keyid and v.role == role for v in subject.ballot.standing()):
-        refuse("already_cosigned", f"{vote.signer.principal} approved this lease already", rule="cosignature")
+    standing = subject.ballot.standing()
+    earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid and v.role == role), None)
+    if earlier is not None:
+        text = f"{vote.signer.principal} approved this lease already, in entry {earlier}"
+        refuse("already_cosigned", text, rule="cosignature", entry=earlier)
     digest = subject.digest
 
     def change(state: State) -> None:
@@ -169,7 +180,11 @@ def _check_new_id(case: Case, identifier: str, pattern: re.Pattern[str], form: s
         refuse("bad_id", f"{identifier} is not of the form {form}", rule="ids", hint="a suffix such as -2 may follow")
     if fold_id(identifier) in case.state.ids:
         refuse(
-            "id_taken", f"{identifier} is in the ledger already", rule="ids", hint="use another id, such as a suffix -2"
+            "id_taken",
+            f"{identifier} is in the ledger already",
+            rule="ids",
+            entry=case.state.id_seq(identifier),
+            hint="use another id, such as a suffix -2",
         )
 
 
@@ -229,6 +244,8 @@ def check_lease_open(lease: LeaseState) -> None:
             "lease_denied",
             f"{lease.lease.id} was denied by {lease.denied.principal} in entry {lease.denied.seq}",
             rule="objection",
+            step=7,
+            entry=lease.denied.seq,
             hint="propose a new lease",
         )
 
@@ -238,6 +255,8 @@ def _refuse_claimed(lease: LeaseState) -> None:
         "lease_consumed",
         f"{lease.lease.id} was claimed in entry {lease.claim_seq}",
         rule="claim",
+        step=8,
+        entry=lease.claim_seq,
         hint=f"to take it back: calyx rollback {lease.lease.id}",
     )
 
@@ -251,5 +270,6 @@ def _check_own_review(case: Case, cosignature: Cosignature, lease: LeaseState) -
     if note is None or note.digest != cosignature.review or note.review.role != cosignature.role:
         refuse("wrong_review", "an agent's cosignature names its own review in that role", rule="review")
     if note.review.verdict != "pass":
-        refuse("review_failed", f"{case.principal.id}'s review in entry {note.seq} did not pass", rule="review")
+        text = f"{case.principal.id}'s review in entry {note.seq} did not pass"
+        refuse("review_failed", text, rule="review", step=9, entry=note.seq)
     check_subject(case, lease.lease.id, note.seq)

@@ -5,6 +5,7 @@ It encodes everything by itself, so that a mistake in the code under test is not
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from keys import ed25519
 
 TOUCHED = 0x01
 VERIFIED = 0x04
+_KIND = "OPENSSH PRIVATE KEY"
 
 
 def field(data: bytes) -> bytes:
@@ -41,6 +43,18 @@ class Token:
         digest = hashlib.sha256(application or self.application).digest()
         raw = ed25519.sign(self.seed, digest + tail + hashlib.sha256(signed).digest())
         return field(b"sk-ssh-ed25519@openssh.com") + field(raw) + tail
+
+    def key_file(self, handle: bytes = b"", *, flags: int = TOUCHED) -> str:
+        """A private key file as `ssh-keygen -t ed25519-sk` makes it without passphrase. `handle`: what the token's
+        maker put there in place of a secret. `flags`: what the token is to do at each signature.
+        """
+        check = bytes(4) * 2
+        secret = check + self.blob + bytes([flags]) + field(handle) + field(b"") + field(b"a token")
+        secret += bytes(range(1, 1 + -len(secret) % 8))
+        body = b"openssh-key-v1\x00" + field(b"none") * 2 + field(b"") + struct.pack(">I", 1)
+        text = base64.b64encode(body + field(self.blob) + field(secret)).decode("ascii")
+        lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+        return "\n".join([f"-----BEGIN {_KIND}-----", *lines, f"-----END {_KIND}-----", ""])
 
     def sign(self, namespace: str, message: bytes, *, flags: int = TOUCHED, counter: int = 7) -> bytes:
         """An SSHSIG blob, as `ssh-keygen -Y sign` makes it with the token."""

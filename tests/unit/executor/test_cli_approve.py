@@ -10,7 +10,7 @@ import pytest
 from console import Console
 
 from executor.commands import approve, signing
-from keys.openssh import new_private_key, store_private_key
+from keys.openssh import load_private_key, new_private_key, store_private_key
 
 
 @pytest.fixture
@@ -93,7 +93,6 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     console = Console(tmp_path, monkeypatch)
     key = new_key(tmp_path / "id", b"right")
     answers = iter([b"right", b"right", b"not the one"])
-    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: next(answers))
     monkeypatch.setattr("executor.commands.person.ask_passphrase", lambda _: next(answers))
     policy = str(console.write_policy())
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
@@ -111,7 +110,6 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
 ) -> None:
     console = Console(tmp_path, monkeypatch)
     asked: list[Path] = []
-    monkeypatch.setattr("executor.commands.init.ask_passphrase", lambda _: b"right")
 
     def ask(path: Path) -> bytes:
         asked.append(path)
@@ -120,6 +118,7 @@ def test_fleet_that_is_approved_at_once_asks_for_the_passphrase_once(
     monkeypatch.setattr("executor.commands.person.ask_passphrase", ask)
     key = str(new_key(tmp_path / "id", b"right"))
     console.done("init", "--human", "ada", "--key", key, "--no-recovery", "--policy", str(console.write_policy()))
+    asked.clear()
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
     assert len(asked) == 1
 
@@ -160,8 +159,16 @@ def test_proposal_in_force_is_refused_before_anything_is_asked(console: Console)
 
 def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
+    own = load_private_key(console.home / "keys" / "ada.key")
+    store_private_key(tmp_path / "id", own, b"right")
+    said = ("approve", lease, "--key", str(tmp_path / "id"))
+    console.refused(*said, code="passphrase_needed", ends=2, typed="right\n")
+
+
+def test_key_that_is_not_enrolled_is_not_opened(console: Console, tmp_path: Path) -> None:
+    lease = console.propose()
     key = new_key(tmp_path / "id", b"right")
-    console.refused("approve", lease, "--key", str(key), code="passphrase_needed", ends=2, typed="right\n")
+    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=2, typed="right\n")
 
 
 def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
@@ -172,6 +179,7 @@ def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
     fleet = str(console.write_fleet())
     said = console.run("fleet", "propose", fleet, "--approve", "--yes")
     assert (said.code, "error: look_needed: " in said.err) == (2, True)
+    console.done("fleet", "propose", fleet, "--yes")
     digest = next(iter(console.state().proposals))
     console.refused("approve", digest[:12], "--yes", code="look_needed", ends=2)
     said = console.refused("approve", digest[:12], code="look_needed", ends=2, typed="y\n")
@@ -269,7 +277,7 @@ def test_inbox_lists_no_lease_that_can_no_longer_be_approved(console: Console) -
 
 
 def test_inbox_lists_a_proposal_that_needs_a_vote(console: Console) -> None:
-    console.done("fleet", "propose", str(console.write_fleet(3)))
+    console.done("fleet", "propose", str(console.write_fleet(3)), "--yes")
     said = console.run("inbox", "--json").json
     assert [row["kind"] for row in said] == ["fleet"]
     console.done("approve", said[0]["name"], "--yes")

@@ -13,7 +13,7 @@ from station import Station, new_station, tree_digest
 from executor.commands.watch import _headline, _lines, _objects, _picture, _wait_for_claim
 from executor.decide import Observations, Say, decide
 from executor.progress import Progress, measure_progress
-from executor.render import shown_distance
+from executor.render_text import shown_distance
 from executor.waiting import awaited_order, list_waiting
 from keys.errors import UsageError
 from policies.replay import Replay

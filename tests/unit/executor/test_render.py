@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from instances import write_files
 from station import Station, matrix, new_station
 
 from executor.approval import draft_approval, render_subject
-from executor.render import Rendering, format_rendering, read_statement, render_lease
-from executor.render_changes import MAX_FILES, MAX_LINES, describe_change, diff_values
+from executor.bounds import SHORT
+from executor.render import read_statement, render_lease
+from executor.render_changes import describe_change, diff_values
+from executor.render_text import Rendering, format_rendering
 from executor.scan import ingest
 from executor.tree import Tree
+from keys.canonical import Json
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
@@ -49,13 +53,14 @@ def test_everything_that_the_lease_binds_is_shown(station: Station) -> None:
     text = shown(station, lease)
     for expected in (
         lease.digest,
-        "asked by  cbo in entry 4",
+        "asked by    cbo in entry 4",
         "a new version",
         "a test",
-        f"{old.digest[:12]} to {new.digest[:12]}",
+        f"from    {old.digest}",
+        f"to      {new.digest}",
         "20: web-01",
         "local /srv/web-01",
-        "changes  app.py  file of 9 bytes to file of 9 bytes",
+        "changes  file of 9 bytes to file of 9 bytes: app.py",
         "-print(1)",
         "+print(2)",
         "5 %, 25 %, 100 %",
@@ -85,7 +90,7 @@ def _digest_at(station: Station, seq: int) -> str:
 def test_path_that_the_signed_list_hides_is_a_warning(station: Station) -> None:
     new = tree(station, "new", {"app.py": "x = 1\n", "static/": "", "static/backdoor.js": "steal()\n"})
     text = shown(station, propose(station, None, new, paths=["app.py"]))
-    assert "WARNING: static/backdoor.js changes and is not in the signed list" in text
+    assert "WARNING: not in the signed list, and it changes: static/backdoor.js" in text
     assert "+steal()" in text
 
 
@@ -109,8 +114,8 @@ def test_binary_file_is_named_and_not_printed(station: Station) -> None:
     new = tree(station, "new", {"app.py": b"\x00\x01\x02", "logo": b"\xff\xfe"})
     _, lines = describe_change(ABSENT, new.digest, station.objects)
     assert [line for line in lines if "not text" in line] == [
-        "app.py: not text, or over 262144 bytes; not shown",
-        "logo: not text, or over 262144 bytes; not shown",
+        f"=== not text, or over 262144 bytes: nothing to SHA-256 {sha256(data).hexdigest()}"
+        for data in (b"\x00\x01\x02", b"\xff\xfe")
     ]
 
 
@@ -121,22 +126,22 @@ def test_link_and_mode_changes_are_shown(station: Station) -> None:
     new = ingest(source, station.objects, ())
     paths, lines = describe_change(old.digest, new.digest, station.objects)
     assert paths == ("ln", "run")
-    assert "adds     ln  nothing to link to run" in lines
-    assert "changes  run  file of 2 bytes to executable of 2 bytes" in lines
+    assert "adds     nothing to link to run: ln" in lines
+    assert "changes  file of 2 bytes to executable of 2 bytes: run" in lines
 
 
 def test_removed_file_is_shown(station: Station) -> None:
     old, new = tree(station, "old", {"a": "1\n", "b": "2\n"}), tree(station, "new", {"a": "1\n"})
     paths, lines = describe_change(old.digest, new.digest, station.objects)
     assert paths == ("b",)
-    assert "removes  b  file of 2 bytes to nothing" in lines
+    assert "removes  file of 2 bytes to nothing: b" in lines
     assert "-2" in lines
 
 
 def test_newline_at_the_end_of_a_file_is_no_line_of_its_own(station: Station) -> None:
     new = tree(station, "new", {"app.py": "x = 1\n"})
     _, lines = describe_change(ABSENT, new.digest, station.objects)
-    assert lines[lines.index("+++ app.py after") + 1 :] == ("@@ -0,0 +1 @@", "+x = 1")
+    assert lines[lines.index("=== app.py") + 1 :] == ("@@ -0,0 +1 @@", "+x = 1")
 
 
 def test_missing_newline_at_the_end_of_a_file_is_said(station: Station) -> None:
@@ -146,11 +151,11 @@ def test_missing_newline_at_the_end_of_a_file_is_said(station: Station) -> None:
 
 
 def test_endless_change_is_cut_and_counted(station: Station) -> None:
-    many = tree(station, "many", {f"f{n:03}": "".join(f"{i}\n" for i in range(40)) for n in range(MAX_FILES + 10)})
+    many = tree(station, "many", {f"f{n:03}": "".join(f"{i}\n" for i in range(40)) for n in range(SHORT.files + 10)})
     _, lines = describe_change(ABSENT, many.digest, station.objects)
-    assert "and 10 more paths" in lines
-    assert lines[-1].endswith("more lines are not shown")
-    assert len(lines) == MAX_FILES + 1 + MAX_LINES + 1
+    assert "and 10 more paths; calyx show --full shows them" in lines
+    assert lines[-1].endswith("more lines are not shown; calyx show --full shows them")
+    assert len(lines) == SHORT.files + 1 + SHORT.lines + 1
 
 
 def test_hostile_content_is_escaped_in_the_difference(station: Station) -> None:
@@ -168,8 +173,9 @@ def test_reviews_and_votes_so_far_are_shown(station: Station) -> None:
     station.say("ada", "objection", {"verb": "withdraw", "reason": "no"}, (lease.lease.id, lease.digest))
     station.say("ben", "objection", {"verb": "deny", "reason": "no"}, (lease.lease.id, lease.digest))
     text = shown(station, station.state.leases[lease.digest])
-    assert "cosigned as approver, entry 5, withdrawn" in text
-    assert "review, pass, entry 6: looked at" in text
+    assert "cosigned as approver, entry 5, 2026-01-05T09:00:00Z, withdrawn in entry 8" in text
+    assert "as sentinel passes it, entry 6" in text
+    assert "says: looked at" in text
     assert "cosigned as sentinel, entry 7" in text
     assert "DENIED it in entry 9" in text
 
@@ -183,8 +189,8 @@ def test_policy_proposal_is_shown_as_its_difference(station: Station) -> None:
     }
     digest = station.say("ada", "policy", fields).digest
     text = shown(station, station.state.proposals[digest])
-    assert '-    "bake_s": 30' in text
-    assert '+    "bake_s": 1' in text
+    assert "-deploy_production/bake_s: 30" in text
+    assert "+deploy_production/bake_s: 1" in text
     assert "governors in force  0 of 1" in text
 
 
@@ -210,7 +216,7 @@ def test_trust_proposal_shows_the_key_that_comes_in(station: Station) -> None:
     fields = {"base": station.state.trust_digest, "reason": "a test", "approve_by": station.after(60), "trust": trust}
     digest = station.say("ada", "trust", fields).digest
     text = shown(station, station.state.proposals[digest])
-    assert '-        "operator"' in text
+    assert '-principals[ada]/roles[]: "operator"' in text
     assert "governors proposed" in text
 
 
@@ -240,4 +246,23 @@ def test_what_is_left_out_of_a_long_lease_is_counted(tmp_path: Path) -> None:
     assert "and 30 more paths" in text
     assert "and 30 more instances" in text
     assert "and 10 more commands" in text
-    assert "and 5 more lines" in text
+    assert "and 6 more lines" in text
+
+
+def test_switch_is_shown_with_the_whole_way_to_it() -> None:
+    # Two members are called `enabled`; whoever approves must see which one it is.
+    old: Json = {
+        "break_glass": {"enabled": True},
+        "enabled": True,
+        "gates": [{"name": "cpu", "limit": "1"}, {"name": "tes"}],
+    }
+    new: Json = {
+        "break_glass": {"enabled": False},
+        "enabled": True,
+        "gates": [{"name": "tes"}, {"name": "cpu", "limit": "2"}],
+    }
+    lines = diff_values(old, new)
+    assert "+break_glass/enabled: false" in lines
+    assert '-gates[cpu]/limit: "1"' in lines
+    assert '+gates[cpu]/limit: "2"' in lines
+    assert diff_values({"a": []}, {"a": {}}) == ("@@ -1 +1 @@", "-a: []", "+a: {}")

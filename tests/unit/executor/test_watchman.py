@@ -50,6 +50,23 @@ def test_monitor_keeps_nobody_waiting_for_its_output(tmp_path: Path, capfd: pyte
     assert capfd.readouterr() == ("", "")
 
 
+def test_package_in_the_working_directory_does_not_run_as_the_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "here" / "executor"
+    impostor.mkdir(parents=True)
+    (impostor / "__init__.py").touch()
+    (impostor / "__main__.py").write_text("print('impostor')", encoding="utf-8")
+    monkeypatch.chdir(impostor.parent)
+    watchman = MonitorProcess(tmp_path, tmp_path / "cp19.lock", "cp19")
+    watchman.ensure()
+    child = watchman._child
+    assert child is not None
+    child.wait(timeout=60)
+    watchman.stop()
+    assert "impostor" not in (tmp_path / "cp19.log").read_text(encoding="utf-8")
+
+
 def test_monitor_that_runs_already_is_left_alone(tmp_path: Path) -> None:
     with ProcessLock(tmp_path / "cp19.lock", "cp19"):
         watchman = MonitorProcess(tmp_path, tmp_path / "cp19.lock", "cp19")

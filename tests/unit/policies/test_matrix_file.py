@@ -161,3 +161,17 @@ def test_hint_says_how_a_decimal_is_written() -> None:
 )
 def test_path_rules_are_exact_or_prefixes_of_directories(path: str, allowed: bool) -> None:
     assert path_allowed(path, ("app.py", "static/")) is allowed
+
+
+def test_unknown_notice_is_refused_with_its_line() -> None:
+    text = default_matrix_text().replace("  notify: {}", "  notify:\n    all: [team]\n    HALTD: [oncall]")
+    with pytest.raises(FormatError) as caught:
+        load_matrix(text)
+    line = text.splitlines().index("    HALTD: [oncall]") + 1
+    assert caught.value.fields["line"] == line
+    assert "deploy_production.notify.HALTD: there is no such notice" in caught.value.message
+
+
+def test_known_notices_and_all_of_them_are_taken() -> None:
+    text = default_matrix_text().replace("  notify: {}", "  notify:\n    all: [team]\n    HALTED: [oncall, team]")
+    assert load_matrix(text).deploy_production.notify == {"all": ("team",), "HALTED": ("oncall", "team")}

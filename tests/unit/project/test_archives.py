@@ -28,7 +28,7 @@ DECOYS = (
     "channels.env",
     ".env",
 )
-CODE = {".py", ".typed", ".yaml"}
+CODE = {".py", ".typed", ".yaml", ".json"}
 
 
 def build(tree: Path, out: Path, *targets: str) -> None:

@@ -1,0 +1,82 @@
+"""`calyx attach`: append what a person signed elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from executor.commands.common import ClockOption, HomeOption, check_begun, opened
+from executor.commands.signing import say_rendering
+from executor.commands.terminal import say
+from executor.escape import escape
+
+if TYPE_CHECKING:
+    from executor.offline import Prepared
+    from policies.registrar import Submitter
+    from policies.state import LeaseState, ProposalState
+
+
+def attach(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory that --prepare made.")],
+    home: HomeOption = None,
+    accept_clock: ClockOption = False,
+) -> None:
+    """Append what was prepared with --prepare and signed elsewhere.
+
+    Example: calyx attach for-ada/
+
+    The signature is checked against the keys that its signer holds now. Whoever attaches needs none of those keys.
+    Attaching again changes nothing, and names the entry that it made.
+    """
+    with opened(home) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        check_begun(registrar.sync())
+        attach_prepared(registrar, directory)
+
+
+def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None) -> None:
+    """Check what lies in a directory, say what it is, append it. `expected`: what it must be an approval of.
+
+    Raises: UsageError, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
+    """
+    from executor.approval import find_said, summarise
+    from executor.commands.approve import say_approved
+    from executor.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
+    from executor.render import render_own
+    from executor.render_text import format_section
+
+    directory = directory.expanduser()
+    state = registrar.state
+    prepared = read_prepared(directory)
+    statement = prepared.statement
+    _check_expected(prepared, expected)
+    find_signer(state, statement)
+    known = state.history.find(statement.digest)
+    if known is not None:
+        say(f"This is in the ledger already: entry {known}")
+        return
+    envelope = join_signature(state, prepared, *read_signature(directory, statement))
+    subject = find_said(state, statement.subject_digest)
+    about = [f"A {statement.kind} of {statement.by}"] if subject is None else summarise(subject)
+    say_rendering([*map(escape, about), "", *format_section(render_own(statement, envelope.keyid)), ""])
+    check_attachable(state, prepared, registrar.now())
+    receipt = registrar.append([envelope])[0]
+    subject = find_said(registrar.state, statement.subject_digest)
+    if statement.kind == "cosignature" and subject is not None:
+        say_approved(registrar, subject, receipt.seq)
+    else:
+        say(f"Attached: entry {receipt.seq}")
+
+
+def _check_expected(prepared: Prepared, expected: LeaseState | ProposalState | None) -> None:
+    from keys.errors import UsageError
+
+    statement = prepared.statement
+    if expected is not None and (statement.kind, statement.subject_digest) != ("cosignature", expected.digest):
+        raise UsageError(
+            "other_subject",
+            f"this is a {statement.kind} about {statement.subject_name} {statement.subject_digest[:12]}",
+            hint="leave the id out, or name the directory that was prepared for it",
+        )

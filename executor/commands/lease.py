@@ -1,0 +1,120 @@
+"""`calyx lease`: leases, and one with its cosigners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, noun, opened
+from executor.commands.terminal import say, say_json, say_table, write_out
+
+if TYPE_CHECKING:
+    from executor.lease_view import Facts
+
+app = noun("List leases, and show one with its cosigners.")
+
+
+@app.command(name="list")
+def list_(
+    home: HomeOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest leases.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List leases, the newest last: open, approved, denied, expired, and those that became deployments.
+
+    Example: calyx lease list
+    """
+    from executor.home import system_clock
+    from executor.lease_view import list_lease
+
+    with opened(home) as place:
+        state = check_begun(place.open_replay().sync())
+        now = system_clock()
+        rows = [list_lease(state, lease, now) for lease in list(state.leases.values())[-limit:]]
+    if as_json:
+        say_json(rows)
+    elif rows:
+        say_table(
+            ("lease", "target", "state", "cosigners", "note", "since"),
+            [
+                tuple(map(_cell, (r["lease_id"], r["target"], r["state"], r["cosigners"], r["note"], r["timestamp"])))
+                for r in rows
+            ],
+        )
+    else:
+        say("There is no lease.")
+
+
+@app.command()
+def show(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show a lease: its terms, who cosigned it and whether that counts, and where it stands.
+
+    Example: calyx lease show LEASE-20260105-090000 --json
+
+    With --json it has the form that `calyx lease schema` prints, with each signature and the bytes that it is over.
+    `calyx show` shows what changes.
+    """
+    from executor.home import system_clock
+    from executor.lease_view import view_lease
+
+    with opened(home) as place:
+        state = check_begun(place.open_replay().sync())
+        view = view_lease(state, find_lease(state, lease), place.open_store(), system_clock())
+    if as_json:
+        say_json(view)
+        return
+    _show(view)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of what `calyx lease show --json` prints.
+
+    Example: calyx lease schema > lease.schema.json
+    """
+    from executor.lease_view import read_schema
+
+    write_out(read_schema())
+
+
+def _show(view: Facts) -> None:
+    asked: Any = view["lease"]
+    proposer: Any = view["proposer"]
+    intent: Any = view["intent"]
+    cosigners: Any = view["cosigners"]
+    reviews: Any = view["reviews"]
+    say(
+        f"Lease    {view['lease_id']} on {asked['target']}, {asked['rule']}",
+        f"State    {view['state']}" + (f": {view['note']}" if view["note"] else ""),
+        f"Asked    by {proposer['id']} in entry {view['seq']}, {view['timestamp']}",
+        f"Intent   {intent['id']}: {intent['what']}",
+        f"Why      {intent['why']}",
+        f"Approval until {asked['approve_by']}",
+        f"Execute  from {asked['not_before']} until {asked['execute_by']}, complete by {asked['complete_by']}",
+        f"Tiers    {', '.join(f'{tier} %' for tier in asked['tiers'])}, each watched for {asked['bake_s']} s",
+        f"Digest   {view['digest']}",
+    )
+    if cosigners:
+        say("")
+        say_table(
+            ("cosigner", "role", "entry", "when", "counts", "key"),
+            [(c["id"], c["role"], str(c["seq"]), c["timestamp"], _counts(c), c["keyid"]) for c in cosigners],
+        )
+    if reviews:
+        say("")
+        say_table(
+            ("reviewer", "role", "entry", "verdict", "summary"),
+            [(r["id"], r["role"], str(r["seq"]), r["verdict"], r["summary"]) for r in reviews],
+        )
+
+
+def _counts(cosigner: dict[str, Any]) -> str:
+    if cosigner["counted"]:
+        return "counted in the claim"
+    why = cosigner["why_not"]
+    return "yes" if why is None else f"no: {why['text']}"
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
