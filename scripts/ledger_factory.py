@@ -89,7 +89,7 @@ class Factory:
     writer: Writer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed).randbytes
+        self.random = random.Random(self.seed).randbytes  # noqa: S311  # the same ledger again
         self.private: dict[str, PrivateKey] = {name: new_private_key(self.random) for name in PEOPLE}
         self.signers = {name: FileSigner(name, kind, self.private[name]) for name, (kind, _) in PEOPLE.items()}
         self.log_key = LogKey.generate("station.example/calyx", self.random)
@@ -206,7 +206,7 @@ class Factory:
         yield
         self._event("cp19", lease, "BASELINE", values=_values())
         yield
-        _, state = self._event("cp20", lease, "STARTED")
+        self._event("cp20", lease, "STARTED")
         yield
         for tier, names in cohorts.items():
             yield from self._roll_out(lease, tier, names, after.sha256)
@@ -214,10 +214,10 @@ class Factory:
             if following is None:
                 self._event("cp20", lease, "COMPLETED")
             else:
-                _, state = self._event("cp20", lease, "CANARY_PROMOTED", tier=tier, to=following)
+                self._event("cp20", lease, "CANARY_PROMOTED", tier=tier, to=following)
             yield
             if tier == 25:
-                yield from self._pause(lease, state)
+                yield from self._pause(lease)
         self._tick(60)
 
     def _roll_out(self, lease: Subject, tier: int, names: tuple[str, ...], tree: str) -> Iterator[None]:
@@ -238,8 +238,8 @@ class Factory:
             self._event("cp19", lease, "VERDICT", tier=tier, n=n, verdict="pass", gate=None, text="all gates pass")
             yield
 
-    def _pause(self, lease: Subject, state: str) -> Iterator[None]:
-        order, leaf = self._command(lease, "pause", None)
+    def _pause(self, lease: Subject) -> Iterator[None]:
+        order, _ = self._command(lease, "pause", None)
         yield
         _, leaf = self._event("cp20", lease, "PAUSED", command=order, cause="ordered", text="ada ordered it")
         yield

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from keys.ahead import SignaturesAhead
 from ledger.chain import Entry
-from ledger.statement import parse_statement
+from ledger.statement import Statement, parse_statement
 from ledger.verified import VerifiedStatement
 from policies.law.case import Case, Change
 from policies.law.claims import judge_claim, judge_term
@@ -51,17 +52,27 @@ _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
 }
 
 
-def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, VerifiedStatement]:
+def judge(
+    state: State,
+    entry: Entry,
+    objects: Objects,
+    statement: Statement | None = None,
+    ahead: SignaturesAhead | None = None,
+) -> tuple[Change, VerifiedStatement]:
     """Prove that an entry is lawful after `state`; what it changes, and its verified statement. Changes nothing.
 
-    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there.
+    `statement`: what the caller already parsed from the entry. `ahead`: who may have been told of its signature.
+
+    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there; Unavailable
+    of `ahead`.
     """
     envelope = entry.record.envelope
-    statement = parse_statement(envelope.body)
+    if statement is None:
+        statement = parse_statement(envelope.body)
     check_place(state, entry, statement)
     predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
-    verified = open_signed(envelope, statement, holder)
+    verified = open_signed(envelope, statement, holder, ahead)
     check_time(state, entry, statement, machine=verified.signer.kind != "human")
     principal = holder.principal
     signer = SignerRef(principal.id, principal.kind, envelope.keyid, verified.signer.key.raw.hex(), principal.custodian)
