@@ -46,11 +46,12 @@ class WorkerFailed(Unavailable):
 
 
 class _Foreseen:
-    """A signature that was sent to be checked. `proved`: None until there is an answer."""
+    """A signature that is to be checked. `number`: how many came before. `proved`: None until there is an answer."""
 
-    __slots__ = ("message", "proved", "public")
+    __slots__ = ("message", "number", "proved", "public")
 
-    def __init__(self, public: PublicKey, message: bytes) -> None:
+    def __init__(self, number: int, public: PublicKey, message: bytes) -> None:
+        self.number = number
         self.public = public
         self.message = message
         self.proved: bool | None = None
@@ -64,6 +65,7 @@ class SignaturesAhead:
 
     def __init__(self, jobs: int) -> None:
         self._foreseen: dict[bytes, _Foreseen] = {}
+        self._count = 0
         self._batch: list[tuple[bytes, _Foreseen]] = []
         self._workers: list[_Worker] = []
         try:
@@ -92,7 +94,8 @@ class SignaturesAhead:
         if len(self._foreseen) >= MAX_FORESEEN:
             # Nobody asked for the oldest, and whoever still does finds out here.
             del self._foreseen[next(iter(self._foreseen))]
-        claim = _Foreseen(public, message)
+        claim = _Foreseen(self._count, public, message)
+        self._count += 1
         self._foreseen[signature] = claim
         self._batch.append((signature, claim))
         if len(self._batch) >= BATCH:
@@ -103,8 +106,7 @@ class SignaturesAhead:
         if self._batch:
             min(self._workers, key=lambda worker: worker.pending).send(self._batch)
             self._batch = []
-        for worker in self._workers:
-            worker.exchange()
+        self._exchange()
 
     def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
         """Prove that the holder of `public` signed exactly `message`.
@@ -113,12 +115,24 @@ class SignaturesAhead:
         """
         claim = self._foreseen.pop(signature, None)
         if claim is not None and claim.public == public and claim.message == message:
-            self.flush()
-            while claim.proved is None:
-                self._wait()
+            if claim.proved is None:
+                self._settle(claim)
             if claim.proved:
                 return
         verify(public, message, signature)
+
+    def _settle(self, claim: _Foreseen) -> None:
+        """Wait for the answer about `claim`."""
+        if self._batch and self._batch[-1][1].number >= claim.number >= self._batch[0][1].number:
+            self.flush()
+        else:
+            self._exchange()
+        while claim.proved is None:
+            self._wait()
+
+    def _exchange(self) -> None:
+        for worker in self._workers:
+            worker.exchange()
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -128,8 +142,7 @@ class SignaturesAhead:
                 poll.register(worker.requests, select.POLLOUT)
         if not poll.poll(_WAIT_S * 1000):
             raise WorkerFailed(f"they gave no answer for {_WAIT_S} s")
-        for worker in self._workers:
-            worker.exchange()
+        self._exchange()
 
 
 class _Worker:

@@ -30,8 +30,9 @@ from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
 from ledger.statement import Statement
 from ledger.store import Reader, Tip
-from policies.audit_ahead import read_ahead
+from policies.audit_ahead import few_collections, read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
+from policies.audit_shelf import shelved_state
 from policies.deployment import Deployment, Phase
 from policies.law.step import enact, judge
 from policies.state import State
@@ -42,7 +43,6 @@ MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
 WORTH_PROCESSES: Final = 2_000
 """Entries from which on it is worth starting processes."""
-PROGRESS_EVERY: Final = 64
 _TRIES: Final = 3
 _OWN_CHECKS: Final = frozenset({"page", "log"})
 """What `check_store` finds without comparing with the records."""
@@ -100,11 +100,12 @@ def audit(
     Raises: Unavailable when the ledger cannot be read at all, or a process fails (`worker_failed`).
     """
     run = _Audit(reader, objects, progress)
-    if jobs < 2 or reader.head().size < WORTH_PROCESSES:
-        return run.run(remembered, store_path)
-    with SignaturesAhead(jobs) as ahead:
-        run.ahead = ahead
-        return run.run(remembered, store_path)
+    with few_collections():
+        if jobs < 2 or reader.head().size < WORTH_PROCESSES:
+            return run.run(remembered, store_path)
+        with SignaturesAhead(jobs) as ahead:
+            run.ahead = ahead
+            return run.run(remembered, store_path)
 
 
 def unaccounted(deployment: Deployment) -> list[str]:
@@ -126,7 +127,7 @@ class _Audit:
     reader: Reader
     objects: AuditObjects
     progress: Progress | None
-    state: State = field(default_factory=State)
+    state: State = field(default_factory=shelved_state)
     chain: Chain = field(default_factory=Chain)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -172,7 +173,7 @@ class _Audit:
             entries = self.chain.replay(self.reader.read(0, end), checkpoint)
             for entry, statement in read_ahead(entries, self.ahead, lambda: self.state.trust):
                 self._judge(entry, statement)
-                if self.progress is not None and (entry.seq % PROGRESS_EVERY == 0 or entry.seq + 1 == end):
+                if self.progress is not None:
                     self.progress(entry.seq + 1, end)
         except ChainBroken as error:
             broken = error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from keys.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
+
+SHOWN_EVERY: Final = 100
+"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
 
 
 def audit(
@@ -98,6 +101,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
         task = bar.add_task("entries", total=None)
 
         def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            if done % SHOWN_EVERY == 0 or done == total:
+                bar.update(task, completed=done, total=total)
 
         yield show
