@@ -24,6 +24,8 @@ from keys.ahead_worker import DIGEST_SIZE, HEADER, ITEM
 from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import Unavailable
 
+# -P: whatever lies in the directory that this process was started from is not what runs there.
+COMMAND: Final = (sys.executable, "-P", "-m", "keys.ahead_worker")
 BATCH: Final = 64
 MAX_JOBS: Final = 64
 MAX_FORESEEN: Final = 4_096
@@ -149,12 +151,10 @@ class _Worker:
     """One process, and what was sent to it and not answered yet."""
 
     def __init__(self) -> None:
-        # -P: whatever lies in the directory that this process was started from is not what runs there.
-        command = [sys.executable, "-P", "-m", "keys.ahead_worker"]
         try:
             # Its own group: a Ctrl-C at the terminal is for this process, which then ends it.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0
             )
         except OSError as error:
             raise WorkerFailed(f"cannot start one: {error.strerror}") from None

@@ -16,13 +16,20 @@ _CHANGED: Final = frozenset({"broken_chain", "export_damaged"})
 
 
 def audit_export(
-    reader: ExportReader, objects: AuditObjects, *, remembered: Remembered | None, progress: Progress | None = None
+    reader: ExportReader,
+    objects: AuditObjects,
+    *,
+    remembered: Remembered | None,
+    progress: Progress | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Check an export from its first entry to its last, and every tile; every finding, at most 1,000 of each part.
 
+    `jobs`: as in `policies.audit.audit`.
+
     Raises: Unavailable when the export cannot be read at all.
     """
-    report = audit(reader, objects, remembered=remembered, progress=progress)
+    report = audit(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
     changed = {finding.entry for finding in report.findings if finding.entry is not None and finding.code in _CHANGED}
     tiles = islice(check_tiles(reader, changed), MAX_FINDINGS)
     findings = [*report.findings, *(Finding(each.code, each.entry, each.message) for each in tiles)]

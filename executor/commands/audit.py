@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,6 +38,10 @@ def audit(
     max_gib: Annotated[
         int, typer.Option("--max-gib", min=1, max=1_000_000, help="How much of an export to fetch at most.")
     ] = MAX_GIB,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, max=64, help="How many processes check signatures; else one for each core."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte, signature and rule of a ledger.
@@ -50,7 +56,7 @@ def audit(
         from executor.commands.audit_from import audit_from
 
         with _progress(quiet=as_json) as progress:
-            _say(audit_from(source, mirror, max_gib, progress), as_json=as_json)
+            _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
         return
     if mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
@@ -62,9 +68,18 @@ def audit(
                 place.open_objects(),
                 remembered=remembered,
                 progress=progress,
+                jobs=_jobs(jobs),
                 store_path=place.ledger if full else None,
             )
     _say(report, as_json=as_json)
+
+
+def _jobs(wanted: int | None) -> int:
+    if sys.platform == "win32":
+        # There a pipe cannot be asked whether it would block.
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if wanted is None else wanted
 
 
 def _say(report: Report, *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ MAX_GIB: Final = 16
 """How much of an export is fetched unless its reader allows more."""
 
 
-def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None) -> Report:
+def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1) -> Report:
     """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good.
 
     `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
@@ -35,7 +35,7 @@ def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progre
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
-        report = audit_export(reader, objects, remembered=remembered, progress=progress)
+        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
         if report.ok:
             pin.store(report.ledger, report.head)
             if kept is not None:
