@@ -28,7 +28,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench_executor import approve_row, flip_back_row, flip_row, help_row
+from bench_executor import approve_row, flip_back_row, flip_row, help_row, restore_row
 from bench_ledger import (
     Ledgers,
     append_batch_row,
@@ -57,12 +57,15 @@ class Sizes:
     flips: int
     files: int
     backs: int
+    services: int
     starts: int
     others: int
 
 
-WHOLE: Final = Sizes(60_000, 1_000_000, (1_000, 10_000, 60_000, 1_000_000), 5, 300, 20, 500, 200, 10_000, 100, 20, 50)
-QUICK: Final = Sizes(3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 3, 10)
+WHOLE: Final = Sizes(
+    60_000, 1_000_000, (1_000, 10_000, 60_000, 1_000_000), 5, 300, 20, 500, 200, 10_000, 100, 20, 20, 50
+)
+QUICK: Final = Sizes(3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 20, 3, 10)
 
 Measure = Callable[[Ledgers, Path, Sizes], Row]
 
@@ -76,6 +79,7 @@ ROWS: Final[dict[str, Measure]] = {
     "growth": lambda ledgers, _, sizes: growth_row(ledgers, sizes.growth, sizes.batches),
     "flip": lambda _, root, sizes: flip_row(root, sizes.flips),
     "flip-back": lambda _, root, sizes: flip_back_row(root, sizes.files, sizes.backs),
+    "restore": lambda _, root, sizes: restore_row(root, sizes.services, sizes.backs // 5),
     "help": lambda _, root, sizes: help_row(root, sizes.starts),
     "approve": lambda _, root, sizes: approve_row(root, sizes.starts),
     "other-sqlite": lambda _, root, sizes: sqlite_row(root, sizes.commits),
@@ -83,7 +87,6 @@ ROWS: Final[dict[str, Measure]] = {
     "other-pymerkle": lambda _, root, sizes: pymerkle_row(root, sizes.others),
     "other-dsse": lambda _, _root, sizes: dsse_row(sizes.others * 10),
 }
-"""Not here: halt to last instance restored, which needs a whole rollout with services."""
 
 
 def measure(names: Sequence[str], sizes: Sizes, root: Path, told: Callable[[str], None]) -> list[Row]:

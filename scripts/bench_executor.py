@@ -1,31 +1,51 @@
-"""The executor's rows, as far as they need no rollout: the flip, the way back, and what a person waits for."""
+"""The executor's rows: the flip, the way back of one and of many, and what a person waits for."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from bench_measure import CHECKOUT, Row, Spread, missing, ssh_agent, timed, warmed
 from ledger_factory import Factory
 
+from executor.effects import Step, apply_instance, restore_instance
 from executor.home import Home, Settings
 from executor.host import Fence, Plan
 from executor.local_host import LocalHost
 from executor.scan import ingest
 from executor.tree import Tree
+from executor.work import WORKERS
 from ledger.log_key import store_log_key
 from ledger.objects import DirectoryObjects
-from policies.fleet import Instance
+from policies.fleet import Instance, Probe, Process
 from policies.kinds import ABSENT, Artifact
 
 FENCE: Final = Fence(ledger="a" * 64, epoch=1, leaf="b" * 64)
 WAITING: Final = 6
 """Entries of a ledger whose last one is a lease that nobody has approved."""
+_SERVICE: Final = """
+import http.server, os, signal
+signal.alarm(600)  # whatever becomes of the one who measures
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = open("version", "rb").read()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
 _BYTECODE: Final = "bytecode is kept in a place of its own and was warmed by a run before"
 
 
@@ -51,8 +71,7 @@ class Site:
         return time.perf_counter() - start
 
     def _serve(self, before: str, tree: Tree) -> None:
-        artifact = Artifact(type="directory", sha256=tree.digest, size=len(tree.manifest))
-        self.host.stage(self.instance, Plan(before=before, after=tree.digest, artifact=artifact))
+        self.host.stage(self.instance, Plan(before=before, after=tree.digest, artifact=_artifact(tree)))
         self.host.flip(self.instance, before, tree.digest, FENCE)
 
 
@@ -85,6 +104,56 @@ def flip_back_row(root: Path, files: int, runs: int) -> Row:
         over=False,
         note="p99 stands in the place of the median; the files were in the page cache",
         detail={"median": seconds[len(seconds) // 2], "files": files},
+    )
+
+
+class Fleet:
+    """Services on this machine, each an instance with a process of its own that answers with its version."""
+
+    def __init__(self, root: Path, count: int) -> None:
+        objects = DirectoryObjects(root / "objects")
+        self.host = LocalHost(objects)
+        one, two = (
+            ingest(_write_service(root / version, version), objects, ()) for version in ("version-1", "version-2")
+        )
+        ports = enumerate(_free_ports(count))
+        self._steps = [_step(root / f"srv-{number}", f"web-{number:02}", port, one, two) for number, port in ports]
+        self._first = [replace(step, before=ABSENT, after=one.digest, artifact=_artifact(one)) for step in self._steps]
+
+    def __enter__(self) -> Self:
+        try:
+            self._all(apply_instance, self._first)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for step in self._steps:
+            self.host.stop(step.instance, FENCE)
+
+    def there_and_back(self) -> float:
+        """Bring all to the second version, uncounted; seconds until the last is back on the first."""
+        self._all(apply_instance, self._steps)
+        return timed(lambda: self._all(restore_instance, self._steps))
+
+    def _all(self, effect: Callable[[LocalHost, Step, Fence], object], steps: Sequence[Step]) -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda step: effect(self.host, step, FENCE), steps))
+
+
+def restore_row(root: Path, count: int, runs: int) -> Row:
+    """The way back of a whole fleet, as the executor's workers go it."""
+    with Fleet(root / "restore", count) as fleet:
+        seconds = [fleet.there_and_back() for _ in range(runs)]
+    return Row(
+        "restore",
+        f"last of {count} instances restored: old release read, flip, process restarted, probed",
+        "s",
+        Spread.of(seconds),
+        bars=(5.0, 2.0),
+        over=False,
+        note="from when the executor's workers begin; the entries from HALTED on are not in it (append-one)",
     )
 
 
@@ -160,6 +229,33 @@ def _run(environment: Mapping[str, str], *arguments: str) -> str:
     if done.returncode:
         raise RuntimeError(f"calyx {' '.join(arguments[2:])} ended with {done.returncode}: {done.stderr}")
     return done.stdout
+
+
+def _artifact(tree: Tree) -> Artifact:
+    return Artifact(type="directory", sha256=tree.digest, size=len(tree.manifest))
+
+
+def _free_ports(count: int) -> list[int]:
+    # All held at once, so that no two are the same.
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _step(root: Path, name: str, port: int, one: Tree, two: Tree) -> Step:
+    process = Process(argv=(sys.executable, "serve.py"), env={"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"})
+    url = f"http://127.0.0.1:{port}/"
+    instance = Instance(name=name, root=str(root), process=process, probe=Probe(url=url, timeout_s=30))
+    return Step(instance, one.digest, two.digest, _artifact(two))
+
+
+def _write_service(directory: Path, version: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "serve.py").write_text(_SERVICE, encoding="utf-8")
+    (directory / "version").write_text(version, encoding="utf-8")
+    return directory
 
 
 def _write(directory: Path, files: int, version: str) -> Path:
