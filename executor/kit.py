@@ -12,8 +12,9 @@
     revoked              keys that the trust root says were compromised before the last cosignature here
     SHA256SUMS, check.sh, README.txt
 
-The entries are the genesis, the trust root in force, the lease, everything that was said for and against it, and its
-claim. All of it was verified when it was read; the kit shows it to somebody who does not believe that.
+The entries are the genesis, the trust roots in force at each cosignature and now, the lease, everything that was said
+for and against it, and its claim. All of it was verified when it was read; the kit shows it to somebody who does not
+believe that.
 
 Source: docs/FORMAT.md, kit.
 """
@@ -113,9 +114,10 @@ class _Kit:
 
     def files(self) -> dict[str, bytes]:
         state, lease = self._state, self._lease
-        proposal = state.proposals.get(state.trust_digest)
-        trust = 0 if proposal is None else proposal.seq
-        seqs = {0, trust, lease.seq, *(vote.seq for vote in lease.ballot.votes)}
+        trust = self._root_at(state.size)
+        seqs = {0, trust, lease.seq}
+        for vote in lease.ballot.votes:
+            seqs |= {vote.seq, self._root_at(vote.seq)}
         seqs |= {withdrawal.seq for withdrawal in lease.ballot.withdrawals}
         seqs |= set() if lease.denied is None else {lease.denied.seq}
         seqs |= set() if lease.claim_seq is None else {lease.claim_seq}
@@ -135,6 +137,13 @@ class _Kit:
         kit["README.txt"] = write_readme(state, lease, self._checkpoint, sorted(seqs), trust, kit)
         kit[SUMS] = _lines([f"{sha256(kit[name]).hexdigest()}  {name}" for name in sorted(kit)])
         return kit
+
+    def _root_at(self, seq: int) -> int:
+        """The entry that proposed the trust root in force at an entry; 0 for that of the genesis."""
+        # Only one that was decided, and it is in force for the entries after its decision. Each is based on the one
+        # before it, so the newest proposal is the newest root.
+        roots = [each for each in self._state.proposals.values() if each.kind == "trust"]
+        return max((each.seq for each in roots if each.decided_seq is not None and each.decided_seq < seq), default=0)
 
     def _entry(self, seq: int) -> dict[str, bytes]:
         record, statement = self._read(seq)

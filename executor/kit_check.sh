@@ -7,7 +7,7 @@
 set -eu
 LC_ALL=C
 export LC_ALL
-cd "${1:-$(dirname "$0")}"
+CDPATH='' cd -- "${1:-$(dirname -- "$0")}"
 
 ok() { printf 'ok   %s\n' "$*"; }
 note() { printf -- '--   %s\n' "$*"; }
@@ -67,7 +67,7 @@ root=$(printf '%s' "$root" | unbase64 | hex)
 ok "checkpoint: $size entries of $(printf '%s' "$origin" | tr -cd '[:print:]'), signed by the key in log.pem"
 
 # What is here: the lease, the trust root, and what was said.
-lease='' trust=0 votes='' objections='' claims='' newest=0
+lease='' trust=0 trusts='' votes='' objections='' claims='' newest=0
 for file in entry-*.json; do
     n=${file#entry-}
     n=${n%.json}
@@ -79,7 +79,10 @@ for file in entry-*.json; do
         [ -z "$lease" ] || no 'there are two leases'
         lease=$n
         ;;
-    trust) [ "$trust" = 0 ] && trust=$n || no 'there are two trust roots' ;;
+    trust)
+        trusts="$trusts $n"
+        [ "$n" -le "$trust" ] || trust=$n
+        ;;
     cosignature)
         votes="$votes $n"
         [ "$n" -le "$newest" ] || newest=$n
@@ -91,7 +94,7 @@ for file in entry-*.json; do
 done
 [ -n "$lease" ] || no 'there is no lease'
 
-# The revoked list is that of the trust root that came along.
+# The revoked list is that of the newest trust root that came along.
 compromised=$(sed -n 's|^.*"compromised":\[\([^]]*\)\],"expires":".*$|\1|p' "entry-$trust.json" | tr '{' '\n' |
     sed -n 's|^"key":"\([^"]*\)","position":\([0-9]*\)},\{0,1\}$|\2 \1|p')
 printf '%s\n' "$compromised" | sed '/^$/d' |
@@ -205,10 +208,10 @@ case $text in *"\"log_key\":\"$spelled\","*) ;; *) no 'entry 0: names another lo
 this=$leaf
 ok "ledger: $this, which names the key in log.pem as its log's"
 
-if [ "$trust" != 0 ]; then
-    entry "$trust"
-    [ "$ledger" = "$this" ] || no "entry $trust: for another ledger"
-fi
+for n in $trusts; do
+    entry "$n"
+    [ "$ledger" = "$this" ] || no "entry $n: for another ledger"
+done
 
 entry "$lease"
 [ "$ledger" = "$this" ] || no "entry $lease: for another ledger"
@@ -227,21 +230,32 @@ field() { # $1 of a statement whose predicate has the fields $2 between head and
     printf '%s\n' "$text" | sed -n 's|^{"_type":"https://in-toto\.io/Statement/v1","predicate":{"by":"[A-Za-z0-9._-]*","head":{"hash":"[0-9a-f]*","size":\([0-9]*\)},"ledger":"[0-9a-f]*","made_at":"[0-9TZ:-]*","nonce":"[0-9a-f]*",'"$2"'},"predicateType":.*$|'"\\$1"'|p'
 }
 
+withdrawn=''
 for n in $objections; do
     concerns "$n"
     verb=$(field 2 '"reason":".*","verb":"\([a-z]*\)"')
     case $verb in
     deny) no "entry $n: $by denied this lease for good" ;;
-    withdraw) withdrawn="${withdrawn-} $n:$(lower "$by")" ;;
+    withdraw) withdrawn="$withdrawn $n:$(lower "$by")" ;;
     *) no "entry $n: not an objection" ;;
     esac
     note "entry $n: $by withdrew what it had cosigned before"
 done
 
-rules=$(cat "entry-$trust.json")
 standing='' counted=' '
 for n in $votes; do
     concerns "$n"
+    head=$(field 1 '"review":[a-z0-9"]*,"role":"[a-z]*"')
+    role=$(field 2 '"review":[a-z0-9"]*,"role":"\([a-z]*\)"')
+    [ -n "$head" ] && [ -n "$role" ] || no "entry $n: not a cosignature"
+    stands=yes
+    for each in $withdrawn; do
+        [ "${each#*:}" != "$(lower "$by")" ] || [ "$head" -gt "${each%%:*}" ] || stands=no
+    done
+    if [ "$stands" = no ]; then
+        note "entry $n: withdrawn"
+        continue
+    fi
     from=$(printf '%s\n' "$compromised" | sed -n "s|^\([0-9]*\) $line\$|\1|p")
     if [ -n "$from" ] && [ "$n" -lt "$from" ]; then
         note "entry $n: the key of $by is compromised, from entry $from on"
@@ -251,24 +265,14 @@ for n in $votes; do
     else
         ! grep -qFx "$line" revoked || no "entry $n: the key of $by is revoked"
     fi
-    head=$(field 1 '"review":[a-z0-9"]*,"role":"[a-z]*"')
-    role=$(field 2 '"review":[a-z0-9"]*,"role":"\([a-z]*\)"')
-    [ -n "$head" ] && [ -n "$role" ] || no "entry $n: not a cosignature"
-    stands=yes
-    for each in ${withdrawn-}; do
-        [ "${each#*:}" != "$(lower "$by")" ] || [ "$head" -gt "${each%%:*}" ] || stands=no
-    done
-    if [ "$stands" = no ]; then
-        note "entry $n: withdrawn"
-        continue
-    fi
     standing="${standing:+$standing, }$by ($role, entry $n)" counted="$counted$n "
-    id=$(printf '%s' "$by" | sed 's/\./\\./g')
-    if printf '%s\n' "$rules" | grep -q "\"id\":\"$id\",\"keys\":\[[^]]*{\"key\":\"$line\",\"user_verification\":"; then
-        ok "entry $n: $by cosigned $named as $role, with a key that the trust root of entry $trust gives to $by"
-    else
-        note "entry $n: $by cosigned $named as $role, with a key that is not in the trust root of entry $trust"
-    fi
+    id=$(printf '%s' "$by" | sed 's/\./\\./g') root_of=''
+    for each in 0 $trusts; do
+        ! grep -q "\"id\":\"$id\",\"keys\":\[[^]]*{\"key\":\"$line\",\"user_verification\":" "entry-$each.json" ||
+            root_of=$each
+    done
+    [ -n "$root_of" ] || no "entry $n: no trust root in this kit gives its key to $by"
+    ok "entry $n: $by cosigned $named as $role, with a key that the trust root of entry $root_of gives to $by"
 done
 [ -n "$standing" ] || no 'no cosignature stands'
 

@@ -81,6 +81,7 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
     Raises: Unavailable (`ledger_busy`, `ledger_unreadable`, `repair_failed`); UsageError (`not_a_source`); CalyxError
     (`head_contradicted`).
     """
+    path = path.resolve()
     try:
         with alone(path), workshop(path.parent) as work, ExitStack() as opened:
             aside = copy_file(path, work / "aside")
@@ -106,13 +107,15 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
 
 def _read(path: Path, work: Path) -> tuple[list[Finding], Source]:
     """What does not agree in a file that others may write to, and what can be read of it."""
-    found: list[Finding] = []
+    found: list[Finding] | None = None
     for _ in range(_TRIES):
         before = _stamp(path)
-        found = _check_store(path)
-        # Whoever appends meanwhile moves what is compared.
+        seen = _check_store(path)
+        # Whoever appends meanwhile moves what is compared; damage stays where it is.
+        found = seen if found is None or _stamp(path) == before else [each for each in found if each in seen]
         if not found or _stamp(path) == before:
             break
+    found = found or []
     with suppress(sqlite3.Error):
         return found, FileSource.open(path)
     return found, open_damaged(copy_file(path, work / "scratch"))
@@ -185,9 +188,9 @@ def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Pat
     lost = set(assembly.lost)
     for first, last in _runs(evidence.changed(assembly)):
         gone = [seq for seq in range(first, last + 1) if seq in lost]
-        what = f"entry {first}" if first == last else f"entries {first} to {last}"
+        what = "" if first == last else f"entries {first} to {last}: "
         way = "they can come back from an export, a backup or another home" if gone else "the copy has them, proved"
-        yield Damage("entry_lost", first, f"{what}: what was appended is not in the ledger; {way}")
+        yield Damage("entry_lost", first, f"{what}what was appended is not in the ledger; {way}")
     if not assembly.proved:
         yield Damage("unproved", None, "too much is lost to prove what is left against the signed root")
 

@@ -20,7 +20,7 @@ from station import Station, new_station
 
 from executor.kit import SUMS, make_kit, read_script, write_kit
 from executor.lease_view import view_lease
-from keys.openssh import OpenSshKey, fingerprint, format_public
+from keys.openssh import OpenSshKey, fingerprint, format_public, new_private_key
 from keys.values import parse_base64
 from ledger.proof import InclusionProof, check_inclusion_proof, parse_proof
 from policies.registrar import Draft
@@ -243,6 +243,27 @@ def test_signature_under_another_name_is_refused(kit: Path, check: Check) -> Non
     assert check(kit).returncode == 1
 
 
+def test_key_that_no_trust_root_gives_to_its_signer_is_refused(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    fresh = new_private_key(station.random)
+    first = enrol(station, format_public(fresh.public))
+    station.keys["ada"] = fresh
+    lease = station.propose()
+    station.vote("ada", lease, "approver")
+    station.keys["ada"] = new_private_key(station.random)
+    second = enrol(station)
+    kit = kit_of(station, lease, tmp_path / "kit")
+    # Both roots came along: the one of the cosignature's time, and the present one, which has another key.
+    assert {f"entry-{seq}.json" for seq in (0, first, second)} <= {each.name for each in kit.iterdir()}
+    said = check(kit)
+    assert said.returncode == 0, said.stdout
+    assert f"with a key that the trust root of entry {first} gives to ada" in said.stdout
+    for path in kit.glob(f"entry-{first}.*"):
+        path.unlink()
+    seal(kit)
+    assert "no trust root in this kit gives its key to ada" in check(kit).stdout
+
+
 def test_kit_without_a_cosignature_proves_nothing(kit: Path, check: Check) -> None:
     for path in (*kit.glob("entry-5.*"), *kit.glob("entry-7.*"), *kit.glob("entry-9.*")):
         path.unlink()
@@ -325,11 +346,14 @@ def test_reason_that_looks_like_another_statement_is_only_text(tmp_path: Path, c
     assert "ada withdrew what it had cosigned before" in said.stdout
 
 
-def enrol(station: Station, key: str) -> None:
+def enrol(station: Station, key: str | None = None) -> int:
+    """Bring a trust root into force with the keys that the station has, and one more of ada's; its entry."""
     root = station.trust()
-    principal(root, "ada")["keys"].append({"key": key, "user_verification": False})
+    if key is not None:
+        principal(root, "ada")["keys"].append({"key": key, "user_verification": False})
     proposal = propose_trust(station, root, who="ben")
     station.vote("ben", ("trust", proposal.digest), "governor")
+    return proposal.seq
 
 
 @pytest.mark.parametrize(("flags", "says"), [(TOUCHED, "by touch"), (TOUCHED | VERIFIED, "by touch, user verified")])

@@ -16,11 +16,14 @@ from ledgers import LOG_KEY, make_ledger, next_record
 from refusal import refused
 from station import Station, new_station
 
+from executor.fence import take_fence
 from executor.home import Home
+from executor.host import Fence
 from keys.errors import CalyxError
 from ledger.backup import copy_ledger
 from ledger.chain import Chain
 from ledger.checkpoint import parse_checkpoint
+from ledger.fsck import check_ledger
 from ledger.memory import HeadMemory
 from ledger.sqlite_check import check_store
 from ledger.sqlite_store import SqliteStore
@@ -68,6 +71,9 @@ def test_backup_under_three_writers(tmp_path: Path) -> None:
                 assert made.old == sizes[-1]
                 made.replace()
             sizes.append(made.size)
+            # What moves under a check is not damage. These entries are no statements, which is another matter.
+            found = {each.code for each in check_ledger(ledger, remembered=None).damage}
+            assert "store_damaged" not in found
             with SqliteStore.open(out, read_only=True) as copy:
                 chain = Chain()
                 for _ in chain.replay(copy.read(), parse_checkpoint(copy.checkpoint(), LOG_KEY.vkey)):
@@ -224,3 +230,29 @@ def test_appender_that_remembers_more_does_not_append_to_an_old_backup(tmp_path:
             station.propose("LEASE-20260105-100000")
         report = audit(store, station.objects, remembered=pin.load())
         assert "head_contradicted" in {finding.code for finding in report.findings}
+
+
+def test_hosts_refuse_the_executor_of_an_old_backup(tmp_path: Path) -> None:
+    station: Station = new_station(tmp_path / "station")
+    station.take_term()
+    old_fence = fence_of(station)
+    station.store.backup(tmp_path / "old.db")
+    station.take_term("cp20b")
+    host = tmp_path / "fence"
+    take_fence(host, fence_of(station))
+    # An executor on a machine that remembers nothing, with the old backup for its ledger.
+    with SqliteStore.open(tmp_path / "old.db") as station.store:
+        station.memory = HeadMemory(tmp_path / "nothing")
+        station.registrar = station.new_registrar()
+        with refused("fenced"):
+            take_fence(host, old_fence)
+        station.take_term()
+        with refused("fork_detected"):
+            take_fence(host, fence_of(station))
+
+
+def fence_of(station: Station) -> Fence:
+    """What an executor shows to a host."""
+    term = station.state.term
+    assert term is not None
+    return Fence(ledger=station.state.ledger, epoch=term.epoch, leaf=term.leaf)
