@@ -30,7 +30,7 @@ from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
 from ledger.statement import Statement
 from ledger.store import Reader, Tip
-from policies.audit_ahead import few_collections, read_ahead
+from policies.audit_ahead import read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
 from policies.audit_shelf import shelved_state
 from policies.deployment import Deployment, Phase
@@ -100,12 +100,11 @@ def audit(
     Raises: Unavailable when the ledger cannot be read at all, or a process fails (`worker_failed`).
     """
     run = _Audit(reader, objects, progress)
-    with few_collections():
-        if jobs < 2 or reader.head().size < WORTH_PROCESSES:
-            return run.run(remembered, store_path)
-        with SignaturesAhead(jobs) as ahead:
-            run.ahead = ahead
-            return run.run(remembered, store_path)
+    if jobs < 2 or reader.head().size < WORTH_PROCESSES:
+        return run.run(remembered, store_path)
+    with SignaturesAhead(jobs) as ahead:
+        run.ahead = ahead
+        return run.run(remembered, store_path)
 
 
 def unaccounted(deployment: Deployment) -> list[str]:

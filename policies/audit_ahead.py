@@ -6,10 +6,8 @@ trust root in force now; where the guess is wrong the signature is checked when 
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from keys.ahead import SignaturesAhead
@@ -22,19 +20,6 @@ from policies.law.position import enrolled_key
 
 WINDOW: Final = 512
 """Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
-_YOUNG: Final = 100_000
-"""New objects between two collections. An entry makes about 50, and next to none of them in a cycle."""
-
-
-@contextmanager
-def few_collections() -> Iterator[None]:
-    """Inside, Python looks for cycles of garbage seldom: looking each 700 objects took half of an audit's time."""
-    before = gc.get_threshold()
-    gc.set_threshold(_YOUNG, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class Foreseen(NamedTuple):
