@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -103,6 +104,8 @@ def measure(names: Sequence[str], sizes: Sizes, root: Path, told: Callable[[str]
 def main() -> int:
     """Measure and print."""
     options = _parse()
+    # So that services end and ledgers go, as they do after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = options.names or list(ROWS)
     with TemporaryDirectory(prefix="calyx-bench-", dir=options.directory) as directory, _progress(len(names)) as told:
         root = Path(directory).resolve()

@@ -30,6 +30,7 @@ from keys.errors import CalyxError
 from ledger.export_reader import ExportReader
 from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
+from ledger.sqlite_check import FRAME_HEADER, WAL_HEADER, check_store
 from ledger.sqlite_file import TABLES
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Tip
@@ -240,6 +241,23 @@ def test_flip_in_the_log_of_a_ledger_that_is_written_to_is_found(tmp_path: Path)
         assert see_store(path, live).codes, at
     index.unlink(missing_ok=True)
     assert see_store(path, live) == whole
+
+
+def test_flip_that_cuts_the_log_before_its_last_commits_is_found_without_a_memory(tmp_path: Path) -> None:
+    live = new_station(tmp_path / "live")
+    live.begin(live.propose())
+    path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    for each in (path, log):
+        shutil.copyfile(live.root / each.name, each)
+    assert check_store(path) == []
+    flipper = Flipper(log, log.read_bytes())
+    frame = FRAME_HEADER + int.from_bytes(flipper.data[8:12], "big")
+    first = range(WAL_HEADER, len(flipper.data) // 2, frame)
+    # What a frame says of itself, and some of what it holds.
+    spots = [at + offset for at in first for offset in (*range(FRAME_HEADER), 100, 1000)]
+    for at in flipper.flips(spots, 200, "frames"):
+        path.with_name("ledger.db-shm").unlink(missing_ok=True)
+        assert "log" in {finding.where for finding in check_store(path)}, at
 
 
 def test_flip_in_an_export_is_found_at_the_entry_that_it_concerns(story: Station, tmp_path: Path) -> None:
