@@ -57,7 +57,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "abort": Command("Orders", "orders:abort", "End a rollout; what it touched goes back."),
     "rollback": Command("Orders", "orders:rollback", "Take a deployment back to the trees from before it."),
     "audit": Command("Prove", "audit:audit", "Check every byte, signature and rule of a ledger."),
-    "ledger": Command("Prove", "ledger:app", "Read the ledger: its entries and its checkpoint."),
+    "ledger": Command("Prove", "ledger:app", "Read the ledger, prove what is in it, and export it."),
     "svf": Command("Prove", "svf:app", "Read the station's event feed (SVF), which is made from the ledger."),
     "keys": Command("Set up", "keys:app", "Make keys and see who may sign."),
     "trust": Command("Set up", "trust:app", "See and change who may sign, in which role, and with which key."),

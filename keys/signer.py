@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from keys import sshsig
-from keys.ed25519 import verify
+from keys.ed25519 import PublicKey, verify
 from keys.errors import CalyxError, SignatureRefused
 from keys.openssh_private import PrivateKey
 from keys.openssh_public import PLAIN, OpenSshKey, fingerprint
 from keys.principals import Kind, Scheme, scheme_of
 
 if TYPE_CHECKING:
+    from keys.ahead import SignaturesAhead
     from keys.ssh_agent import SshAgent
 
 
@@ -107,20 +108,52 @@ def refused_own(error: CalyxError, what: str) -> SignatureRefused:
 
 
 def check_signature(
-    scheme: Scheme, key: OpenSshKey, user_verification: bool, namespace: str, pae: bytes, sig: bytes
+    scheme: Scheme,
+    key: OpenSshKey,
+    user_verification: bool,
+    namespace: str,
+    pae: bytes,
+    sig: bytes,
+    ahead: SignaturesAhead | None = None,
 ) -> None:
     """Prove that the holder of `key` signed `pae`, in `scheme`, for `namespace` where the scheme has one.
 
     `scheme`, `key` and `user_verification` come from the trust root and `namespace` from the statement's kind; nothing
-    in `sig` chooses them.
+    in `sig` chooses them. `ahead`: who may have been told of it with `foresee_signature`.
 
-    Raises: SignatureRefused, FormatError.
+    Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
     """
+    public, message, signature = _unwrap(scheme, key, user_verification, namespace, pae, sig)
+    if ahead is None:
+        verify(public, message, signature)
+    else:
+        ahead.verify(public, message, signature)
+
+
+def foresee_signature(
+    scheme: Scheme,
+    key: OpenSshKey,
+    user_verification: bool,
+    namespace: str,
+    pae: bytes,
+    sig: bytes,
+    ahead: SignaturesAhead,
+) -> None:
+    """Have checked ahead what `check_signature` will be asked. Proves nothing.
+
+    Raises: SignatureRefused, FormatError when it would refuse without looking; WorkerFailed of `ahead`.
+    """
+    ahead.foresee(*_unwrap(scheme, key, user_verification, namespace, pae, sig))
+
+
+def _unwrap(
+    scheme: Scheme, key: OpenSshKey, user_verification: bool, namespace: str, pae: bytes, sig: bytes
+) -> tuple[PublicKey, bytes, bytes]:
+    """The raw public key, message and 64 bytes that are left to verify. Proves nothing."""
     if scheme == "sshsig":
-        sshsig.check(sig, key=key, namespace=namespace, message=pae, user_verification=user_verification)
-    elif scheme == "ed25519":
+        return sshsig.unwrap(sig, key=key, namespace=namespace, message=pae, user_verification=user_verification)
+    if scheme == "ed25519":
         if key.type != PLAIN or user_verification:
             raise SignatureRefused("a machine signs with a plain ssh-ed25519 key", code="bad_key")
-        verify(key.raw, pae, sig)
-    else:
-        raise SignatureRefused(f"there is no signature scheme {scheme}")
+        return key.raw, pae, sig
+    raise SignatureRefused(f"there is no signature scheme {scheme}")

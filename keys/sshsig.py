@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from keys.ed25519 import SIGNATURE_SIZE, verify
+from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import CalyxError, FormatError, SignatureRefused
 from keys.openssh_private import PrivateKey
 from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
@@ -157,6 +157,17 @@ def check(blob: bytes, *, key: OpenSshKey, namespace: str, message: bytes, user_
     Raises: SignatureRefused: `wrong_key`, `wrong_namespace`, `user_absent`, `user_unverified`, `bad_signature`;
     FormatError for a blob that is not the canonical one.
     """
+    verify(*unwrap(blob, key=key, namespace=namespace, message=message, user_verification=user_verification))
+
+
+def unwrap(
+    blob: bytes, *, key: OpenSshKey, namespace: str, message: bytes, user_verification: bool
+) -> tuple[PublicKey, bytes, bytes]:
+    """What remains to be verified of a signature when everything around it is right: the raw public key, the bytes that
+    it must have signed, and the 64 bytes. Proves nothing.
+
+    Raises: as `check`, but `bad_signature`.
+    """
     frame = _frame(key, namespace)
     tail = _TOKEN_TAIL if key.type == HARDWARE else 0
     if len(blob) != len(frame) + SIGNATURE_SIZE + tail or not blob.startswith(frame):
@@ -166,8 +177,7 @@ def check(blob: bytes, *, key: OpenSshKey, namespace: str, message: bytes, user_
     if key.application is None:
         if user_verification:
             raise _unverified()
-        verify(key.raw, signed, raw)
-        return
+        return key.raw, signed, raw
     flags = blob[-_TOKEN_TAIL]
     if not flags & USER_PRESENT:
         raise SignatureRefused(
@@ -176,7 +186,7 @@ def check(blob: bytes, *, key: OpenSshKey, namespace: str, message: bytes, user_
     if user_verification and not flags & USER_VERIFIED:
         raise _unverified()
     application = hashlib.sha256(key.application.encode("ascii")).digest()
-    verify(key.raw, application + blob[-_TOKEN_TAIL:] + hashlib.sha256(signed).digest(), raw)
+    return key.raw, application + blob[-_TOKEN_TAIL:] + hashlib.sha256(signed).digest(), raw
 
 
 # An audit meets the same few keys in every entry. 1,024 frames take under 1 MiB.

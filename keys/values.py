@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
@@ -21,6 +21,7 @@ from keys.errors import FormatError
 
 ZERO_HASH: Final = "0" * 64
 
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -64,13 +65,18 @@ def parse_time(text: str) -> int:
     """
     if not _TIME.fullmatch(text):
         raise FormatError("not a time of the form YYYY-MM-DDTHH:MM:SSZ")
+    hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
+    if hour > 23 or minute > 59 or second > 59:
+        raise FormatError(f"{text} is not a date that exists")
     try:
-        seconds = int(datetime.fromisoformat(text).timestamp())
+        return _midnight(text[:10]) + 3600 * hour + 60 * minute + second
     except ValueError:
         raise FormatError(f"{text} is not a date that exists") from None
-    if format_time(seconds) != text:
-        raise FormatError(f"{text} is not the canonical form of its time")
-    return seconds
+
+
+@lru_cache(maxsize=64)
+def _midnight(day: str) -> int:
+    return 86_400 * (date.fromisoformat(day).toordinal() - _EPOCH_DAY)
 
 
 def format_time(seconds: int) -> str:

@@ -51,10 +51,14 @@ def hash_node(left: bytes, right: bytes) -> bytes:
 
 def hash_root(leaves: Sequence[bytes]) -> bytes:
     """Root over leaf hashes; of none, SHA-256 of the empty string."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier.root()
+    if not leaves:
+        return EMPTY_ROOT
+    row = leaves
+    while len(row) > 1:
+        # A last node without a neighbour goes up as it is, which is the RFC's shape: it splits at a power of two.
+        above = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
+        row = [*above, row[-1]] if len(row) & 1 else above
+    return row[0]
 
 
 def prove_inclusion(index: int, size: int, nodes: Nodes) -> list[bytes]:

@@ -109,8 +109,9 @@ def check_log(path: Path) -> Iterator[Finding]:
         after_damage = 0
         while len(frame := file.read(FRAME_HEADER + page_size)) == FRAME_HEADER + page_size:
             if frame[8:16] != salts:
-                # A frame of an earlier round of the log; SQLite stops here too.
-                break
+                # SQLite stops here. Behind the end lie frames of an earlier round of the log, and none of this round.
+                whole = False
+                continue
             if whole:
                 sums = _checksum(order, frame[:8], sums)
                 sums = _checksum(order, frame[FRAME_HEADER:], sums)

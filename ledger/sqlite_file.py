@@ -159,6 +159,9 @@ def mapped(path: Path, entry: int | None = None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _meaning(path, error, entry) from None
+    except UnicodeDecodeError as error:
+        # Also of SQLite's own message, which quotes the damaged schema.
+        raise corrupt(path, f"a text in it is not UTF-8 ({error.reason})", entry) from None
 
 
 def _connect(path: Path, mode: Literal["rw", "ro"], *, sealed: bool = False) -> sqlite3.Connection:
@@ -228,8 +231,8 @@ def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
             f"{path} has ledger schema {version}, and this program reads {SCHEMA_VERSION}",
             hint="use the release of calyx that wrote it",
         )
-    found = dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchmany(len(TABLES) + 1))
-    if found != TABLES:
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchmany(len(TABLES) + 1)
+    if len(found) != len(TABLES) or set(found) != {("table", name, name, sql) for name, sql in TABLES.items()}:
         raise corrupt(path, "its schema is not that of a ledger")
 
 

@@ -7,13 +7,15 @@ envelope: the key id only selects among the keys that the principal named in `by
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import InitVar, dataclass
 from typing import Final, NoReturn
 
-from keys.errors import SignatureRefused
+from keys.ahead import SignaturesAhead
+from keys.errors import FormatError, SignatureRefused
 from keys.openssh_public import OpenSshKey, fingerprint
 from keys.principals import Kind, scheme_of
-from keys.signer import Signer, check_signature
+from keys.signer import Signer, check_signature, foresee_signature
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
 from ledger.statement import Statement, parse_statement
@@ -75,12 +77,19 @@ def sign_statement(statement: Statement, signer: Signer) -> Envelope:
     return Envelope(statement.body, signer.keyid, signature)
 
 
-def open_envelope(envelope: Envelope, resolve: Resolve, *, statement: Statement | None = None) -> VerifiedStatement:
+def open_envelope(
+    envelope: Envelope,
+    resolve: Resolve,
+    *,
+    statement: Statement | None = None,
+    ahead: SignaturesAhead | None = None,
+) -> VerifiedStatement:
     """Prove that the principal a statement is by signed it, with a key that `resolve` finds enrolled.
 
-    `statement`: what the caller already parsed from this envelope's body, to spare the second parse.
+    `statement`: what the caller already parsed from this envelope's body, to spare the second parse. `ahead`: who may
+    have been told of it with `foresee_envelope`.
 
-    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...).
+    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed.
     """
     if statement is None:
         statement = parse_statement(envelope.body)
@@ -100,5 +109,24 @@ def open_envelope(envelope: Envelope, resolve: Resolve, *, statement: Statement 
         namespace_of(statement.kind),
         pae(statement.body),
         envelope.sig,
+        ahead,
     )
     return VerifiedStatement(statement, envelope, enrolled, _MADE_HERE)
+
+
+def foresee_envelope(envelope: Envelope, statement: Statement, enrolled: EnrolledKey, ahead: SignaturesAhead) -> None:
+    """Have the signature of an envelope checked ahead, by the key that it will probably be asked for. Proves nothing,
+    and is silent where `open_envelope` will refuse.
+
+    Raises: WorkerFailed of `ahead`.
+    """
+    with suppress(SignatureRefused, FormatError):
+        foresee_signature(
+            scheme_of(enrolled.kind),
+            enrolled.key,
+            enrolled.user_verification,
+            namespace_of(statement.kind),
+            pae(statement.body),
+            envelope.sig,
+            ahead,
+        )

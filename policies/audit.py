@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, LawRefused, SignatureRefused
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
@@ -27,8 +28,11 @@ from ledger.head import Head
 from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
+from ledger.statement import Statement
 from ledger.store import Reader, Tip
+from policies.audit_ahead import read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
+from policies.audit_shelf import shelved_state
 from policies.deployment import Deployment, Phase
 from policies.law.step import enact, judge
 from policies.state import State
@@ -37,6 +41,8 @@ from policies.taint import find_tainted
 
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
+WORTH_PROCESSES: Final = 2_000
+"""Entries from which on it is worth starting processes."""
 _TRIES: Final = 3
 _OWN_CHECKS: Final = frozenset({"page", "log"})
 """What `check_store` finds without comparing with the records."""
@@ -83,15 +89,22 @@ def audit(
     remembered: Remembered | None,
     progress: Progress | None = None,
     store_path: Path | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Check a ledger from its first entry to its last; every finding, at most 1,000.
 
     `remembered`: what this reader verified before, or None. `store_path`: the SQLite file, to compare its caches with
-    the records too.
+    the records too. `jobs`: how many processes check signatures; with 1, or for a short ledger, this one does. What is
+    found does not depend on it.
 
-    Raises: Unavailable when the ledger cannot be read at all.
+    Raises: Unavailable when the ledger cannot be read at all, or a process fails (`worker_failed`).
     """
-    return _Audit(reader, objects, progress).run(remembered, store_path)
+    run = _Audit(reader, objects, progress)
+    if jobs < 2 or reader.head().size < WORTH_PROCESSES:
+        return run.run(remembered, store_path)
+    with SignaturesAhead(jobs) as ahead:
+        run.ahead = ahead
+        return run.run(remembered, store_path)
 
 
 def unaccounted(deployment: Deployment) -> list[str]:
@@ -113,12 +126,13 @@ class _Audit:
     reader: Reader
     objects: AuditObjects
     progress: Progress | None
-    state: State = field(default_factory=State)
+    state: State = field(default_factory=shelved_state)
     chain: Chain = field(default_factory=Chain)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     survey: Survey | None = None
     broken: bool = False
+    ahead: SignaturesAhead | None = None
     kept: ObjectAudit = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,13 +169,16 @@ class _Audit:
         end = max(tip.head.size, 0 if checkpoint is None else checkpoint.size)
         broken: CalyxError | None = None
         try:
-            for entry in self.chain.replay(self.reader.read(0, end), checkpoint):
-                self._judge(entry)
+            entries = self.chain.replay(self.reader.read(0, end), checkpoint)
+            for entry, statement in read_ahead(entries, self.ahead, lambda: self.state.trust):
+                self._judge(entry, statement)
                 if self.progress is not None:
                     self.progress(entry.seq + 1, end)
         except ChainBroken as error:
             broken = error
             self._find("broken_chain", error.entry, error.message.removeprefix(f"entry {error.entry}: "))
+        except WorkerFailed:
+            raise
         except CalyxError as error:
             broken = error
             place = error.fields.get("entry")
@@ -208,12 +225,14 @@ class _Audit:
             self._find("bad_checkpoint", None, f"the newest checkpoint is not the log's: {error.message}")
             return None
 
-    def _judge(self, entry: Entry) -> None:
+    def _judge(self, entry: Entry, statement: Statement | None) -> None:
         if self.survey is not None:
             self.survey.take(entry)
             return
         try:
-            change, verified = judge(self.state, entry, self.objects)
+            change, verified = judge(self.state, entry, self.objects, statement, self.ahead)
+        except WorkerFailed:
+            raise
         except CalyxError as error:
             self._find_unlawful(entry.seq, error)
             self._undecided().flag(entry.seq)
@@ -232,7 +251,7 @@ class _Audit:
 
     def _undecided(self) -> Survey:
         if self.survey is None:
-            self.survey = Survey(self.state, self._find, self.kept.visit)
+            self.survey = Survey(self.state, self._find, self.kept.visit, self.ahead)
         return self.survey
 
     def _survey_rest(self, broken: CalyxError, checkpoint: Checkpoint | None, end: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, FormatError, LawRefused
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import Checkpoint
@@ -34,10 +35,17 @@ class Survey:
     `unknown`: entries whose signature could not be checked, because a key may have been enrolled meanwhile.
     """
 
-    def __init__(self, state: State, report: Report, visit: Callable[[int, Statement], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        report: Report,
+        visit: Callable[[int, Statement], None],
+        ahead: SignaturesAhead | None = None,
+    ) -> None:
         self._state = state
         self._report = report
         self._visit = visit
+        self._ahead = ahead
         self._later: list[str | None] = []
         self._broken: set[int] = set()
         self.unknown = 0
@@ -141,10 +149,12 @@ class Survey:
             self._visit(seq, statement)
             predicate = parse_predicate(statement)
             holder = find_holder(self._state, statement, predicate, record.envelope.keyid)
-            open_signed(record.envelope, statement, holder)
+            open_signed(record.envelope, statement, holder, self._ahead)
         except LawRefused:
             self.unknown += 1
             return
+        except WorkerFailed:
+            raise
         except CalyxError as error:
             if error.code in {"unknown_key", "wrong_signer"}:
                 self.unknown += 1

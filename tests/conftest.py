@@ -16,6 +16,8 @@ from programs import missing
 # No deadline: a shared machine's pauses are not a defect. No database: a test run leaves nothing in the checkout.
 hypothesis.settings.register_profile("dev", deadline=None, database=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None, derandomize=True, print_blob=True)
+# For a night: CALYX_HYPOTHESIS=long.
+hypothesis.settings.register_profile("long", deadline=None, database=None, max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI" in os.environ else "dev"))
 
 

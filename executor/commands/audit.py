@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import on_terminal, say_json, say_theirs
-from keys.errors import Exit
+from keys.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from policies.audit import Report
+
+SHOWN_EVERY: Final = 100
+"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
 
 
 def audit(
@@ -19,6 +29,19 @@ def audit(
     full: Annotated[
         bool, typer.Option("--full", help="Compare the database's caches with the entries as well.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="Audit this export: a directory or an address.")
+    ] = None,
+    mirror: Annotated[
+        Path | None, typer.Option("--mirror", help="Keep a copy of the export here, and fetch only what is new.")
+    ] = None,
+    max_gib: Annotated[
+        int, typer.Option("--max-gib", min=1, max=1_000_000, help="How much of an export to fetch at most.")
+    ] = MAX_GIB,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, max=64, help="How many processes check signatures; else one for each core."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte, signature and rule of a ledger.
@@ -29,6 +52,14 @@ def audit(
     """
     from policies.audit import audit as examine
 
+    if source is not None:
+        from executor.commands.audit_from import audit_from
+
+        with _progress(quiet=as_json) as progress:
+            _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
+        return
+    if mirror is not None:
+        raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
     with opened(home) as place:
         remembered = place.pin().load()
         with _progress(quiet=as_json) as progress:
@@ -37,8 +68,21 @@ def audit(
                 place.open_objects(),
                 remembered=remembered,
                 progress=progress,
+                jobs=_jobs(jobs),
                 store_path=place.ledger if full else None,
             )
+    _say(report, as_json=as_json)
+
+
+def _jobs(wanted: int | None) -> int:
+    if sys.platform == "win32":
+        # There a pipe cannot be asked whether it would block.
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if wanted is None else wanted
+
+
+def _say(report: Report, *, as_json: bool) -> None:
     if as_json:
         say_json(
             {
@@ -72,6 +116,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
         task = bar.add_task("entries", total=None)
 
         def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            if done % SHOWN_EVERY == 0 or done == total:
+                bar.update(task, completed=done, total=total)
 
         yield show

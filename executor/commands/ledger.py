@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from executor.commands.backup import backup
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
+from executor.commands.export import export
+from executor.commands.fsck import fsck
+from executor.commands.proof import proof
 from executor.commands.terminal import on_terminal, say, say_json, say_table, write_out
 from keys.errors import CalyxError
 
@@ -15,7 +19,11 @@ if TYPE_CHECKING:
     from ledger.chain import Entry
     from policies.state import State
 
-app = noun("Read the ledger: its entries and its checkpoint.")
+app = noun("Read the ledger, prove what is in it, export it, and keep it whole.")
+app.command()(proof)
+app.command()(export)
+app.command()(fsck)
+app.command()(backup)
 
 
 @app.command()

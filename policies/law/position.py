@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from keys.ahead import SignaturesAhead
 from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
@@ -69,15 +70,20 @@ def parse_predicate(statement: Statement) -> Predicate:
     return predicate
 
 
-def open_signed(envelope: Envelope, statement: Statement, holder: Holder) -> VerifiedStatement:
+def open_signed(
+    envelope: Envelope, statement: Statement, holder: Holder, ahead: SignaturesAhead | None = None
+) -> VerifiedStatement:
     """Prove that `holder`, whom `find_holder` found, signed the statement of this envelope.
 
-    Raises: SignatureRefused, FormatError.
+    Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
     """
-    enrolled = EnrolledKey(
-        holder.principal.id, holder.principal.kind, holder.entry.public, holder.entry.user_verification
-    )
-    return open_envelope(envelope, lambda _statement, _keyid: enrolled, statement=statement)
+    enrolled = enrolled_key(holder)
+    return open_envelope(envelope, lambda _statement, _keyid: enrolled, statement=statement, ahead=ahead)
+
+
+def enrolled_key(holder: Holder) -> EnrolledKey:
+    """A holder's key as signatures are checked with it."""
+    return EnrolledKey(holder.principal.id, holder.principal.kind, holder.entry.public, holder.entry.user_verification)
 
 
 def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:

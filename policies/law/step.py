@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from keys.ahead import SignaturesAhead
 from keys.ed25519 import SIGNATURE_SIZE
 from keys.principals import Holder
 from keys.values import ZERO_HASH
@@ -58,17 +59,27 @@ _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
 }
 
 
-def judge(state: State, entry: Entry, objects: Objects) -> tuple[Change, VerifiedStatement]:
+def judge(
+    state: State,
+    entry: Entry,
+    objects: Objects,
+    statement: Statement | None = None,
+    ahead: SignaturesAhead | None = None,
+) -> tuple[Change, VerifiedStatement]:
     """Prove that an entry is lawful after `state`; what it changes, and its verified statement. Changes nothing.
 
-    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there.
+    `statement`: what the caller already parsed from the entry. `ahead`: who may have been told of its signature.
+
+    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there; Unavailable
+    of `ahead`.
     """
     envelope = entry.record.envelope
-    statement = parse_statement(envelope.body)
+    if statement is None:
+        statement = parse_statement(envelope.body)
     check_place(state, entry, statement)
     predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
-    verified = open_signed(envelope, statement, holder)
+    verified = open_signed(envelope, statement, holder, ahead)
     return _judge(state, entry, statement, predicate, holder, objects), verified
 
 

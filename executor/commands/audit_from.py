@@ -1,0 +1,103 @@
+"""`calyx audit --from`: an export, fetched from where it is published, and audited as its reader remembers it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from keys.errors import CalyxError, Unavailable
+
+if TYPE_CHECKING:
+    from ledger.export_reader import ExportReader
+    from ledger.mirror import Mirror, Source
+    from policies.audit import Progress, Report
+    from policies.audit_objects import AuditObjects
+    from policies.replay import Pin
+
+GIB: Final = 1024**3
+MAX_GIB: Final = 16
+"""How much of an export is fetched unless its reader allows more."""
+
+
+def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1) -> Report:
+    """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good.
+
+    `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
+
+    Raises: as `ledger.mirror.Mirror.fetch` and `policies.audit_export.audit_export`.
+    """
+    from policies.audit_export import audit_export
+
+    pin = _pin(address)
+    remembered = pin.load()
+    with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
+        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
+        if report.ok:
+            pin.store(report.ledger, report.head)
+            if kept is not None:
+                kept.keep(reader.note)
+    return report
+
+
+@contextmanager
+def _opened(
+    address: str, mirror: Path | None, max_gib: int, progress: Progress | None
+) -> Iterator[tuple[ExportReader, AuditObjects, Mirror | None]]:
+    from executor.http_source import HttpSource, is_url
+    from ledger.export import OBJECTS
+    from ledger.export_reader import ExportReader
+    from ledger.mirror import Allowance, DirectorySource, Mirror
+    from ledger.mirror_objects import MirrorObjects
+    from ledger.objects import DirectoryObjects
+
+    with ExitStack() as opened:
+        if not is_url(address) and mirror is None:
+            root = Path(address).absolute()
+            yield ExportReader(root), DirectoryObjects(root / OBJECTS), None
+            return
+        source: Source = (
+            opened.enter_context(HttpSource(address)) if is_url(address) else DirectorySource(Path(address).absolute())
+        )
+        root = _temporary(opened) if mirror is None else mirror.absolute()
+        allowance = Allowance(max_gib * GIB)
+        kept, objects = Mirror(source, root, allowance), MirrorObjects(source, root, allowance)
+        yield kept.fetch(lambda reader: _verify(reader, objects), progress), objects, kept
+
+
+def _verify(reader: ExportReader, objects: AuditObjects) -> None:
+    from ledger.checkpoint import parse_checkpoint
+    from policies.signed_tip import find_log_key
+
+    try:
+        key = find_log_key(reader, objects)
+    except CalyxError:
+        return  # the audit says what is wrong with the first entry
+    parse_checkpoint(reader.note, key)
+
+
+def _temporary(opened: ExitStack) -> Path:
+    try:
+        return Path(opened.enter_context(TemporaryDirectory(prefix="calyx-")))
+    except OSError as error:
+        raise Unavailable(
+            "mirror_write_failed", f"there is no place for a mirror: {error.strerror}", hint="name one with --mirror"
+        ) from None
+
+
+def _pin(address: str) -> Pin:
+    """Where this user remembers the head of what is published at an address."""
+    from platformdirs import user_state_path
+
+    from executor.http_source import is_url, parse_address
+    from ledger.memory import HeadMemory
+    from policies.replay import Pin
+
+    memory = HeadMemory(user_state_path("calyx") / "heads")
+    if is_url(address):
+        return Pin(memory, f"export {parse_address(address)}")
+    path = Path(address)
+    return Pin(memory, f"export {path.resolve()}", f"export {os.path.abspath(path)}")  # noqa: PTH100  # links unresolved

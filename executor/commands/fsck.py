@@ -1,0 +1,135 @@
+"""`calyx ledger fsck`: the home's store below the entries, and its repair from what can be proved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.terminal import say, say_json
+from keys.errors import Exit, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from executor.home import Home
+    from ledger.fsck import Checked, Damage
+    from ledger.fsck_files import Guarded
+
+_OTHERS: Final = 0o077
+_WRITERS: Final = 0o022
+
+
+def fsck(
+    home: HomeOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild what follows from the entries.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="With --repair: an export, a backup or another home of it."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the ledger's file, objects and modes, and repair them.
+
+    Example: calyx ledger fsck --repair --from /mnt/backup
+
+    Reads no key. A repair signs nothing and forges nothing: it rebuilds caches, and takes back entries and objects from
+    --from when the log's own signature proves them. The damaged ledger is kept aside. Ends with 1 when damage is left.
+    """
+    if source is not None and not repair:
+        raise UsageError("bad_option", "--from gives something back only with --repair", hint="add --repair")
+    with opened(home, here=True) as place:
+        checked = _check_ledger(place, source, repair=repair)
+        damage = list(checked.damage)
+        objects = 0
+        try:
+            if checked.whole:
+                objects, found = _check_objects(place, source, repair=repair)
+                damage += found
+            damage += _check_files(place, repair=repair)
+        except OSError as error:
+            raise Unavailable("home_unreadable", f"cannot read {place.name}: {error.strerror}") from None
+    _say(checked, damage, objects, as_json=as_json)
+
+
+def _check_ledger(place: Home, source: Path | None, *, repair: bool) -> Checked:
+    from ledger.fsck import check_ledger, repair_ledger
+
+    remembered = place.pin().load()
+    if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
+        raise Unavailable("ledger_missing", f"there is no ledger at {place.ledger}", hint="calyx init makes one")
+    if repair:
+        return repair_ledger(
+            place.ledger, remembered=remembered, copy=None if source is None else source.expanduser().absolute()
+        )
+    return check_ledger(place.ledger, remembered=remembered)
+
+
+def _check_objects(place: Home, source: Path | None, *, repair: bool) -> tuple[int, list[Damage]]:
+    """Every object that an entry names, and every file that lies among them."""
+    from ledger.backup_objects import Carrier
+    from ledger.fsck import Damage
+    from ledger.fsck_files import check_objects
+    from ledger.fsck_source import find_objects
+    from ledger.objects import DirectoryObjects
+    from policies.object_walk import walk_objects
+
+    before = list(check_objects(place.objects))
+    copy = None if source is None else DirectoryObjects(find_objects(source.expanduser().absolute()))
+    carrier = Carrier(DirectoryObjects(place.objects), copy if repair else None)
+    count, missing = walk_objects(place.open_store(), carrier)
+    found = [Damage(error.code, seq, error.message) for seq, error in missing]
+    back = [each[:16] for each in carrier.carried]
+    found += [Damage("object_missing", None, f"object {each} was given back", left=False) for each in back]
+    named = {str(error.fields.get("object"))[:16] for _, error in missing} | set(back)
+    return count, found + [each for each in before if not any(name in each.message for name in named)]
+
+
+def _check_files(place: Home, *, repair: bool) -> list[Damage]:
+    from ledger.fsck_files import check_modes, check_strays
+
+    hidden = (place.root, place.objects, place.keys)
+    return [
+        *check_strays(hidden, time.time(), remove=repair),
+        *check_modes(_guarded(place), mend=repair),
+    ]
+
+
+def _guarded(place: Home) -> Iterator[Guarded]:
+    """What others must not read, and what they must not write."""
+    from ledger.fsck_files import Guarded
+
+    for path in (place.root, place.keys, place.settings, place.addresses, *place.keys.glob("*.key")):
+        yield Guarded(path, _OTHERS)
+    for path in (place.ledger, place.objects, *place.objects.rglob("*")):
+        yield Guarded(path, _WRITERS)
+
+
+def _say(checked: Checked, damage: list[Damage], objects: int, *, as_json: bool) -> None:
+    left = [each for each in damage if each.left]
+    if as_json:
+        say_json(
+            {
+                "ok": not left,
+                "size": checked.size,
+                "objects": objects,
+                "repaired": checked.repaired,
+                "kept": None if checked.kept is None else str(checked.kept),
+                "damage": [asdict(each) for each in damage],
+            }
+        )
+    else:
+        for each in damage:
+            where = "ledger" if each.entry is None else f"entry {each.entry}"
+            say(f"{'' if each.left else 'mended: '}{where}: {each.code}: {each.message}")
+        if checked.kept is not None:
+            say(f"the damaged ledger is kept in {checked.kept}")
+        if left:
+            say(f"NOT OK: {len(left)} findings are left; what was signed is restored from a copy only: --repair --from")
+        else:
+            say(f"ok: {checked.size} entries and {objects} objects; calyx audit judges them")
+    if left:
+        raise typer.Exit(Exit.REFUSED)

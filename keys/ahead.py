@@ -1,0 +1,240 @@
+"""Signatures checked ahead, by other processes, before anyone asks for them.
+
+Whoever reads many signed things says early which signatures will be asked for (`foresee`). Later `verify`, which proves
+exactly what `keys.ed25519.verify` proves, finds most of them proved already. An answer counts only for the key, the
+message and the signature that were sent, compared byte by byte; for anything else, and for whatever the other
+processes did not prove, the signature is checked here. So it never depends on them what is found, only how soon.
+
+A process that dies or answers anything but what it was asked is an error. They get public keys, messages and
+signatures, nothing else, and end when this object is closed or this process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections import deque
+from contextlib import suppress
+from hashlib import sha256
+from typing import Final, Self
+
+from keys.ahead_worker import DIGEST_SIZE, HEADER, ITEM
+from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
+from keys.errors import Unavailable
+
+# -P: whatever lies in the directory that this process was started from is not what runs there.
+COMMAND: Final = (sys.executable, "-P", "-m", "keys.ahead_worker")
+BATCH: Final = 64
+MAX_JOBS: Final = 64
+MAX_FORESEEN: Final = 4_096
+# What Linux gives anyone. Elsewhere a pipe holds less, and a worker waits for this process a little sooner.
+_PIPE_SIZE: Final = 1 << 20
+_READ_SIZE: Final = 1 << 16
+_WAIT_S: Final = 60
+_END_S: Final = 5
+
+
+class WorkerFailed(Unavailable):
+    """A process that checks signatures died, or answered what it was not asked. Nothing may be concluded from that."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "worker_failed",
+            f"the processes that check signatures cannot go on: {why}",
+            hint="try again; with --jobs 1 no other process is needed",
+        )
+
+
+class _Foreseen:
+    """A signature that is to be checked. `number`: how many came before. `proved`: None until there is an answer."""
+
+    __slots__ = ("message", "number", "proved", "public")
+
+    def __init__(self, number: int, public: PublicKey, message: bytes) -> None:
+        self.number = number
+        self.public = public
+        self.message = message
+        self.proved: bool | None = None
+
+
+class SignaturesAhead:
+    """Checks signatures in `jobs` processes. A context; use it in the thread that made it.
+
+    Raises: WorkerFailed when a process cannot be started.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._foreseen: dict[bytes, _Foreseen] = {}
+        self._count = 0
+        self._batch: list[tuple[bytes, _Foreseen]] = []
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(min(jobs, MAX_JOBS)):
+                self._workers.append(_Worker())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def foresee(self, public: PublicKey, message: bytes, signature: bytes) -> None:
+        """Have a signature checked that will be asked for. Raises: WorkerFailed."""
+        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen:
+            return
+        if len(self._foreseen) >= MAX_FORESEEN:
+            # Nobody asked for the oldest, and whoever still does finds out here.
+            del self._foreseen[next(iter(self._foreseen))]
+        claim = _Foreseen(self._count, public, message)
+        self._count += 1
+        self._foreseen[signature] = claim
+        self._batch.append((signature, claim))
+        if len(self._batch) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was foreseen so far, even if it is little. Raises: WorkerFailed."""
+        if self._batch:
+            min(self._workers, key=lambda worker: worker.pending).send(self._batch)
+            self._batch = []
+        self._exchange()
+
+    def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
+        """Prove that the holder of `public` signed exactly `message`.
+
+        Raises: as `keys.ed25519.verify`; WorkerFailed.
+        """
+        claim = self._foreseen.pop(signature, None)
+        if claim is not None and claim.public == public and claim.message == message:
+            if claim.proved is None:
+                self._settle(claim)
+            if claim.proved:
+                return
+        verify(public, message, signature)
+
+    def _settle(self, claim: _Foreseen) -> None:
+        """Wait for the answer about `claim`."""
+        if self._batch and self._batch[-1][1].number >= claim.number >= self._batch[0][1].number:
+            self.flush()
+        else:
+            self._exchange()
+        while claim.proved is None:
+            self._wait()
+
+    def _exchange(self) -> None:
+        for worker in self._workers:
+            worker.exchange()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        for worker in self._workers:
+            poll.register(worker.answers, select.POLLIN)
+            if worker.outbox:
+                poll.register(worker.requests, select.POLLOUT)
+        if not poll.poll(_WAIT_S * 1000):
+            raise WorkerFailed(f"they gave no answer for {_WAIT_S} s")
+        self._exchange()
+
+
+class _Worker:
+    """One process, and what was sent to it and not answered yet."""
+
+    def __init__(self) -> None:
+        try:
+            # Its own group: a Ctrl-C at the terminal is for this process, which then ends it.
+            self._process = subprocess.Popen(
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0
+            )
+        except OSError as error:
+            raise WorkerFailed(f"cannot start one: {error.strerror}") from None
+        if self._process.stdin is None or self._process.stdout is None:
+            raise WorkerFailed("one has no pipes")
+        self.requests: Final = self._process.stdin.fileno()
+        self.answers: Final = self._process.stdout.fileno()
+        os.set_blocking(self.requests, False)
+        os.set_blocking(self.answers, False)
+        if sys.platform == "linux":
+            import fcntl
+
+            with suppress(OSError):
+                fcntl.fcntl(self.requests, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        self.outbox: Final[deque[memoryview]] = deque()
+        self._asked: Final[deque[tuple[bytes, list[_Foreseen]]]] = deque()
+        self._inbox = b""
+        self.pending = 0
+
+    def send(self, batch: list[tuple[bytes, _Foreseen]]) -> None:
+        parts: list[bytes] = []
+        for signature, claim in batch:
+            parts.append(ITEM.pack(claim.public, signature, len(claim.message)))
+            parts.append(claim.message)
+        body = b"".join(parts)
+        self._asked.append((sha256(body).digest(), [claim for _, claim in batch]))
+        self.outbox.append(memoryview(HEADER.pack(len(batch), len(body)) + body))
+        self.pending += len(batch)
+
+    def exchange(self) -> None:
+        """Give and take what goes without waiting. Raises: WorkerFailed."""
+        try:
+            while self.outbox:
+                written = os.write(self.requests, self.outbox[0])
+                if written == len(self.outbox[0]):
+                    self.outbox.popleft()
+                else:
+                    self.outbox[0] = self.outbox[0][written:]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._ended(error.strerror or "error") from None
+        try:
+            while data := os.read(self.answers, _READ_SIZE):
+                self._take(data)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise self._ended(error.strerror or "error") from None
+        raise self._ended("it is gone")
+
+    def end(self) -> None:
+        """Stop the process, at once if it does not stop by itself."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        try:
+            self._process.wait(_END_S if not self.pending else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _take(self, data: bytes) -> None:
+        self._inbox += data
+        while self._asked:
+            digest, claims = self._asked[0]
+            size = DIGEST_SIZE + len(claims)
+            if len(self._inbox) < size:
+                return
+            answer, self._inbox = self._inbox[:size], self._inbox[size:]
+            if answer[:DIGEST_SIZE] != digest:
+                raise WorkerFailed("one answered what it was not asked")
+            self._asked.popleft()
+            self.pending -= len(claims)
+            for claim, proved in zip(claims, answer[DIGEST_SIZE:], strict=True):
+                claim.proved = proved == 1
+        if self._inbox:
+            raise WorkerFailed("one answered what it was not asked")
+
+    def _ended(self, why: str) -> WorkerFailed:
+        code = self._process.poll()
+        return WorkerFailed(f"one ended{'' if code is None else f' with {code}'}: {why}")

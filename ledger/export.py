@@ -1,0 +1,319 @@
+"""Writing an export: a log as static files that any web server can publish.
+
+    checkpoint             replaced last, whole
+    tile/...               tiles and entry bundles, as `ledger.tiles` names them; written once, never changed
+    objects/ab/cdef...     as in `ledger.objects`
+
+What is written follows from the records and is proved by the checkpoint's signed root before the first file is written.
+Files go to the disk before the checkpoint that speaks of them, so whoever reads the checkpoint finds them. A killed
+export leaves files that nothing speaks of yet; the next one finds them equal to what it would write, and goes on.
+
+Source: C2SP tlog-tiles; docs/FORMAT.md, export.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from keys.errors import CalyxError, FormatError, SignatureRefused, Unavailable, UsageError
+from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.durable import hidden_file, make_directory, replace_file, sync_directory, sync_file
+from ledger.export_reader import read_bounded
+from ledger.merkle import Frontier, Nodes, hash_leaf, hash_root
+from ledger.note import MAX_NOTE, VerifierKey
+from ledger.store import Reader
+from ledger.tiles import (
+    CHECKPOINT_PATH,
+    HEIGHT,
+    MAX_BUNDLE,
+    MAX_LEVEL,
+    WIDTH,
+    Bundle,
+    Tile,
+    format_bundle,
+    format_path,
+    format_tile,
+)
+
+OBJECTS: Final = "objects"
+
+_NAMES: Final = frozenset({CHECKPOINT_PATH, "tile", OBJECTS})
+_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
+_PARTIAL: Final = re.compile(r"[0-9]{3}\.p", re.ASCII)
+
+Visit = Callable[[int, bytes], None]
+"""Called with the seq and the bytes of each entry that is exported, before its files are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did. `old`, `size`: entries that were there, and that are there now. `files`: written anew."""
+
+    old: int
+    size: int
+    files: int
+    checkpoint: Checkpoint
+
+
+def export_log(reader: Reader, key: VerifierKey, root: Path, visit: Visit, *, full: bool = False) -> Exported:
+    """Bring the export in the directory `root` up to the log's newest checkpoint, durable on return; it costs the new
+    entries. `key`: the log's. `full`: look at every entry, and compare every file that is there.
+
+    Raises: UsageError (`not_an_export`); CalyxError (`head_contradicted`, `export_differs`, `ledger_corrupt`);
+    Unavailable (`export_busy`, `export_write_failed`; as `Reader`); what `visit` raises, and then the checkpoint stays
+    the old one.
+    """
+    try:
+        make_directory(root)
+        with _locked(root):
+            return _Export(reader, key, root).run(visit, full=full)
+    except OSError as error:
+        raise Unavailable("export_write_failed", f"cannot write the export in {root}: {error.strerror}") from None
+
+
+def check_place(root: Path) -> None:
+    """Prove that a directory without a checkpoint holds nothing but what an unfinished export leaves.
+
+    Raises: UsageError (`not_an_export`).
+    """
+    if any(name not in _NAMES and not _HIDDEN.fullmatch(name) for name in _list(root)):
+        raise UsageError("not_an_export", f"{root} holds other files than an export", hint="name a new directory")
+
+
+class _Levels:
+    """The hashes of the tiles that are not full, level by level: `Nodes` for the peaks of the tree, and all that the
+    next tiles need.
+    """
+
+    def __init__(self, size: int, nodes: Nodes) -> None:
+        self.size = size
+        self.rows: list[list[bytes]] = []
+        while size >> HEIGHT * len(self.rows):
+            level = len(self.rows)
+            count = size >> HEIGHT * level
+            start = count - count % WIDTH
+            self.rows.append([nodes.node(HEIGHT * level, index) for index in range(start, count)])
+
+    def append(self, leaf: bytes) -> Iterator[tuple[Tile, list[bytes]]]:
+        """Add a leaf hash; the tiles that it filled."""
+        self.size += 1
+        for level in range(MAX_LEVEL + 1):
+            if level == len(self.rows):
+                self.rows.append([])
+            row = self.rows[level]
+            row.append(leaf)
+            if len(row) < WIDTH:
+                return
+            self.rows[level] = []
+            yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), row
+            leaf = hash_root(row)
+
+    def partial(self) -> Iterator[tuple[Tile, list[bytes]]]:
+        """The tiles that are not full."""
+        for level, row in enumerate(self.rows):
+            if row:
+                yield Tile(level, self.size >> HEIGHT * (level + 1), len(row)), row
+
+    def node(self, level: int, index: int) -> bytes:
+        """See `Nodes.node`; for the peaks only."""
+        stored, within = divmod(level, HEIGHT)
+        start = (index << within) % WIDTH
+        return hash_root(self.rows[stored][start : start + (1 << within)])
+
+    def root(self) -> bytes:
+        """Root of the tree; every hash here takes part in it."""
+        return Frontier.load(self.size, self).root()
+
+
+class _Export:
+    def __init__(self, reader: Reader, key: VerifierKey, root: Path) -> None:
+        self._reader = reader
+        self._key = key
+        self._root = root
+        self._touched: set[Path] = set()
+        self._files = 0
+
+    def run(self, visit: Visit, *, full: bool) -> Exported:
+        tip = self._reader.tip()
+        if not tip.head.size:
+            raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
+        checkpoint = parse_checkpoint(tip.checkpoint, self._key)
+        if checkpoint.size != tip.head.size:
+            raise _corrupt(f"it has {tip.head.size} entries and its checkpoint says {checkpoint.size}")
+        before = self._published(checkpoint)
+        old = 0 if full or before is None else before.size
+        self._remove_hidden()
+        if old < checkpoint.size:
+            self._prove(old, before, checkpoint)
+            self._write(old, checkpoint, visit)
+        for directory in sorted(self._touched, reverse=True):
+            sync_directory(directory)
+        if before is None or checkpoint.size > before.size:
+            replace_file(self._root / CHECKPOINT_PATH, tip.checkpoint, 0o644)
+            self._files += 1
+        if before is not None:
+            self._drop_partial(before.size)
+        return Exported(0 if before is None else before.size, checkpoint.size, self._files, checkpoint)
+
+    def _write(self, old: int, checkpoint: Checkpoint, visit: Visit) -> None:
+        levels = _Levels(old, self._reader)
+        start = old - old % WIDTH
+        records: list[bytes] = []
+        for seq, data in enumerate(self._reader.read(start, checkpoint.size), start=start):
+            leaf = hash_leaf(data)
+            records.append(data)
+            if seq < old:
+                # Proved by the old root; the record must be the one that the cached leaf is of.
+                if levels.rows[0][seq - start] != leaf:
+                    raise _corrupt(f"entry {seq} is not the one that was exported", seq)
+            else:
+                visit(seq, data)
+                for tile, hashes in levels.append(leaf):
+                    self._put(tile, format_tile(hashes))
+            if len(records) == WIDTH:
+                self._put(Bundle(seq // WIDTH), format_bundle(records))
+                records = []
+        if records:
+            self._put(Bundle(checkpoint.size // WIDTH, len(records)), format_bundle(records))
+        for tile, hashes in levels.partial():
+            self._put(tile, format_tile(hashes))
+        if levels.root() != checkpoint.root:
+            raise _corrupt("its entries changed while they were exported")
+
+    def _published(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """The checkpoint of an earlier export, which must be one of the same log and of no longer history."""
+        note = read_bounded(self._root / CHECKPOINT_PATH, MAX_NOTE)
+        if note is None:
+            check_place(self._root)
+            return None
+        try:
+            before = parse_checkpoint(note, self._key)
+        except (FormatError, SignatureRefused) as error:
+            raise UsageError(
+                "not_an_export",
+                f"{self._root} holds the export of another ledger, or a damaged one: {error.message}",
+                hint="name a new directory",
+            ) from None
+        if before.size > checkpoint.size or (before.size == checkpoint.size and before.root != checkpoint.root):
+            raise CalyxError(
+                "head_contradicted",
+                f"the export in {self._root} has {before.size} entries, root {before.root.hex()[:16]}; "
+                f"this ledger has {checkpoint.size}, root {checkpoint.root.hex()[:16]}",
+                hint="do not sign or deploy; one of them was cut or rewritten: compare with another copy",
+                exported=before.size,
+                found=checkpoint.size,
+            )
+        return before
+
+    def _prove(self, old: int, before: Checkpoint | None, checkpoint: Checkpoint) -> None:
+        """Prove, before a file is written, that the records lead from the old checkpoint to the new one."""
+        levels = _Levels(old, self._reader)
+        self._prove_old(levels, before)
+        for data in self._reader.read(old, checkpoint.size):
+            for _ in levels.append(hash_leaf(data)):
+                pass
+            self._prove_old(levels, before)
+        if levels.size != checkpoint.size or levels.root() != checkpoint.root:
+            raise _corrupt("its checkpoint does not sign its entries")
+
+    def _prove_old(self, levels: _Levels, before: Checkpoint | None) -> None:
+        if before is not None and levels.size == before.size and levels.root() != before.root:
+            raise CalyxError(
+                "export_differs",
+                f"the {before.size} entries that were exported to {self._root} are not those of this ledger",
+                hint="calyx audit --full says whether this ledger is whole; calyx audit --from, whether the export is",
+                exported=before.size,
+            )
+
+    def _put(self, place: Tile | Bundle, data: bytes) -> None:
+        name = format_path(place)
+        path = self._root / name
+        # An export that was killed may have left the file, and a name that is not on the disk yet.
+        for depth in range(name.count("/") + 1):
+            self._touched.add(path.parents[depth])
+        there = read_bounded(path, MAX_BUNDLE)
+        if there is not None:
+            if there != data:
+                raise CalyxError(
+                    "export_differs",
+                    f"{path} is there and has another content",
+                    hint="no file is overwritten; find out who changed it, remove it, and export again with --full",
+                    file=name,
+                )
+            return
+        make_directory(path.parent)
+        # Written beside the checkpoint, so that what a crash leaves lies in one place.
+        with hidden_file(self._root, 0o644) as (file, hidden):
+            file.write(data)
+            file.flush()
+            sync_file(file.fileno())
+            file.close()
+            hidden.replace(path)
+        self._files += 1
+
+    def _remove_hidden(self) -> None:
+        for directory in (self._root, self._root / OBJECTS):
+            for name in _list(directory):
+                if _HIDDEN.fullmatch(name):
+                    (directory / name).unlink(missing_ok=True)
+
+    def _drop_partial(self, old: int) -> None:
+        """Remove the partial files of tiles that were full at the export before this one: no reader of that checkpoint
+        or of this one asks for them. Only directories that the last exports wrote to are looked at.
+        """
+        places: list[Tile | Bundle] = [Bundle(old // WIDTH)]
+        places += [Tile(level, old >> HEIGHT * (level + 1)) for level in range(MAX_LEVEL) if old >> HEIGHT * level]
+        for place in places:
+            for near in {place.index, max(place.index - 1, 0)}:
+                beside = self._root / format_path(replace(place, index=near))
+                first = near - near % 1000
+                for directory in _list(beside.parent):
+                    if _PARTIAL.fullmatch(directory) and first + int(directory[:3]) < place.index:
+                        _remove_partial(beside.parent / directory)
+
+
+def _list(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)  # noqa: PTH208  # names alone
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _remove_partial(directory: Path) -> None:
+    for name in _list(directory):
+        if name.isascii() and name.isdigit():
+            (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Be the only one who exports to `root`; a crash lets go of it."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable("export_busy", f"another export to {root} is running", hint="try again") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _corrupt(why: str, entry: int | None = None) -> CalyxError:
+    return CalyxError(
+        "ledger_corrupt", f"the ledger is not whole: {why}", hint="calyx audit --full says where", entry=entry
+    )

@@ -1,0 +1,228 @@
+"""What can still be read of a ledger, from its file in whatever state, or from an export: records by position, and
+hints at their leaves. Nothing here is trusted; `ledger.fsck_assemble` proves what is taken.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple, Protocol, Self
+from urllib.parse import quote
+
+from keys.errors import CalyxError, UsageError
+from ledger.export import OBJECTS
+from ledger.export_reader import ExportReader
+from ledger.merkle import HASH_SIZE
+from ledger.record import MAX_RECORD
+from ledger.sqlite_file import MAX_BLOB, create_file
+from ledger.tiles import CHECKPOINT_PATH, WIDTH, Tile
+
+LEDGER: Final = "ledger.db"
+
+_MIN_RECORD: Final = 256
+"""No record is shorter, so a file of a size holds no more of them than that."""
+_BATCH: Final = 256
+
+
+class Row(NamedTuple):
+    """What a source has at one position: the record's bytes if they can be read, and a leaf hash that stands beside."""
+
+    data: bytes | None
+    hint: bytes | None
+
+
+class Source(Protocol):
+    """Records of a ledger, as far as they can be read."""
+
+    @property
+    def end(self) -> int:
+        """Positions from 0 that may hold a record."""
+        ...
+
+    @property
+    def note(self) -> bytes:
+        """The signed checkpoint, b"" where there is none."""
+        ...
+
+    @property
+    def last(self) -> bytes | None:
+        """Hint at the leaf of the last record under that checkpoint."""
+        ...
+
+    def rows(self) -> Iterator[Row]:
+        """The positions from 0 to `end`, in order. Another call begins anew."""
+        ...
+
+
+class NoSource:
+    """A ledger of which nothing is left."""
+
+    end = 0
+    note = b""
+    last: bytes | None = None
+
+    def rows(self) -> Iterator[Row]:
+        """Nothing."""
+        return iter(())
+
+
+class FileSource:
+    """A ledger file, read where it is."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._limit = path.stat().st_size // _MIN_RECORD + 1
+        size, self.last, self.note = self._load_tip()
+        self.end: Final = min(max(size, self._count()), self._limit)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a file as SQLite does. Raises: sqlite3.Error; OSError."""
+        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("SELECT seq, leaf, data FROM record LIMIT 0")
+            return cls(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def rows(self) -> Iterator[Row]:
+        for start in range(0, self.end, _BATCH):
+            yield from self._batch(start, min(start + _BATCH, self.end))
+
+    def _batch(self, start: int, stop: int) -> Iterator[Row]:
+        try:
+            found = {seq: _row(leaf, data) for seq, leaf, data in self._select(start, stop)}
+        except sqlite3.Error:
+            # One by one, so that a damaged page costs no more than the entries on it.
+            found = {}
+            for seq in range(start, stop):
+                with suppress(sqlite3.Error):
+                    found.update((at, _row(leaf, data)) for at, leaf, data in self._select(seq, seq + 1))
+        for seq in range(start, stop):
+            yield found.get(seq, Row(None, None))
+
+    def _select(self, start: int, stop: int) -> list[tuple[int, object, object]]:
+        return self._connection.execute(
+            "SELECT seq, leaf, data FROM record WHERE seq >= ? AND seq < ?", (start, stop)
+        ).fetchall()
+
+    def _load_tip(self) -> tuple[int, bytes | None, bytes]:
+        with suppress(sqlite3.Error):
+            for size, last, note in self._connection.execute("SELECT size, hash, checkpoint FROM tip"):
+                return (
+                    size if type(size) is int else 0,
+                    last if type(last) is bytes and len(last) == HASH_SIZE else None,
+                    note if type(note) is bytes else b"",
+                )
+        return 0, None, b""
+
+    def _count(self) -> int:
+        for query in ("SELECT max(seq) + 1 FROM record", "SELECT count(*) FROM record"):
+            with suppress(sqlite3.Error):
+                (value,) = self._connection.execute(query).fetchone()
+                if type(value) is int and 0 <= value <= self._limit:
+                    return value
+        return 0
+
+
+class ExportSource:
+    """An export: its bundles, and the tiles of level 0 as hints."""
+
+    def __init__(self, root: Path) -> None:
+        self._reader = ExportReader(root)
+        self.end: Final = self._reader.size
+        self.note: Final = self._reader.note
+        self.last: bytes | None = None
+
+    def rows(self) -> Iterator[Row]:
+        for index in range(-(-self.end // WIDTH)):
+            width = min(WIDTH, self.end - index * WIDTH)
+            tile = b""
+            with suppress(CalyxError):
+                tile = self._reader.load_tile(Tile(0, index, width))
+            for number, data in enumerate(self._reader.load_bundle(index)):
+                hint = tile[HASH_SIZE * number : HASH_SIZE * (number + 1)]
+                yield Row(data, hint or None)
+
+
+def copy_file(path: Path, directory: Path) -> Path:
+    """Copy a ledger file with its log, as they are, into a new directory; the copy's path. Raises: OSError."""
+    directory.mkdir(mode=0o700)
+    copy = directory / LEDGER
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+    return copy
+
+
+def open_damaged(copy: Path) -> FileSource | NoSource:
+    """Read a copy of a ledger file that may be damaged: as it is, or else, and then the copy is changed, with a first
+    page like that of a new ledger, which says nothing but where the tables begin.
+
+    Raises: OSError.
+    """
+    for prepare in (None, _graft):
+        with suppress(sqlite3.Error, CalyxError):
+            if prepare is not None:
+                prepare(copy)
+            source = FileSource.open(copy)
+            if source.end:
+                return source
+            source.close()
+    return NoSource()
+
+
+def open_source(path: Path, work: Path) -> Source:
+    """A copy of a ledger that a person names: an export, a backup or another home, or a ledger file.
+
+    Raises: UsageError (`not_a_source`); as `ExportReader`; OSError.
+    """
+    if (path / CHECKPOINT_PATH).is_file():
+        return ExportSource(path)
+    file = path / LEDGER if path.is_dir() else path
+    if file.is_file():
+        return open_damaged(copy_file(file, work / "source"))
+    raise UsageError("not_a_source", f"{path} is no export, backup or ledger", hint="name its directory")
+
+
+def find_objects(path: Path) -> Path:
+    """The directory of the objects that go with what `open_source` opens."""
+    return (path if path.is_dir() else path.parent) / OBJECTS
+
+
+def _graft(copy: Path) -> None:
+    """Give a file the first page of a new ledger: the tables of every ledger begin on the same pages."""
+    with TemporaryDirectory(prefix="calyx-") as directory:
+        fresh = Path(directory) / LEDGER
+        create_file(fresh)
+        with closing(sqlite3.connect(fresh)) as connection:
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute("PRAGMA journal_mode = DELETE")
+        page = bytearray(fresh.read_bytes()[:size])
+    pages = copy.stat().st_size // size
+    page[28:32] = pages.to_bytes(4, "big")
+    # What the log holds is newer than the page that it would be read through.
+    with suppress(sqlite3.Error), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy.with_name(copy.name + "-wal").unlink(missing_ok=True)
+    copy.with_name(copy.name + "-shm").unlink(missing_ok=True)
+    with copy.open("r+b") as file:
+        file.write(page)
+
+
+def _row(leaf: object, data: object) -> Row:
+    return Row(
+        data if type(data) is bytes and len(data) <= MAX_RECORD else None,
+        leaf if type(leaf) is bytes and len(leaf) == HASH_SIZE else None,
+    )

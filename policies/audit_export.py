@@ -1,0 +1,37 @@
+"""Auditing an export: everything that an audit of a ledger proves, and that its tiles are those of its entries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+from ledger.export_reader import ExportReader, check_tiles
+from ledger.memory import Remembered
+from policies.audit import MAX_FINDINGS, Finding, Progress, Report, audit
+from policies.audit_objects import AuditObjects
+
+_CHANGED: Final = frozenset({"broken_chain", "export_damaged"})
+"""Findings that say of an entry's bytes that they are not what was appended."""
+
+
+def audit_export(
+    reader: ExportReader,
+    objects: AuditObjects,
+    *,
+    remembered: Remembered | None,
+    progress: Progress | None = None,
+    jobs: int = 1,
+) -> Report:
+    """Check an export from its first entry to its last, and every tile; every finding, at most 1,000 of each part.
+
+    `jobs`: as in `policies.audit.audit`.
+
+    Raises: Unavailable when the export cannot be read at all.
+    """
+    report = audit(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
+    changed = {finding.entry for finding in report.findings if finding.entry is not None and finding.code in _CHANGED}
+    tiles = islice(check_tiles(reader, changed), MAX_FINDINGS)
+    findings = [*report.findings, *(Finding(each.code, each.entry, each.message) for each in tiles)]
+    findings.sort(key=lambda finding: -1 if finding.entry is None else finding.entry)
+    return replace(report, ok=not findings, findings=findings)

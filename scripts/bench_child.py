@@ -1,0 +1,59 @@
+"""What scripts/bench.py measures in processes of their own.
+
+bench_child.py verify SAMPLES       says "ready"; for each line SECONDS on standard input, a rate of signatures
+bench_child.py audit DIR JOBS       audits the ledger in DIR once; one line of JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    """Do what the arguments say."""
+    if sys.argv[1] == "verify":
+        return verify(Path(sys.argv[2]))
+    return audit(Path(sys.argv[2]), int(sys.argv[3]))
+
+
+def verify(samples: Path) -> int:
+    """Check signatures with nothing around the binding, as often as the time allows."""
+    from nacl.bindings import crypto_sign_open
+
+    pairs = [(bytes.fromhex(signed), bytes.fromhex(key)) for signed, key in json.loads(samples.read_bytes())]
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        count, start = 0, time.perf_counter()
+        end = start + float(line)
+        while (now := time.perf_counter()) < end:
+            for signed, key in pairs:
+                crypto_sign_open(signed, key)
+            count += len(pairs)
+        sys.stdout.write(f"{count / (now - start)}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def audit(directory: Path, jobs: int) -> int:
+    """Audit as an outsider does, with nothing remembered."""
+    from bench_measure import own_peak_kib
+
+    from ledger.objects import DirectoryObjects
+    from ledger.reader import open_reader
+    from policies.audit import audit as examine
+
+    with open_reader(directory / "ledger.db") as reader:
+        start = time.perf_counter()
+        report = examine(reader, DirectoryObjects(directory / "objects"), remembered=None, jobs=jobs)
+        seconds = time.perf_counter() - start
+    found = {"seconds": seconds, "entries": report.size, "ok": report.ok, "peak_kib": own_peak_kib()}
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,392 @@
+"""One approval, checked by a stranger with `ssh-keygen`, `openssl` and `sha256sum` alone; and every forgery of it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from authenticator import TOUCHED, VERIFIED, Token
+from console import Console
+from documents import CHECKOUT
+from governing import principal, propose_trust, revoke, withdraw
+from programs import require_program
+from station import Station, new_station
+
+from executor.kit import SUMS, make_kit, read_script, write_kit
+from executor.lease_view import view_lease
+from keys.openssh import OpenSshKey, fingerprint, format_public, new_private_key
+from keys.values import parse_base64
+from ledger.proof import InclusionProof, check_inclusion_proof, parse_proof
+from policies.registrar import Draft
+
+SH = require_program("sh")
+TOOLS = ("ssh-keygen", "openssl", "sha256sum")
+POSIX = ("cat", "cmp", "cut", "dirname", "fold", "grep", "od", "sed", "tr", "wc")
+FLIPS = 6
+"""In each file of the kit."""
+FORGED = 1
+"""In each file, with the list of hashes made anew."""
+CARRIES_NOTHING = {"README.txt", "check.sh"}
+"""What a reader with a copy of the script does not use."""
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the three programs, the usual tools of a POSIX shell, and nothing else."""
+    directory = tmp_path_factory.mktemp("bin")
+    for name in (*TOOLS, *POSIX):
+        (directory / name).symlink_to(require_program(name))
+    return directory
+
+
+@pytest.fixture
+def check(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], subprocess.CompletedProcess[str]]:
+    """Runs a reader's own copy of the script on a kit."""
+    script = tmp_path_factory.mktemp("own") / "check.sh"
+    script.write_bytes(read_script())
+
+    def run(kit: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SH, str(script), str(kit)],
+            env={"PATH": str(tools)},
+            cwd=kit,
+            check=False,
+            capture_output=True,
+            errors="replace",
+            timeout=60,
+        )
+
+    return run
+
+
+Check = Callable[[Path], "subprocess.CompletedProcess[str]"]
+
+
+def kit_of(station: Station, lease: tuple[str, str], directory: Path) -> Path:
+    state = station.state
+    write_kit(directory, make_kit(state, state.leases[lease[1]], station.store, station.store.checkpoint()))
+    return directory
+
+
+def seal(kit: Path) -> None:
+    """Make the list of hashes anew, as whoever forges a kit does."""
+    rows = [f"{sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(kit.iterdir())]
+    (kit / SUMS).write_text("".join(f"{row}\n" for row in rows if not row.endswith(f"  {SUMS}")), "ascii")
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    """A claimed lease, and another one that was approved. Read it only."""
+    found = new_station(tmp_path_factory.mktemp("station"))
+    lease = found.propose()
+    found.approve(lease)
+    found.take_term()
+    found.claim(lease)
+    other = found.propose("LEASE-20260105-100000")
+    found.approve(other, "ben")
+    return found
+
+
+def subject(station: Station, name: str = "LEASE-20260105-090000") -> tuple[str, str]:
+    lease = station.state.find_lease(name)
+    assert lease is not None
+    return name, lease.digest
+
+
+@pytest.fixture
+def kit(station: Station, tmp_path: Path) -> Path:
+    return kit_of(station, subject(station), tmp_path / "kit")
+
+
+def test_good_kit(kit: Path, check: Check) -> None:
+    said = check(kit)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.stderr == ""
+    assert all(line.startswith("ok   ") for line in said.stdout.splitlines())
+    last = "LEASE-20260105-090000 stands cosigned by ada (approver, entry 5), cp14 (sentinel, entry 7)"
+    assert said.stdout.splitlines()[-1] == f"ok   {last}"
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_script_is_posix(kit: Path, shell: str) -> None:
+    program = require_program(shell)
+    assert subprocess.run([program, "-n", kit / "check.sh"], check=False, timeout=30).returncode == 0
+    options = ["--posix"] if shell == "bash" else []
+    done = subprocess.run([program, *options, kit / "check.sh"], check=False, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_documents_name_the_script_s_digest() -> None:
+    assert sha256(read_script()).hexdigest() in (CHECKOUT / "docs" / "FORMAT.md").read_text("utf-8")
+
+
+def test_kit_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    console = Console(tmp_path, monkeypatch)
+    console.begin()
+    lease = console.propose()
+    console.done("approve", lease, "--yes")
+    out = tmp_path / "kit"
+    console.done("ledger", "export", "--kit", lease, str(out))
+    said = check(out)
+    assert said.returncode == 0, said.stdout + said.stderr
+    console.refused("ledger", "export", "--kit", lease, str(out), code="directory_not_empty", ends=2)
+    console.refused("ledger", "export", "--kit", "LEASE-none", str(tmp_path / "no"), code="unknown_lease", ends=2)
+    secrets = [path.read_bytes().strip() for path in (console.home / "keys").iterdir() if path.suffix == ".key"]
+    for path in out.iterdir():
+        data = path.read_bytes()
+        assert str(tmp_path).encode() not in data, path.name
+        assert not [secret for secret in secrets if secret in data]
+
+
+def test_commands_that_the_readme_names_hold(kit: Path, station: Station) -> None:
+    text = (kit / "README.txt").read_text("ascii").replace("\\\n", " ")
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith((*TOOLS, "sh "))]
+    assert len(commands) == 4
+    said = ""
+    for command in commands:
+        done = subprocess.run([SH, "-c", command], cwd=kit, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (command, done.stderr)
+        said += done.stdout
+    assert station.state.leases[subject(station)[1]].digest in said
+
+
+def test_proofs_of_a_kit_are_those_of_the_log(kit: Path, station: Station) -> None:
+    proofs = sorted(kit.glob("*.tlog-proof"))
+    assert len(proofs) == 5
+    for path in proofs:
+        proof = parse_proof(path.read_bytes())
+        assert isinstance(proof, InclusionProof)
+        check_inclusion_proof(proof, station.log_key.vkey, path.with_suffix(".record").read_bytes())
+
+
+def flips(kit: Path, count: int) -> list[tuple[str, int, int]]:
+    chance = random.Random(7)
+    places = []
+    for path in sorted(kit.iterdir()):
+        size = path.stat().st_size
+        places += [(path.name, chance.randrange(size), chance.randrange(8)) for _ in range(count if size else 0)]
+        places += [(path.name, at, chance.randrange(8)) for at in {0, size - 1} if size]
+    return places
+
+
+def survivors(kit: Path, check: Check, places: list[tuple[str, int, int]], *, forged: bool) -> list[object]:
+    """The flips that the script does not see."""
+
+    def run(number: int) -> object:
+        name, at, bit = places[number]
+        copy = Path(shutil.copytree(kit, kit.with_name(f"kit-{number}")))
+        data = bytearray((copy / name).read_bytes())
+        data[at] ^= 1 << bit
+        (copy / name).write_bytes(data)
+        if forged:
+            seal(copy)
+        said = check(copy)
+        shutil.rmtree(copy)
+        return places[number] if said.returncode == 0 else None
+
+    with ThreadPoolExecutor(2) as pool:
+        return [each for each in pool.map(run, range(len(places))) if each is not None]
+
+
+def test_bit_flipped_in_any_file_is_found(kit: Path, check: Check) -> None:
+    places = flips(kit, FLIPS)
+    assert len(places) > 200
+    assert not survivors(kit, check, places, forged=False)
+
+
+def test_bit_flipped_by_a_forger_who_makes_the_list_anew_is_found(kit: Path, check: Check) -> None:
+    places = [each for each in flips(kit, FORGED) if each[0] not in {*CARRIES_NOTHING, SUMS}]
+    assert len(places) > 80
+    assert not survivors(kit, check, places, forged=True)
+
+
+def test_swapped_files_are_found(kit: Path, check: Check) -> None:
+    names = sorted(path.name for path in kit.iterdir() if path.name not in {*CARRIES_NOTHING, SUMS})
+    pairs = [(a, b) for a in names for b in names if a < b and Path(a).suffix == Path(b).suffix]
+    assert len(pairs) > 30
+    for one, other in random.Random(3).sample(pairs, 30):
+        copy = Path(shutil.copytree(kit, kit.with_name("swapped")))
+        (copy / one).rename(copy / "third")
+        (copy / other).rename(copy / one)
+        (copy / "third").rename(copy / other)
+        assert check(copy).returncode != 0, "the list of hashes says so"
+        seal(copy)
+        assert check(copy).returncode != 0, (one, other)
+        shutil.rmtree(copy)
+
+
+def test_cosignature_of_another_lease_is_refused(kit: Path, station: Station, tmp_path: Path, check: Check) -> None:
+    other = kit_of(station, subject(station, "LEASE-20260105-100000"), tmp_path / "other")
+    assert check(other).returncode == 0
+    vote = station.state.leases[subject(station, "LEASE-20260105-100000")[1]].ballot.votes[0].seq
+    for path in other.glob(f"entry-{vote}.*"):
+        shutil.copy(path, kit)
+    for name in ("allowed_signers", "machines"):
+        rows = {*(kit / name).read_text().splitlines(), *(other / name).read_text().splitlines()}
+        (kit / name).write_text("".join(f"{row}\n" for row in sorted(rows)))
+    seal(kit)
+    said = check(kit)
+    assert said.returncode == 1
+    assert said.stdout.splitlines()[-1] == f"NO   entry {vote}: about another lease"
+
+
+def test_signature_under_another_name_is_refused(kit: Path, check: Check) -> None:
+    allowed = kit / "allowed_signers"
+    allowed.write_text(allowed.read_text().replace("ada ", "eve "))
+    seal(kit)
+    assert check(kit).returncode == 1
+
+
+def test_key_that_no_trust_root_gives_to_its_signer_is_refused(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    fresh = new_private_key(station.random)
+    first = enrol(station, format_public(fresh.public))
+    station.keys["ada"] = fresh
+    lease = station.propose()
+    station.vote("ada", lease, "approver")
+    station.keys["ada"] = new_private_key(station.random)
+    second = enrol(station)
+    kit = kit_of(station, lease, tmp_path / "kit")
+    # Both roots came along: the one of the cosignature's time, and the present one, which has another key.
+    assert {f"entry-{seq}.json" for seq in (0, first, second)} <= {each.name for each in kit.iterdir()}
+    said = check(kit)
+    assert said.returncode == 0, said.stdout
+    assert f"with a key that the trust root of entry {first} gives to ada" in said.stdout
+    for path in kit.glob(f"entry-{first}.*"):
+        path.unlink()
+    seal(kit)
+    assert "no trust root in this kit gives its key to ada" in check(kit).stdout
+
+
+def test_kit_without_a_cosignature_proves_nothing(kit: Path, check: Check) -> None:
+    for path in (*kit.glob("entry-5.*"), *kit.glob("entry-7.*"), *kit.glob("entry-9.*")):
+        path.unlink()
+    seal(kit)
+    said = check(kit)
+    assert (said.returncode, said.stdout.splitlines()[-1]) == (1, "NO   no cosignature stands")
+
+
+def test_claim_that_counts_what_is_not_there_is_refused(kit: Path, check: Check) -> None:
+    for path in kit.glob("entry-7.*"):
+        path.unlink()
+    seal(kit)
+    assert "counts entry 7, which does not stand here" in check(kit).stdout
+
+
+def test_revoked_key(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    early, lease = station.propose(), station.propose("LEASE-20260105-100000")
+    station.approve(early)
+    station.approve(lease, "ben")
+    station.approve(lease, "ada", "cp18")
+    mine, late = (station.state.leases[each[1]].ballot.votes for each in (early, lease))
+    revoke(station, "ada", late[-1].seq - 2)
+    assert station.state.trust is not None
+    assert station.state.trust.compromised
+    said = check(kit_of(station, lease, tmp_path / "late"))
+    assert said.returncode == 1
+    assert "the key of ada is revoked" in said.stdout.splitlines()[-1]
+    assert (tmp_path / "late" / "revoked").read_text().startswith("ssh-ed25519 ")
+    # Before the entry from which the key is compromised, its cosignature counts, as in the law.
+    said = check(kit_of(station, early, tmp_path / "early"))
+    assert said.returncode == 0, said.stdout
+    assert (tmp_path / "early" / "revoked").read_bytes() == b""
+    assert f"entry {mine[0].seq}: ada cosigned" in said.stdout
+
+
+def test_revoked_key_that_a_forger_takes_from_the_list(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    lease = station.propose()
+    station.approve(lease)
+    revoke(station, "ada", 1)
+    kit = kit_of(station, lease, tmp_path / "kit")
+    (kit / "revoked").write_bytes(b"")
+    seal(kit)
+    assert "NO   revoked: not the keys" in check(kit).stdout
+
+
+def test_withdrawn_cosignature_does_not_stand(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    lease = station.propose()
+    station.vote("ada", lease, "approver")
+    withdraw(station, "ada", lease)
+    said = check(kit_of(station, lease, tmp_path / "withdrawn"))
+    assert (said.returncode, said.stdout.splitlines()[-1]) == (1, "NO   no cosignature stands")
+    vote = station.vote("ada", lease, "approver")
+    said = check(kit_of(station, lease, tmp_path / "again"))
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.splitlines()[-1].endswith(f"stands cosigned by ada (approver, entry {vote.seq})")
+
+
+def test_denied_lease_is_refused(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    lease = station.propose()
+    station.approve(lease)
+    withdraw(station, "ben", lease, "deny")
+    said = check(kit_of(station, lease, tmp_path / "kit"))
+    assert said.returncode == 1
+    assert "ben denied this lease for good" in said.stdout
+
+
+def test_reason_that_looks_like_another_statement_is_only_text(tmp_path: Path, check: Check) -> None:
+    station = new_station(tmp_path / "station")
+    lease = station.propose()
+    station.approve(lease)
+    trick = '","verb":"deny"},"predicateType":"https://station.calyx/genesis/v1","by":"eve","ledger":"\n\\'
+    station.say("ada", "objection", {"verb": "withdraw", "reason": trick}, lease)
+    station.vote("ada", lease, "approver")
+    said = check(kit_of(station, lease, tmp_path / "kit"))
+    assert said.returncode == 0, said.stdout
+    assert "ada withdrew what it had cosigned before" in said.stdout
+
+
+def enrol(station: Station, key: str | None = None) -> int:
+    """Bring a trust root into force with the keys that the station has, and one more of ada's; its entry."""
+    root = station.trust()
+    if key is not None:
+        principal(root, "ada")["keys"].append({"key": key, "user_verification": False})
+    proposal = propose_trust(station, root, who="ben")
+    station.vote("ben", ("trust", proposal.digest), "governor")
+    return proposal.seq
+
+
+@pytest.mark.parametrize(("flags", "says"), [(TOUCHED, "by touch"), (TOUCHED | VERIFIED, "by touch, user verified")])
+def test_token_s_cosignature(tmp_path: Path, check: Check, flags: int, says: str) -> None:
+    station, token = new_station(tmp_path / "station"), Token()
+
+    class Signer:
+        principal = "ada"
+        keyid = fingerprint(OpenSshKey(token.blob))
+
+        def sign(self, message: bytes, namespace: str) -> bytes:
+            return token.sign(namespace, message, flags=flags)
+
+    enrol(station, format_public(OpenSshKey(token.blob)))
+    lease = station.propose()
+    draft = Draft("cosignature", {"role": "approver", "review": None}, lease)
+    station.append(station.sign("ada", draft, signer=Signer()))
+    said = check(kit_of(station, lease, tmp_path / "kit"))
+    assert said.returncode == 0, said.stdout
+    assert f"cosignature, signed by ada with {Signer.keyid}, {says}\n" in said.stdout
+    view = view_lease(station.state, station.state.leases[lease[1]], station.store, station.clock.now)
+    assert isinstance(view["cosigners"], list)
+    shown = view["cosigners"][0]
+    assert isinstance(shown, dict)
+    assert parse_base64(str(shown["sig"]))
+
+
+@pytest.mark.parametrize("more", [0, 1, 5, 22, 246])
+def test_trees_of_other_shapes(tmp_path: Path, check: Check, more: int) -> None:
+    station = new_station(tmp_path / "station")
+    lease = station.propose()
+    station.approve(lease)
+    for _ in range(more):
+        station.say("ada", "message", {"type": "question", "text": "Here?", "to": None, "reply_to": None})
+    said = check(kit_of(station, lease, tmp_path / "kit"))
+    assert said.returncode == 0, said.stdout

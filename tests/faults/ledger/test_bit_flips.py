@@ -1,0 +1,286 @@
+"""One bit of a ledger's files is turned over, thousands of times: the audit names the entry, or the byte says nothing.
+
+What a byte is comes from the file formats (`sqlite_pages`), not from the audit. A bit that the audit does not see must
+be of a named part that carries nothing, and then the same entries, head and checkpoint must come out.
+
+The bits are drawn with a seed, from each part of a file alike. CALYX_FLIPS says how many for each part.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from nacl.bindings import crypto_sign_open
+from sqlite_pages import Place, map_bytes
+from station import Station, new_station
+
+from keys.errors import CalyxError
+from ledger.export_reader import ExportReader
+from ledger.memory import Remembered
+from ledger.objects import DirectoryObjects
+from ledger.sqlite_check import FRAME_HEADER, WAL_HEADER, check_store
+from ledger.sqlite_file import TABLES
+from ledger.sqlite_store import SqliteStore
+from ledger.store import Tip
+from policies.audit import audit
+from policies.audit_export import audit_export
+from policies.export import export_ledger
+
+FLIPS = int(os.environ.get("CALYX_FLIPS") or 0)
+
+CARRIES_NOTHING = {
+    # Counters by which SQLite knows that its cache is old, and which release wrote last.
+    Place("", "change counter"),
+    Place("", "version-valid-for"),
+    Place("", "writer's version"),
+    # Kept for later releases of SQLite, which writes zeros and does not look.
+    Place("", "expansion"),
+    # Advice on memory.
+    Place("", "cache size"),
+    # Whether prepared statements are still good, and what the schema may use: it is compared to the letter.
+    Place("", "schema cookie"),
+    Place("", "schema format"),
+    # SQLite looks at two of its bits; every text in the file is in its schema, which is compared to the letter.
+    Place("", "text encoding"),
+    # Only of meaning where the file vacuums itself, which ours does not.
+    Place("", "incremental vacuum"),
+    # The numbers of the schema's rows, which nothing asks for.
+    Place("sqlite_schema", "row's frame"),
+    # A row's number stands before the row; SQLite looks at no value in its column.
+    Place("record", "type of the row's number"),
+    Place("tip", "type of the row's number"),
+    # Without a log beside it the file alone is the ledger, in either mode.
+    Place("", "journal mode"),
+}
+"""Parts of the file in which a flip may leave no trace, besides the space that no row uses."""
+UNUSED = {"unused space", "free block"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a whole audit said. `entries`: those that findings name. `codes`: of all findings, or of the refusal."""
+
+    codes: frozenset[str]
+    entries: frozenset[int | None]
+    content: tuple[tuple[bytes, ...], Tip] | None
+
+
+@pytest.fixture(autouse=True)
+def _remember_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A verdict on a signature depends on its bytes alone, and most signatures are as they were before the flip.
+    monkeypatch.setattr("keys.ed25519.crypto_sign_open", lru_cache(maxsize=4096)(crypto_sign_open))
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    """A whole deployment, and an entry that is longer than a page."""
+    station = new_station(tmp_path_factory.mktemp("story"))
+    station.say(
+        "cbo", "intent", {"id": "INT-20260105-080000", "target": "web", "what": "much", "why": "because " * 500}
+    )
+    lease = station.propose()
+    station.begin(lease)
+    station.complete(lease)
+    station.store.close()
+    return station
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    """So many entries that the tree has a cached node, and the records' table pages above its leaves."""
+    station = new_station(tmp_path_factory.mktemp("crowd"))
+    for number in range(4):
+        terms = [("term", {"epoch": 64 * number + each + 1, "reason": "start"}) for each in range(64)]
+        for kind, fields in terms:
+            station.say("cp20", kind, fields)
+    station.store.close()
+    return station
+
+
+def remembered_of(station: Station) -> Remembered:
+    state = station.registrar.state
+    return Remembered(
+        home="copy", ledger=state.ledger, size=station.registrar.head.size, hash=station.registrar.head.hash
+    )
+
+
+def see_store(path: Path, station: Station) -> Seen:
+    try:
+        with SqliteStore.open(path, read_only=True) as store:
+            report = audit(store, station.objects, remembered=remembered_of(station), store_path=path)
+            codes = frozenset(finding.code for finding in report.findings)
+            entries = frozenset(finding.entry for finding in report.findings)
+            content = None if report.findings else (tuple(store.read()), store.tip())
+    except CalyxError as error:
+        entry = error.fields.get("entry")
+        return Seen(frozenset({error.code}), frozenset({entry if isinstance(entry, int) else None}), None)
+    assert report.ok == (not report.findings)
+    return Seen(codes, entries, content)
+
+
+def see_export(root: Path, station: Station) -> Seen:
+    try:
+        reader = ExportReader(root)
+        report = audit_export(reader, DirectoryObjects(root / "objects"), remembered=remembered_of(station))
+        content = None if report.findings else (tuple(reader.read()), reader.tip())
+    except CalyxError as error:
+        return Seen(frozenset({error.code}), frozenset({None}), None)
+    return Seen(
+        frozenset(finding.code for finding in report.findings),
+        frozenset(finding.entry for finding in report.findings),
+        content,
+    )
+
+
+@dataclass
+class Flipper:
+    """A file whose bits are turned over one at a time, and back."""
+
+    path: Path
+    data: bytes
+
+    def flips(self, spots: list[int], count: int, seed: str) -> Iterator[int]:
+        """Turn over `count` bits of the bytes at `spots`; gives the place of each byte while it is changed."""
+        bits = range(8 * len(spots))
+        drawn = random.Random(seed).sample(bits, min(count and (FLIPS or count), len(bits)))
+        with self.path.open("r+b", buffering=0) as file:
+            for bit in drawn:
+                at = spots[bit // 8]
+                file.seek(at)
+                file.write(bytes([self.data[at] ^ 1 << bit % 8]))
+                try:
+                    yield at
+                finally:
+                    file.seek(at)
+                    file.write(self.data[at : at + 1])
+
+
+def copy_of(station: Station, root: Path) -> tuple[Path, Flipper, list[Place]]:
+    path = root / "ledger.db"
+    shutil.copyfile(station.root / "ledger.db", path)
+    with closing(sqlite3.connect(path)) as connection:
+        roots = dict(connection.execute("SELECT name, rootpage FROM sqlite_schema WHERE name IN (?, ?, ?)", [*TABLES]))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    data = path.read_bytes()
+    return path, Flipper(path, data), map_bytes(data, {"sqlite_schema": 1, **roots})
+
+
+def parts_of(places: list[Place]) -> dict[tuple[str, str], list[int]]:
+    parts = defaultdict(list)
+    for at, place in enumerate(places):
+        parts[place.table, place.part].append(at)
+    return parts
+
+
+def check_flips(station: Station, root: Path, wanted: Callable[[str, str], int]) -> Counter[str]:
+    """Turn over `wanted(table, part)` bits of each part of the file; how many of which were seen and not seen."""
+    path, flipper, places = copy_of(station, root)
+    whole = see_store(path, station)
+    assert whole.content is not None, whole.codes
+    counts: Counter[str] = Counter()
+    for (table, part), spots in sorted(parts_of(places).items()):
+        for at in flipper.flips(spots, wanted(table, part), f"{table} {part}"):
+            seen, place = see_store(path, station), places[at]
+            if seen.codes:
+                # What an entry says must be found at that entry. What holds its row together may hide rows, or belong
+                # to SQLite alone.
+                assert part not in {"data", "leaf"} or place.entry in seen.entries, (at, place, seen)
+                counts["seen"] += 1
+                continue
+            assert part in UNUSED or Place(table, part) in CARRIES_NOTHING, (at, place)
+            assert seen.content == whole.content, (at, place)
+            counts["says nothing"] += 1
+    assert see_store(path, station) == whole
+    return counts
+
+
+def test_flip_in_an_entry_of_the_ledger_file_is_found_at_that_entry(story: Station, tmp_path: Path) -> None:
+    counts = check_flips(story, tmp_path, lambda table, part: 500 if (table, part) == ("record", "data") else 0)
+    assert counts["says nothing"] == 0
+
+
+def test_flip_in_what_surrounds_the_entries_is_found_or_says_nothing(story: Station, tmp_path: Path) -> None:
+    counts = check_flips(story, tmp_path, lambda table, part: 0 if part == "data" else 30 if table else 16)
+    assert counts["seen"] > counts["says nothing"] > 0
+
+
+def test_flip_in_the_caches_of_a_longer_ledger_is_found(crowd: Station, tmp_path: Path) -> None:
+    wanted = {("node", "row"): 40, ("tip", "row"): 40, ("record", "leaf"): 20, ("record", "child pointer"): 20}
+    counts = check_flips(crowd, tmp_path, lambda table, part: wanted.get((table, part), 0))
+    assert counts["seen"] == sum(counts.values())
+
+
+def test_flip_in_the_log_of_a_ledger_that_is_written_to_is_found(tmp_path: Path) -> None:
+    live = new_station(tmp_path / "live")
+    live.begin(live.propose())
+    path = tmp_path / "ledger.db"
+    for suffix in ("", "-wal"):
+        shutil.copyfile(live.root / f"ledger.db{suffix}", tmp_path / f"ledger.db{suffix}")
+    log = tmp_path / "ledger.db-wal"
+    index = tmp_path / "ledger.db-shm"
+    whole = see_store(path, live)
+    assert whole.content is not None, whole.codes
+    flipper = Flipper(log, log.read_bytes())
+    for at in flipper.flips(list(range(len(flipper.data))), 200, "log"):
+        # The index says where in the log each page is; a whole machine that read a changed log would make it anew.
+        index.unlink(missing_ok=True)
+        # The rest of the log after a damaged frame counts for nothing, so that the end is cut. Who remembers, sees it.
+        assert see_store(path, live).codes, at
+    index.unlink(missing_ok=True)
+    assert see_store(path, live) == whole
+
+
+def test_flip_that_cuts_the_log_before_its_last_commits_is_found_without_a_memory(tmp_path: Path) -> None:
+    live = new_station(tmp_path / "live")
+    live.begin(live.propose())
+    path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    for each in (path, log):
+        shutil.copyfile(live.root / each.name, each)
+    assert check_store(path) == []
+    flipper = Flipper(log, log.read_bytes())
+    frame = FRAME_HEADER + int.from_bytes(flipper.data[8:12], "big")
+    first = range(WAL_HEADER, len(flipper.data) // 2, frame)
+    # What a frame says of itself, and some of what it holds.
+    spots = [at + offset for at in first for offset in (*range(FRAME_HEADER), 100, 1000)]
+    for at in flipper.flips(spots, 200, "frames"):
+        path.with_name("ledger.db-shm").unlink(missing_ok=True)
+        assert "log" in {finding.where for finding in check_store(path)}, at
+
+
+def test_flip_in_an_export_is_found_at_the_entry_that_it_concerns(story: Station, tmp_path: Path) -> None:
+    root = tmp_path / "export"
+    with SqliteStore.open(story.root / "ledger.db", read_only=True) as store:
+        export_ledger(store, story.objects, root, remembered=None)
+    whole = see_export(root, story)
+    assert whole.content is not None, whole.codes
+    records = whole.content[0]
+    starts = list(itertools.accumulate((2 + len(record) for record in records), initial=0))
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    assert {"tile", "objects", "checkpoint"} == {path.relative_to(root).parts[0] for path in files}
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        flipper = Flipper(path, path.read_bytes())
+        count = 300 if name.startswith("tile/entries") else 60 if name.startswith(("tile", "checkpoint")) else 4
+        for at in flipper.flips(list(range(len(flipper.data))), count, name):
+            seen = see_export(root, story)
+            assert seen.codes, (name, at)
+            if name.startswith("tile/entries"):
+                assert bisect.bisect_right(starts, at) - 1 in seen.entries, (name, at, seen)
+            elif name.startswith("tile/0"):
+                assert at // 32 in seen.entries, (name, at, seen)
+            elif name.startswith("objects"):
+                assert seen.entries - {None}, (name, at, seen)
+    assert see_export(root, story) == whole

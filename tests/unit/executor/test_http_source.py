@@ -1,0 +1,126 @@
+"""Fetching from a server that is not trusted: every misbehaviour is one refusal, and none costs more than its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import publishing
+import pytest
+from publishing import Publisher, published
+from refusal import refused
+
+from executor.http_source import HttpSource, parse_address
+from keys.errors import Unavailable
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    (tmp_path / "checkpoint").write_bytes(b"some content\n")
+    (tmp_path / "tile").mkdir()
+    with published(tmp_path) as server:
+        yield server
+
+
+def source(publisher: Publisher, patience: float = 5) -> HttpSource:
+    return HttpSource(publisher.address + "/", patience_s=patience, pause=lambda _: None)
+
+
+def test_file_and_no_file(publisher: Publisher) -> None:
+    with source(publisher) as web:
+        assert web.fetch("checkpoint", LIMIT) == b"some content\n"
+        assert web.fetch("checkpoint", 13) == b"some content\n"
+        assert web.fetch("tile/0/000", LIMIT) is None
+    assert publisher.asked == ["checkpoint", "checkpoint", "tile/0/000"]
+
+
+def test_packed_file_is_unpacked(publisher: Publisher) -> None:
+    publisher.fault = publishing.packed
+    with source(publisher) as web:
+        assert web.fetch("checkpoint", 13) == b"some content\n"
+
+
+@pytest.mark.parametrize("fault", ["flood", "cut", "redirect", "fail", "bomb", "nested"])
+def test_server_that_misbehaves_is_refused(publisher: Publisher, fault: str) -> None:
+    publisher.fault = getattr(publishing, fault)
+    with source(publisher) as web, pytest.raises(Unavailable) as error:
+        web.fetch("checkpoint", LIMIT)
+    assert error.value.code == ("answer_too_large" if fault in {"flood", "bomb"} else "source_unreachable")
+
+
+@pytest.mark.parametrize("fault", [publishing.hang, publishing.drip])
+def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.Fault) -> None:
+    publisher.fault = fault
+    with source(publisher, 0.2) as web, refused("source_unreachable"):
+        web.fetch("checkpoint", LIMIT)
+    assert len(publisher.asked) == 1
+
+
+def test_file_one_byte_over_the_limit_is_refused(publisher: Publisher) -> None:
+    with source(publisher) as web, refused("answer_too_large"):
+        web.fetch("checkpoint", 12)
+
+
+def test_cut_answer_is_asked_for_again_and_leaves_nothing_behind(publisher: Publisher) -> None:
+    def once(handler: publishing.Handler, data: bytes | None) -> bool:
+        return len(publisher.asked) == 1 and publishing.cut(handler, data)
+
+    publisher.fault = once
+    file = BytesIO(b"before ")
+    file.seek(7)
+    with source(publisher) as web:
+        assert web.fetch_to("checkpoint", file, LIMIT)
+    assert file.getvalue() == b"before some content\n"
+
+
+def test_server_that_failed_often_is_left_alone(publisher: Publisher) -> None:
+    publisher.fault = publishing.hang
+    with source(publisher, 0.1) as web:
+        for _ in range(6):
+            with refused("source_unreachable"):
+                web.fetch("checkpoint", 1)
+    assert len(publisher.asked) == 3
+
+
+def test_nobody_is_there(tmp_path: Path) -> None:
+    with published(tmp_path) as gone:
+        address = gone.address
+    with HttpSource(address, pause=lambda _: None) as web, refused("source_unreachable"):
+        web.fetch("checkpoint", LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix"),
+    [
+        ("https://Example.org/log//", "https://example.org/log"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("https://[::1]/a", "https://[::1]/a"),
+    ],
+)
+def test_address(address: str, prefix: str) -> None:
+    assert parse_address(address) == prefix
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://example.org/",
+        "file:///etc/passwd",
+        "https://",
+        "https:///log",
+        "https://ada:secret@example.org/",
+        "https://example.org/?a=b",
+        "https://example.org/#here",
+        "https://example.org:99999/",
+        "https://[::1/",
+        "https://example.org/a b",
+        "https://example.org/\n",
+        "https://exämple.org/",
+    ],
+)
+def test_address_that_is_none(address: str) -> None:
+    with refused("bad_address"):
+        parse_address(address)
