@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,8 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
     envelope = join_signature(state, prepared, *read_signature(directory, statement))
     subject = find_said(state, statement.subject_digest)
     about = _about(state, prepared) if subject is None else summarise(subject)
-    say_rendering([*map(escape, about), "", *format_section(render_own(statement, envelope.keyid)), ""])
+    signed = replace(render_own(statement, envelope.keyid), title="Signed elsewhere")
+    say_rendering([*map(escape, about), "", *format_section(signed), ""])
     check_attachable(state, prepared, registrar.now())
     receipt = registrar.append([envelope])[0]
     subject = find_said(registrar.state, statement.subject_digest)

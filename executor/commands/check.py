@@ -40,7 +40,7 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
         )
     else:
         if found.lease.rule == "break_glass":
-            say("BREAK-GLASS: step 5 asks for two human approvers, and step 9 is owed after the claim.")
+            say("BREAK-GLASS: step 5 asks for two human approvers; step 9 is owed where none came before the claim.")
         say_table(
             ("step", "result", "code", "rule", "found"),
             [(str(step.number), "ok" if step.ok else "failed", step.code, step.title, step.text) for step in steps],
