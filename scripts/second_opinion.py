@@ -1,0 +1,1923 @@
+#!/usr/bin/env python3
+"""A second opinion on a ledger: every byte, signature and rule, checked by one file that uses nothing of this project.
+
+    python scripts/second_opinion.py LEDGER [--objects DIR] [--json]
+
+LEDGER is a home, or its `ledger.db`. Needs Python 3.11 and the package `cryptography`. Prints the verdict, the number of
+entries, the newest head and the root of the tree; or the first entry that is wrong, and the code of what is wrong with
+it. Ends with 0 when nothing is wrong, else with 1.
+
+It was written from docs/FORMAT.md, whose sections the headings below name, and never reads what `calyx` decides: when the
+two disagree, one of them, or that page, is wrong. It holds the leaves of all entries and the law's state in memory, and
+reads the records twice: once for the chain, once for the law. A cut end cannot be seen here: compare the size and the
+head with what you remember.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import hmac
+import io
+import json
+import re
+import sqlite3
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MAX_INT = 2**53 - 1
+MAX_RECORD = 65_535
+MAX_LIST_OBJECT, MAX_MANIFEST = 16 * 2**20, 64 * 2**20
+ZERO = "0" * 64
+
+
+class Refused(Exception):
+    """Something is wrong. `code`: as in docs/FORMAT.md. `entry`: where, None for the ledger as a whole."""
+
+    def __init__(self, code: str, message: str, entry: int | None = None) -> None:
+        super().__init__(message)
+        self.code, self.entry = code, entry
+
+
+def need(fact: object, code: str, message: str) -> None:
+    """Refuse unless `fact`."""
+    if not fact:
+        raise Refused(code, message)
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+# Section 1: values.
+
+
+def canonical(value: Any) -> bytes:
+    """The one encoding of a value."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+
+
+def parse(data: bytes) -> Any:
+    """What canonical JSON says."""
+    try:
+        value = json.loads(data.decode("utf-8"))
+        plain(value, 16)
+        same = canonical(value) == data
+    except RecursionError:
+        raise Refused("too_deep", "it is nested deeper than 16") from None
+    except ValueError as error:
+        raise Refused("bad_format", f"it is not canonical JSON ({type(error).__name__})") from None
+    need(same, "not_canonical", "it is not spelt the canonical way")
+    return value
+
+
+def plain(value: Any, deep: int) -> None:
+    """Check that only the allowed types are there, at most `deep` arrays and objects deep."""
+    if isinstance(value, dict | list):
+        need(deep > 0, "too_deep", "it is nested deeper than 16")
+        for each in value.values() if isinstance(value, dict) else value:
+            plain(each, deep - 1)
+        if isinstance(value, dict):
+            need(all(key.isascii() for key in value), "bad_format", "a key is not ASCII")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        need(0 <= value <= MAX_INT, "bad_format", "a number is outside 0 to 2^53-1")
+    else:
+        need(value is None or isinstance(value, bool | str), "bad_format", "a number is not an integer")
+
+
+def unbase64(text: str) -> bytes:
+    """Decode the one spelling of these bytes."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Refused("bad_format", "it is not base64") from None
+    need(base64.b64encode(data).decode() == text, "bad_format", "it is not the one spelling in base64")
+    return data
+
+
+def seconds(text: str) -> int:
+    """Seconds since 1970 of a time."""
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise Refused("bad_format", f"{text!r} is not a time") from None
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+
+
+# Section 4: shapes. A shape is a function that refuses what does not fit.
+
+Shape = Callable[[Any], None]
+
+
+def bad(fact: object, message: str) -> None:
+    """Refuse as misshapen unless `fact`."""
+    need(fact, "bad_format", message)
+
+
+def match(pattern: str) -> Shape:
+    """A string that is this and nothing more."""
+    compiled = re.compile(pattern, re.DOTALL)
+    return lambda v: bad(isinstance(v, str) and compiled.fullmatch(v), f"{v!r:.80} does not match {pattern}")
+
+
+def string(low: int, high: int) -> Shape:
+    """A string of so many characters."""
+    return lambda v: bad(isinstance(v, str) and low <= len(v) <= high, f"it is no string of {low} to {high} characters")
+
+
+def integer(low: int, high: int = MAX_INT) -> Shape:
+    """An integer, and no boolean."""
+    return lambda v: bad(type(v) is int and low <= v <= high, f"{v!r:.80} is no integer from {low} to {high}")
+
+
+def among(*values: object) -> Shape:
+    """One of these, of the same type."""
+    return lambda v: bad(any(type(v) is type(each) and v == each for each in values), f"{v!r:.80} is none of {values}")
+
+
+def maybe(shape: Shape) -> Shape:
+    """This, or null."""
+    return lambda v: None if v is None else shape(v)
+
+
+def array(shape: Shape, low: int = 0, high: int = MAX_INT) -> Shape:
+    """An array of so many of these."""
+
+    def check(value: Any) -> None:
+        bad(isinstance(value, list) and low <= len(value) <= high, f"it is no array of {low} to {high}")
+        for each in value:
+            shape(each)
+
+    return check
+
+
+def mapping(key: Shape, shape: Shape, high: int) -> Shape:
+    """An object whose members' names are data."""
+
+    def check(value: Any) -> None:
+        bad(isinstance(value, dict) and len(value) <= high, f"it is no object of at most {high} members")
+        for name, each in value.items():
+            key(name)
+            shape(each)
+
+    return check
+
+
+def shaped(rule: Shape | None = None, /, **members: Shape) -> Shape:
+    """An object with exactly these members, and what else must be true of it."""
+
+    def check(value: Any) -> None:
+        bad(isinstance(value, dict), "it is no object")
+        bad(value.keys() == members.keys(), f"its members differ: {sorted(value.keys() ^ members.keys())}")
+        for name, shape in members.items():
+            try:
+                shape(value[name])
+            except Refused as error:
+                raise Refused(error.code, f"{name}: {error}") from None
+        if rule is not None:
+            rule(value)
+
+    return check
+
+
+def unique(names: Iterable[str], what: str) -> None:
+    """Refuse ids that are the same ignoring case."""
+    all_names = [name.lower() for name in names]
+    bad(len(set(all_names)) == len(all_names), f"{what} are not unique")
+
+
+def rising(tiers: list[int], code: str) -> None:
+    """Refuse tiers that do not rise to 100."""
+    need(tiers == sorted(set(tiers)) and tiers[-1] == 100, code, "tiers do not rise and end at 100")
+
+
+def time_(value: Any) -> None:
+    """Refuse what is no time."""
+    match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")(value)
+    seconds(value)
+
+
+def decimal(value: Any) -> None:
+    """Refuse what is no decimal."""
+    match(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")(value)
+    bad(value[0] != "-" or value.strip("-0."), "it is minus zero")
+
+
+def segments(path: str) -> None:
+    """Refuse empty segments, `.` and `..`."""
+    bad(not {"", ".", ".."} & set(path.split("/")), f"{path!r:.80} has a segment that is empty or made of dots")
+
+
+def paths_in(value: Any) -> None:
+    """Refuse what is no list of changed paths."""
+    array(string(1, 4096))(value)
+    for path in value:
+        segments(path.removesuffix("/"))
+    bad([*map(str.encode, value)] == sorted({*map(str.encode, value)}), "paths are not sorted, or one stands twice")
+
+
+def key_line(value: Any) -> None:
+    """Refuse what is no key line of an acceptable key."""
+    match(".*")(value)
+    parse_key(value)
+
+
+def host_key(value: Any) -> None:
+    """Refuse what is no key of a host."""
+    key_line(value)
+    bad(value.startswith("ssh-ed25519 "), "a host's key is ssh-ed25519")
+
+
+def path_word(absolute: bool) -> Shape:
+    """An absolute or a relative path."""
+
+    def check(value: Any) -> None:
+        WORD(value)
+        bad(value.startswith("/") == absolute, "it begins, or does not begin, with /")
+        segments(value[1:] if absolute else value)
+
+    return check
+
+
+HASH, NONCE, COUNT, ID = match("[0-9a-f]{64}"), match("[0-9a-f]{32}"), integer(0), match(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TEXT, PERCENT, SECONDS, TREE = string(0, 4096), integer(1, 100), integer(0, 31_622_400), match("[0-9a-f]{64}|absent")
+WORD, VALUE = match(r"[^\x00-\x1f\x7f]{1,1024}"), match(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}")
+URL = match(r"(?=.{1,1024}\Z)https?://[!-~]+")
+PATH_RULE, VARIABLE = match(r"(?!/)[^\x00-\x1f\x7f]{1,1024}"), match("[A-Za-z_][A-Za-z0-9_]{0,127}")
+PORT = r"(?!22\Z)([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+LABEL = "[a-z0-9][a-z0-9-]{0,62}"
+ADDRESS = match(rf"(?=.{{1,1024}}\Z)(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{LABEL}(\.{LABEL}){{0,15}}(:{PORT})?)")
+FLAG = among(True, False)
+
+HEAD = shaped(hash=HASH, size=COUNT)
+OBJECT = shaped(sha256=HASH, size=COUNT)
+NAMES: Shape = lambda v: OBJECT(v) if isinstance(v, dict) else array(ID, 0, 256)(v)  # noqa: E731
+PATHS: Shape = lambda v: OBJECT(v) if isinstance(v, dict) else (array(TEXT, 0, 256)(v), paths_in(v))[0]  # noqa: E731
+
+GATE = shaped(
+    lambda v: bad(v["against"] == "absolute" or v["absolute"] is not None, "a relative gate has its absolute value"),
+    absolute=maybe(decimal),
+    against=among("absolute", "baseline", "rest"),
+    breach=among("above", "below"),
+    for_s=SECONDS,
+    limit=decimal,
+    min_requests=integer(0, 1_000_000_000),
+    min_samples=integer(1, 10_000),
+    missing_s=SECONDS,
+    name=ID,
+    source=among("tes", "error_rate", "cpu", "memory"),
+)
+HOOKS = shaped(drain=maybe(ID), undrain=maybe(ID))
+GATE_VALUE = shaped(gate=ID, requests=maybe(COUNT), rest=maybe(decimal), value=maybe(decimal))
+SEEN_TREE = shaped(instances=NAMES, tree=TREE)
+
+ROLES = ("governor", "operator", "approver", "proposer", "sentinel", "validator")
+
+
+def sorted_roles(value: Any) -> None:
+    """Refuse what is no sorted set of roles."""
+    array(among(*ROLES))(value)
+    bad(value == sorted(set(value)), "roles are not sorted and unique")
+
+
+TRUST = shaped(
+    compromised=array(shaped(key=key_line, position=COUNT)),
+    expires=time_,
+    law=among(1),
+    principals=array(
+        shaped(
+            custodian=ID,
+            id=ID,
+            keys=array(shaped(key=key_line, user_verification=FLAG), 1),
+            kind=among("human", "agent", "overseer", "executor", "monitor"),
+            roles=sorted_roles,
+        )
+    ),
+    thresholds=shaped(governors=integer(1, 1000), operators=integer(1, 1000)),
+)
+
+
+def policy_rule(deploy: Any) -> None:
+    """What else must be true of a policy's terms."""
+    rising(deploy["tiers"], "bad_format")
+    unique((gate["name"] for gate in deploy["gates"]), "names of gates")
+    unique(deploy["reviews"], "roles of reviews")
+
+
+PHASE = shaped(capabilities=array(ID, 0, 64), name=ID, status=among("implemented", "pending"))
+POLICY = shaped(
+    deploy_production=shaped(
+        policy_rule,
+        bake_s=integer(1, 2_592_000),
+        break_glass=shaped(enabled=FLAG, max_validity_s=SECONDS, review_within_s=SECONDS, user_verification=FLAG),
+        enabled=FLAG,
+        gates=array(GATE, 1, 32),
+        hooks=mapping(ID, shaped(argv=array(WORD, 1, 64), timeout_s=SECONDS), 64),
+        interval_s=integer(1, 86_400),
+        look=FLAG,
+        notify=mapping(ID, array(ID, 0, 16), 64),
+        promotion=among("auto", "manual"),
+        retention_s=SECONDS,
+        reviews=array(among("sentinel", "validator"), 0, 2),
+        skip_bake=FLAG,
+        start=among("auto", "command"),
+        targets=mapping(ID, shaped(paths=array(PATH_RULE, 1, 1024)), 1024),
+        tiers=array(PERCENT, 1, 100),
+    ),
+    phases=shaped(**{phase: PHASE for phase in "0123"}),
+    version=among(1),
+)
+
+
+def instance_rule(v: Any) -> None:
+    """What else must be true of an instance."""
+    bad((v["host_key"] is None) == (v["address"] == "local"), "host_key is null exactly for local")
+    command = v["reload"]["kind"] == "command"
+    bad(bool(v["reload"]["argv"]) == command, "a reload has argv exactly when it is a command")
+    bad(not (command and v["process"]), "a command to reload and a process exclude each other")
+    below = sorted(path + "/" for path in v["shared"])
+    bad(not any(b.startswith(a) for a, b in zip(below, below[1:], strict=False)), "a shared path lies below another")
+
+
+def fleet_rule(v: Any) -> None:
+    """What else must be true of a fleet."""
+    unique(v["targets"], "names of targets")
+    every = [instance for target in v["targets"].values() for instance in target["instances"]]
+    places = [(instance["address"], instance["root"]) for instance in every]
+    bad(len(set(places)) == len(places), "two instances share an address and a root")
+    for target in v["targets"].values():
+        unique((instance["name"] for instance in target["instances"]), "names of instances")
+
+
+ABSOLUTE, RELATIVE = path_word(True), path_word(False)
+INSTANCE = shaped(
+    instance_rule,
+    address=ADDRESS,
+    hooks=HOOKS,
+    host_key=maybe(host_key),
+    labels=mapping(ID, string(0, 256), 32),
+    metrics=shaped(counters=maybe(shaped(errors=WORD, requests=WORD, url=URL))),
+    name=ID,
+    probe=maybe(shaped(status=integer(100, 599), timeout_s=integer(1, 31_622_400), url=URL)),
+    process=maybe(
+        shaped(argv=array(WORD, 1, 64), env=mapping(VARIABLE, VALUE, 64), stop_s=SECONDS, user=maybe(ID)),
+    ),
+    reload=shaped(argv=array(WORD, 0, 64), kind=among("restart", "command"), timeout_s=integer(1, 31_622_400)),
+    root=ABSOLUTE,
+    shared=array(RELATIVE, 0, 64),
+)
+TARGET = shaped(
+    instances=array(INSTANCE, 1, 100_000),
+    max_unavailable=integer(1, 100_000),
+    tes=maybe(shaped(path=ABSOLUTE, tes=WORD, timestamp=WORD)),
+)
+FLEET = shaped(fleet_rule, targets=mapping(ID, TARGET, 1024))
+
+CAUSE, ORDER = {"cause": ID, "text": TEXT}, {"command": maybe(HASH)}
+EXECUTOR_EVENTS: dict[str, dict[str, Shape]] = {
+    "STARTED": {},
+    "TIER_INTENT": {"tier": PERCENT},
+    "INSTANCE_APPLIED": {"instance": ID, "tier": PERCENT, "tree": HASH},
+    "TIER_APPLIED": {"tier": PERCENT},
+    "BAKE_STARTED": {"tier": PERCENT},
+    "CANARY_PROMOTED": {"tier": PERCENT, "to": PERCENT},
+    "PAUSED": {**CAUSE, **ORDER},
+    "RESUMED": ORDER,
+    "HALTED": {**CAUSE, "evidence": maybe(HASH), "gate": maybe(ID)},
+    "ROLLBACK_STARTED": {"cause": ID, **ORDER},
+    "INSTANCE_RESTORED": {"instance": ID, "rebuilt": FLAG, "tree": TREE},
+    "ROLLED_BACK": {},
+    "ROLLBACK_FAILED": {"instances": NAMES, "text": TEXT},
+    "COMPLETED": {},
+    "ABORTED": CAUSE,
+    "PREFLIGHT_FAILED": {"code": ID, "instance": maybe(ID), "text": TEXT},
+}
+VALUES = array(GATE_VALUE, 0, 32)
+MONITOR_EVENTS: dict[str, dict[str, Shape]] = {
+    "BASELINE": {"values": maybe(VALUES)},
+    "SAMPLE": {
+        "n": integer(1), "raw": maybe(OBJECT), "tier": PERCENT, "trees": array(SEEN_TREE, 0, 128), "values": VALUES,
+    },
+    "VERDICT": {
+        "gate": maybe(ID), "n": COUNT, "text": TEXT, "tier": PERCENT,
+        "verdict": among("breach", "abort", "missing", "inconclusive", "pass"),
+    },
+}  # fmt: skip
+VERDICT_OF_AGENT = among("pass", "fail")
+EVENTS = {
+    **EXECUTOR_EVENTS,
+    **MONITOR_EVENTS,
+    "SANITY": {"report": maybe(OBJECT), "text": TEXT, "verdict": VERDICT_OF_AGENT},
+}
+
+
+def detail(value: Any) -> None:
+    """Refuse what no event tells."""
+    bad(isinstance(value, dict) and value.get("type") in EVENTS, "there is no such event")
+    shaped(type=among(value["type"]), **EVENTS[value["type"]])(value)
+
+
+CHANGE = shaped(after=HASH, before=TREE, instances=NAMES)
+PROPOSAL = {"approve_by": time_, "base": HASH, "reason": TEXT}
+KINDS: dict[str, dict[str, Shape]] = {
+    "genesis": {
+        "continues": maybe(shaped(head=HEAD, ledger=HASH)), "log_key": string(0, 512), "origin": string(1, 255),
+        "policy": POLICY, "trust": TRUST,
+    },
+    "trust": {**PROPOSAL, "trust": TRUST},
+    "policy": {**PROPOSAL, "policy": POLICY},
+    "fleet": {**PROPOSAL, "fleet": OBJECT},
+    "intent": {"id": ID, "target": ID, "what": TEXT, "why": TEXT},
+    "lease": {
+        "approve_by": time_, "artifact": shaped(sha256=HASH, size=COUNT, type=among("directory", "patch")),
+        "bake_s": COUNT, "capability": ID, "changes": array(CHANGE, 1, 128), "complete_by": time_, "execute_by": time_,
+        "fleet": HASH, "gates": array(GATE, 0, 32), "hooks": HOOKS, "id": ID, "intent": ID, "interval_s": integer(1),
+        "not_before": time_, "paths": PATHS, "policy": HASH, "promotion": among("auto", "manual"),
+        "reason": maybe(TEXT), "rule": among("two_key", "break_glass"), "start": among("auto", "command"), "target": ID,
+        "tiers": array(PERCENT, 1, 100),
+    },
+    "review": {
+        "findings": maybe(OBJECT), "role": among("sentinel", "validator"), "summary": TEXT, "verdict": VERDICT_OF_AGENT,
+    },
+    "cosignature": {
+        "review": maybe(HASH), "role": among("approver", "sentinel", "validator", "governor", "operator"),
+    },
+    "objection": {"reason": TEXT, "verb": among("withdraw", "deny")},
+    "term": {"epoch": COUNT, "reason": TEXT},
+    "claim": {
+        "cohorts": array(shaped(instances=NAMES, tier=PERCENT), 1, 100), "counted": array(COUNT, 2, 2), "epoch": COUNT,
+        "seen": array(SEEN_TREE, 1, 128), "type": among("VERIFIED_2KEY"),
+    },
+    "event": {"detail": detail, "epoch": maybe(COUNT)},
+    "command": {
+        "expires_at": time_, "reason": TEXT, "skip_bake": FLAG, "state": maybe(HASH), "tier": maybe(PERCENT),
+        "verb": among("start", "pause", "resume", "promote", "abort", "rollback"),
+    },
+    "message": {
+        "reply_to": maybe(HASH), "text": TEXT, "to": maybe(ID), "type": among("question", "acknowledgement", "answer"),
+    },
+}  # fmt: skip
+ON_LEASE = {"review", "claim", "event", "command"}
+ON_ANY = {"cosignature", "objection"}
+COMMON = {"by": ID, "head": HEAD, "ledger": HASH, "made_at": time_, "nonce": NONCE}
+
+
+# Sections 1 and 2: keys and signatures.
+
+PRIME = 2**255 - 19
+ORDER_L = 2**252 + 27742317777372353535851937790883648493
+CURVE_D = -121665 * pow(121666, -1, PRIME) % PRIME
+Point = tuple[int, int]
+
+
+def add(p: Point, q: Point) -> Point:
+    """Add two points of edwards25519."""
+    cross = CURVE_D * p[0] * q[0] * p[1] * q[1]
+    x = (p[0] * q[1] + q[0] * p[1]) * pow(1 + cross, -1, PRIME)
+    return x % PRIME, (p[1] * q[1] + p[0] * q[0]) * pow(1 - cross, -1, PRIME) % PRIME
+
+
+@lru_cache(maxsize=4096)
+def check_public(raw: bytes) -> None:
+    """Refuse what is not the canonical encoding of a point of the prime-order group other than the identity."""
+    number = int.from_bytes(raw, "little")
+    sign, y = number >> 255, number % 2**255
+    square = (y * y - 1) * pow(CURVE_D * y * y + 1, -1, PRIME) % PRIME
+    x = pow(square, (PRIME + 3) // 8, PRIME)
+    if x * x % PRIME != square:
+        x = x * pow(2, (PRIME - 1) // 4, PRIME) % PRIME
+    good = len(raw) == 32 and y < PRIME and x * x % PRIME == square and not (x == 0 and sign)
+    bad(good and (x, y) != (0, 1), "it is not the canonical encoding of a point other than the identity")
+    base, result, left = ((PRIME - x) % PRIME if x % 2 != sign else x, y), (0, 1), ORDER_L
+    while left:
+        if left & 1:
+            result = add(result, base)
+        base, left = add(base, base), left >> 1
+    bad(result == (0, 1), "it is not in the prime-order group")
+
+
+@lru_cache(maxsize=65536)
+def verify(raw: bytes, message: bytes, signature: bytes) -> None:
+    """Check a signature as libsodium does. `raw` passed `check_public`.
+
+    Of the prime-order group only the identity has a small order, so no other R of small order can come out below;
+    OpenSSL compares R as bytes, and so only in its canonical form.
+    """
+    good = len(signature) == 64 and int.from_bytes(signature[32:], "little") < ORDER_L
+    need(good and signature[:32] != bytes([1, *[0] * 31]), "bad_signature", "the signature is malformed")
+    try:
+        Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Refused("bad_signature", "the signature is not this key's") from None
+
+
+class Wire:
+    """Reads RFC 4251 strings and numbers."""
+
+    def __init__(self, data: bytes, code: str) -> None:
+        self.data, self.code = data, code
+
+    def take(self, count: int) -> bytes:
+        """Take so many bytes."""
+        need(len(self.data) >= count, self.code, "it ends too early")
+        taken, self.data = self.data[:count], self.data[count:]
+        return taken
+
+    def uint32(self) -> int:
+        """Take a number."""
+        return int(struct.unpack(">I", self.take(4))[0])
+
+    def string(self) -> bytes:
+        """Take a string."""
+        return self.take(self.uint32())
+
+    def end(self) -> None:
+        """Nothing is left."""
+        need(not self.data, self.code, "something follows")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key. `application` only of a hardware key."""
+
+    raw: bytes
+    blob: bytes
+    application: bytes | None
+
+    @property
+    def id(self) -> str:
+        """`SHA256:…`."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+
+@lru_cache(maxsize=4096)
+def parse_key(line: str) -> Key:
+    """The key of a key line."""
+    type_, _, text = line.partition(" ")
+    bad(type_ in {"ssh-ed25519", "sk-ssh-ed25519@openssh.com"}, "there is no such type of key")
+    blob = unbase64(text)
+    wire = Wire(blob, "bad_format")
+    bad(wire.string() == type_.encode(), "the type inside differs")
+    raw, application = wire.string(), wire.string() if type_.startswith("sk-") else None
+    wire.end()
+    if application is not None:
+        bad(re.fullmatch(rb"ssh:[ -~]{0,251}", application), "its application does not begin with ssh:")
+    check_public(raw)
+    return Key(raw, blob, application)
+
+
+def check_sshsig(key: Key, user_verification: bool, namespace: bytes, message: bytes, blob: bytes) -> None:
+    """Check a person's signature."""
+    wire = Wire(blob, "bad_format")
+    bad(wire.take(6) == b"SSHSIG" and wire.uint32() == 1, "it is no SSHSIG of version 1")
+    signer, named = wire.string(), wire.string()
+    bad(wire.string() == b"" and wire.string() == b"sha512", "reserved is not empty, or the hash is not sha512")
+    inner = Wire(wire.string(), "bad_format")
+    wire.end()
+    bad(inner.string() == Wire(signer, "bad_format").string(), "its type is not the key's")
+    signature = inner.string()
+    bad(len(signature) == 64, "its signature has not 64 bytes")
+    flags = inner.take(5) if signer.startswith(b"\0\0\0\x1ask-ssh") else b""
+    inner.end()
+    need(signer == key.blob, "wrong_key", "it is by another key")
+    need(named == namespace, "wrong_namespace", f"its namespace is not {namespace.decode()}")
+    hashed = hashlib.sha512(message).digest()
+    signed = b"SSHSIG" + b"".join(struct.pack(">I", len(s)) + s for s in (namespace, b"", b"sha512", hashed))
+    if key.application is not None:
+        need(flags[0] & 1, "user_absent", "nobody touched the token")
+        need(flags[0] & 4 or not user_verification, "user_unverified", "the token did not verify its user")
+        signed = hashlib.sha256(key.application).digest() + flags + hashlib.sha256(signed).digest()
+    verify(key.raw, signed, signature)
+
+
+# Section 2: records, statements, tree, checkpoint, objects.
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+SIGNATURE = shaped(keyid=string(0, MAX_RECORD), sig=string(0, 4096))
+ENVELOPE = shaped(payload=string(0, 2**20), payloadType=among(PAYLOAD_TYPE), signatures=array(SIGNATURE, 1, 1))
+RECORD = shaped(envelope=ENVELOPE, prev=HASH, seq=COUNT, time=time_)
+SUBJECT = array(shaped(digest=shaped(sha256=HASH), name=ID), 1, 1)
+STATEMENT = shaped(
+    _type=among("https://in-toto.io/Statement/v1"), predicate=lambda _: None, predicateType=string(0, 256), subject=SUBJECT
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record. `body`: the statement's bytes."""
+
+    seq: int
+    prev: str
+    time: int
+    body: bytes
+    keyid: str
+    sig: bytes
+    leaf: str
+
+
+def parse_record(data: bytes) -> Record:
+    """A record's parts."""
+    bad(len(data) <= MAX_RECORD, "it has more than 65,535 bytes")
+    value = parse(data)
+    RECORD(value)
+    body, signature = unbase64(value["envelope"]["payload"]), value["envelope"]["signatures"][0]
+    match("SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]")(signature["keyid"])
+    sig, leaf = unbase64(signature["sig"]), sha256(b"\x00" + data)
+    bad(body and sig, "its statement or its signature is empty")
+    return Record(value["seq"], value["prev"], seconds(value["time"]), body, signature["keyid"], sig, leaf)
+
+
+class Tree:
+    """The RFC 6962 tree over the leaves so far."""
+
+    def __init__(self, peaks: Iterable[tuple[int, bytes]] = ()) -> None:
+        self.peaks = list(peaks)
+
+    def append(self, leaf: str) -> Tree:
+        """Add a leaf."""
+        self.peaks.append((1, bytes.fromhex(leaf)))
+        while len(self.peaks) > 1 and self.peaks[-1][0] == self.peaks[-2][0]:
+            (size, right), (_, left) = self.peaks.pop(), self.peaks.pop()
+            self.peaks.append((2 * size, hashlib.sha256(b"\x01" + left + right).digest()))
+        return self
+
+    def root(self) -> bytes:
+        """The root."""
+        root = None
+        for _, left in reversed(self.peaks):
+            root = left if root is None else hashlib.sha256(b"\x01" + left + root).digest()
+        return root or hashlib.sha256(b"").digest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How many entries there are, and the root over them."""
+
+    size: int
+    root: bytes
+
+
+def parse_vkey(text: str) -> tuple[str, bytes, bytes]:
+    """Origin, key id and raw key of a verifier key."""
+    parts = re.fullmatch(r"([^\s+\x00-\x1f]+-[0-9a-f]{8})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", text)
+    bad(parts, "the log's key is not a verifier key")
+    origin, key_id, encoded = parts.groups() if parts else ("", "", "")
+    data = unbase64(encoded)
+    bad(len(data) == 33 and data[0] == 1, "the log's key is not Ed25519")
+    check_public(data[1:])
+    right = hashlib.sha256(origin.encode() + b"\n\x01" + data[1:]).digest()[:4]
+    bad(right.hex() == key_id, "the verifier key's id is not that of its key")
+    return origin, right, data[1:]
+
+
+def parse_checkpoint(note: bytes, vkey: str) -> Checkpoint:
+    """Size and root that the log signed."""
+    origin, key_id, raw = parse_vkey(vkey)
+    need(len(note) <= 262_144, "bad_checkpoint", "it is too long")
+    try:
+        text, _, signatures = note.decode("utf-8").rpartition("\n\n")
+    except UnicodeDecodeError:
+        raise Refused("bad_checkpoint", "it is not UTF-8") from None
+    need(not re.search(r"[\x00-\x09\x0b-\x1f]", note.decode()), "bad_checkpoint", "it has control characters")
+    parts = re.fullmatch(rf"{re.escape(origin)}\n(0|[1-9][0-9]{{0,15}})\n([A-Za-z0-9+/=]{{44}})", text)
+    need(parts, "bad_checkpoint", "it is not origin, size and root of this log")
+    size, root = (int(parts[1]), unbase64(parts[2])) if parts else (0, b"")
+    need(size <= MAX_INT and signatures.endswith("\n"), "bad_checkpoint", "it does not end in signatures")
+    lines, seen = signatures[:-1].split("\n"), 0
+    need(len(lines) <= 32, "bad_checkpoint", "it has more than 32 signatures")
+    for line in lines:
+        signature = re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/=]+)", line)
+        need(signature, "bad_checkpoint", "a line is no signature")
+        name, data = (signature[1], unbase64(signature[2])) if signature else ("", b"")
+        need(len(data) > 4, "bad_checkpoint", "a signature is too short")
+        if name == origin and data[:4] == key_id:
+            verify(raw, text.encode() + b"\n", data[4:])
+            seen += 1
+    need(seen, "bad_checkpoint", "the log did not sign it")
+    return Checkpoint(size, root)
+
+
+class Objects:
+    """What entries name by hash and size. `find` opens an object by the hex of its digest, or gives None."""
+
+    def __init__(self, find: Callable[[str], BinaryIO | None]) -> None:
+        self.find = find
+        self.trees: set[str] = set()
+
+    def check(self, ref: dict[str, Any]) -> None:
+        """The object is there and whole."""
+        file = self.find(ref["sha256"])
+        if file is None:
+            raise Refused("object_missing", f"object {ref['sha256']} is not there")
+        hashed, size = hashlib.sha256(), 0
+        with file:
+            while piece := file.read(2**20):
+                hashed.update(piece)
+                size += len(piece)
+        good = (hashed.hexdigest(), size) == (ref["sha256"], ref["size"])
+        need(good, "object_mismatch", f"object {ref['sha256']} is not what its name and size say")
+
+    def read(self, ref: dict[str, Any], limit: int) -> bytes:
+        """The object's content."""
+        need(ref["size"] <= limit, "too_large", f"object {ref['sha256']} has more than {limit} bytes")
+        self.check(ref)
+        file = self.find(ref["sha256"])
+        with file or io.BytesIO() as opened:
+            return opened.read()
+
+    def check_tree(self, digest: str, size: int | None) -> None:
+        """The manifest of a tree is lawful, and its files are there; one that only a digest names may be absent."""
+        if digest in self.trees:
+            return
+        file = self.find(digest)
+        if file is None and size is None:
+            return
+        with file or io.BytesIO() as opened:
+            size = opened.seek(0, io.SEEK_END) if size is None else size
+        try:
+            manifest = parse(self.read({"sha256": digest, "size": size}, MAX_MANIFEST))
+            bad(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "it is no manifest")
+            for row in manifest[1:]:
+                array(lambda _: None, 2, 4)(row)
+        except Refused as error:
+            raise Refused(error.code, f"tree {digest}: {error}") from None
+        for row in manifest[1:]:
+            if row[1] in {"file", "exec"}:
+                self.check({"sha256": row[2], "size": row[3]})
+        self.trees.add(digest)
+
+
+def references(value: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a predicate that names an object with hash and size."""
+    if isinstance(value, dict):
+        if isinstance(value.get("sha256"), str) and isinstance(value.get("size"), int):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+# Section 3: who.
+
+
+class Root:
+    """A trust root."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+        self.people = {each["id"]: each for each in body["principals"]}
+        self.keys = {
+            (each["id"], key.id): (key, entry["user_verification"])
+            for each in body["principals"]
+            for entry in each["keys"]
+            for key in [parse_key(entry["key"])]
+        }
+        self.raws = {(by, key.raw) for (by, _), (key, _) in self.keys.items()}
+        self.compromised = {parse_key(each["key"]).raw: each["position"] for each in body["compromised"]}
+
+    def has(self, role: str, by: str, raw: bytes) -> bool:
+        """Whether this principal holds this key and this role."""
+        return (by, raw) in self.raws and role in self.people[by]["roles"]
+
+    def is_compromised(self, raw: bytes, seq: int) -> bool:
+        """Whether what this key signed at this entry no longer counts."""
+        return raw in self.compromised and self.compromised[raw] <= seq
+
+    def quorum(self, role: str) -> int:
+        """How many must hold together."""
+        return int(self.body["thresholds"][role + "s"])
+
+    def check(self, log_key: bytes) -> None:
+        """Refuse what no root may be."""
+        people = self.body["principals"]
+        fine = [len({each["id"].lower() for each in people}) == len(people)]
+        for each in people:
+            roles, kind = set(each["roles"]), each["kind"]
+            fine.append(kind == "human" or not roles & {"governor", "operator", "approver"})
+            fine.append(kind == "agent" or not roles & {"sentinel", "validator"})
+            for entry in each["keys"]:
+                hardware = entry["key"].startswith("sk-")
+                fine.append(kind == "human" or not hardware)
+                fine.append(hardware or not entry["user_verification"])
+        raws = [parse_key(entry["key"]).raw for each in people for entry in each["keys"]]
+        fine.append(len(set(raws)) == len(raws) and log_key not in raws)
+        fine.append(len(self.compromised) == len(self.body["compromised"]) and not set(raws) & set(self.compromised))
+        for role in ("governor", "operator"):
+            custodians = {each["custodian"] for each in people if role in each["roles"]}
+            fine.append(len(custodians) >= self.quorum(role))
+        need(all(fine), "bad_trust_root", "the trust root is not lawful by itself")
+
+
+# The law's state.
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A cosignature. `verified`: its token verified the user."""
+
+    seq: int
+    by: str
+    role: str
+    raw: bytes
+    custodian: str
+    seen: int
+    verified: bool = False
+
+
+@dataclass
+class Subject:
+    """A lease or proposal."""
+
+    seq: int
+    name: str
+    digest: str
+    kind: str
+    says: dict[str, Any]
+    votes: list[Vote] = field(default_factory=list)
+    withdrawn: dict[str, int] = field(default_factory=dict)
+
+    def standing(self) -> list[Vote]:
+        """Cosignatures that their signers did not withdraw."""
+        return [vote for vote in self.votes if vote.seen > self.withdrawn.get(vote.by.lower(), -1)]
+
+
+@dataclass
+class Proposal(Subject):
+    """A proposal. `root`: of a trust root."""
+
+    root: Root | None = None
+    in_force: bool = False
+
+
+@dataclass
+class Lease(Subject):
+    """A lease. `owed_by`: until when its break-glass review is owed."""
+
+    proposer: Vote | None = None
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    paths: list[str] = field(default_factory=list)
+    reviews: dict[str, list[tuple[Vote, str, str]]] = field(default_factory=dict)
+    denied: bool = False
+    claimed: bool = False
+    owed_by: int | None = None
+    time: int = 0
+
+
+@dataclass
+class Deployment:
+    """What became of a claim. `bake`: when the bake of the newest tier began. `samples`: of that tier, whether whole."""
+
+    lease: Lease
+    seq: int
+    counted: list[Vote]
+    cohorts: dict[int, list[str]]
+    places: dict[str, tuple[str, str]]
+    leaf: str
+    phase: str = "CLAIMED"
+    back_to: str = ""
+    started: bool = False
+    tier: int = 0
+    tier_applied: bool = False
+    intended: set[str] = field(default_factory=set)
+    applied: set[str] = field(default_factory=set)
+    restored: set[str] = field(default_factory=set)
+    baseline: bool = False
+    bake: int | None = None
+    samples: dict[int, bool] = field(default_factory=dict)
+    verdict: tuple[int, str, int, str] | None = None
+    breach: str | None = None
+    halted: str = ""
+    completed: int = 0
+    orders: dict[str, str] = field(default_factory=dict)
+    standing: dict[str, str] = field(default_factory=dict)
+    promote: dict[int, bool] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether it goes on."""
+        return self.phase not in ENDED
+
+    def next_tier(self) -> int | None:
+        """The tier after the newest one."""
+        return next((tier for tier in self.cohorts if tier > self.tier), None)
+
+    @property
+    def working(self) -> str:
+        """The phase, or the one that a pause interrupted."""
+        return self.back_to if self.phase == "PAUSED" else self.phase
+
+
+ENDED = {"COMPLETED", "ROLLED_BACK", "ROLLBACK_FAILED", "ABORTED"}
+MOVES: dict[str, dict[str, str]] = {
+    "CLAIMED": {"STARTED": "DEPLOYING", "ABORTED": "ABORTED", "PAUSED": "PAUSED", "BASELINE": ""},
+    "DEPLOYING": {
+        "BAKE_STARTED": "BAKING", "PAUSED": "PAUSED", "HALTED": "HALTED", "TIER_INTENT": "", "INSTANCE_APPLIED": "",
+        "TIER_APPLIED": "", "BASELINE": "",
+    },
+    "BAKING": {
+        "CANARY_PROMOTED": "PROMOTED", "COMPLETED": "COMPLETED", "PAUSED": "PAUSED", "HALTED": "HALTED", "SAMPLE": "",
+        "VERDICT": "",
+    },
+    "PROMOTED": {"TIER_INTENT": "DEPLOYING", "PAUSED": "PAUSED", "HALTED": "HALTED"},
+    "PAUSED": {
+        "HALTED": "HALTED", "RESUMED": "", "ABORTED": "ABORTED", "INSTANCE_APPLIED": "", "TIER_APPLIED": "",
+        "BASELINE": "", "SAMPLE": "", "VERDICT": "",
+    },
+    "HALTED": {"ROLLBACK_STARTED": "ROLLING_BACK", "INSTANCE_APPLIED": "", "TIER_APPLIED": ""},
+    "ROLLING_BACK": {
+        "ROLLED_BACK": "ROLLED_BACK", "ROLLBACK_FAILED": "ROLLBACK_FAILED", "INSTANCE_APPLIED": "",
+        "INSTANCE_RESTORED": "",
+    },
+    "ROLLED_BACK": {},
+    "ROLLBACK_FAILED": {"ROLLBACK_STARTED": "ROLLING_BACK"},
+    "COMPLETED": {"ROLLBACK_STARTED": "ROLLING_BACK"},
+    "ABORTED": {},
+}  # fmt: skip
+FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
+
+
+def differ(*votes: Vote) -> bool:
+    """Whether these are different principals, keys and declared custodians."""
+    return all(len({of(vote) for vote in votes}) == len(votes) for of in (_by, _raw, _custodian))
+
+
+def _by(vote: Vote) -> str:
+    return vote.by
+
+
+def _raw(vote: Vote) -> bytes:
+    return vote.raw
+
+
+def _custodian(vote: Vote) -> str:
+    return vote.custodian
+
+
+def allows(rules: list[str], path: str) -> bool:
+    """Whether a path is one of these, or below one that ends in a slash."""
+    return any(path == rule or (rule.endswith("/") and path.startswith(rule)) for rule in rules)
+
+
+def same_json(a: Any, b: Any) -> bool:
+    """Whether two values have the same bytes."""
+    return canonical(a) == canonical(b)
+
+
+# Sections 5 to 8: the law.
+
+
+class Law:
+    """Judges one entry after another. What is refused ends it."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.leaves: list[str] = []
+        self.times: list[int] = []
+        self.digests: set[str] = set()
+        self.root = Root({"principals": [], "compromised": [], "thresholds": {}})
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.fleet: dict[str, Any] = {"targets": {}}
+        self.base = {"trust": ZERO, "policy": ZERO, "fleet": ZERO}
+        self.log_key = ""
+        self.owner_of: dict[bytes, str] = {}
+        self.kind_of: dict[str, str] = {}
+        self.subjects: dict[str, Subject] = {}
+        self.intents: dict[str, str] = {}
+        self.lease_ids: set[str] = set()
+        self.deployments: dict[str, Deployment] = {}
+        self.messages: dict[str, int] = {}
+        self.term: tuple[int, str] | None = None
+
+    # Section 5: every entry.
+
+    def take(self, record: Record) -> None:
+        """Judge the next entry, and give it its effect."""
+        self.record, self.seq, self.now = record, record.seq, record.time
+        statement = parse(record.body)
+        STATEMENT(statement)
+        type_ = re.fullmatch(r"https://station\.calyx/([a-z]+)/v1", statement["predicateType"])
+        kind, says = type_[1] if type_ else "", statement["predicate"]
+        need(kind in KINDS, "unknown_kind", "there is no such kind")
+        bad(isinstance(says, dict) and COMMON.keys() <= says.keys(), "one of the common five is not there")
+        for name, shape in COMMON.items():
+            shape(says[name])
+        self.digest, self.says, self.by, head = sha256(record.body), says, says["by"], says["head"]
+        self.subject_name, self.about = statement["subject"][0]["name"], statement["subject"][0]["digest"]["sha256"]
+        self.seen = head["size"]
+        first = (self.seen, says["ledger"], head["hash"]) == (0, ZERO, ZERO)
+        bad(first if kind == "genesis" else self.seen, "genesis alone has nothing before it")
+        if kind not in ON_LEASE | ON_ANY:
+            itself = self.subject_name == kind and self.about == sha256(canonical(says))
+            bad(itself, "its subject is not itself")
+        need((kind == "genesis") == (self.seq == 0), "misplaced_genesis", "genesis is the first entry and no other")
+        need(self.digest not in self.digests, "repeated", "this statement was made before")
+        need(not self.seq or says["ledger"] == self.leaves[0], "wrong_ledger", "it is of another ledger")
+        known = self.leaves[self.seen - 1] if 0 < self.seen <= self.seq else None
+        need(not self.seq or head["hash"] == known, "head_contradicted", "its head is not a prefix of this ledger")
+        shaped(**COMMON, **KINDS[kind])(says)
+        if kind == "genesis":
+            self.root = Root(says["trust"])
+        self.made = seconds(says["made_at"])
+        self.check_signature(kind)
+        self.check_times()
+        getattr(self, "take_" + kind)()
+        self.leaves.append(record.leaf)
+        self.times.append(record.time)
+        self.digests.add(self.digest)
+
+    def check_signature(self, kind: str) -> None:
+        """The signer holds the key, and the signature is good in its scheme."""
+        self.signed_in = self.root
+        subject = self.subjects.get(self.about)
+        found = self.root.keys.get((self.by, self.record.keyid))
+        withdrawal = kind == "objection" and self.says["verb"] == "withdraw"
+        proposed = subject.root if isinstance(subject, Proposal) and (kind == "cosignature" or withdrawal) else None
+        if found is None and proposed is not None:
+            found, self.signed_in = proposed.keys.get((self.by, self.record.keyid)), proposed
+        if found is None:
+            raise Refused("unknown_key", f"{self.by} holds no key {self.record.keyid}")
+        self.key, self.verified = found
+        self.person = self.signed_in.people[self.by]
+        body = self.record.body
+        message = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(body)} ".encode() + body
+        if self.person["kind"] != "human":
+            verify(self.key.raw, message, self.record.sig)
+            return
+        namespace = b"approval-v1@station.calyx" if kind == "cosignature" else b"statement-v1@station.calyx"
+        check_sshsig(self.key, self.verified, namespace, message, self.record.sig)
+
+    def check_times(self) -> None:
+        """Who says when, and with what in view."""
+        need(self.made <= self.now + 120, "clock_suspect", "it was made after it was recorded")
+        if self.person["kind"] == "human":
+            return
+        need(self.now <= self.made + 120, "stale_statement", "it was made too long before it was recorded")
+        need(self.seq - self.seen <= 1024, "head_too_old", "its head lags by more than 1,024 entries")
+        last = self.times[self.seen - 1] if self.seen else self.made
+        need(self.made >= last, "clock_suspect", "it was made before its head was")
+
+    def vote(self, role: str) -> Vote:
+        """The signer, as this entry counts."""
+        custodian = self.person["custodian"]
+        return Vote(self.seq, self.by, role, self.key.raw, custodian, self.seen, self.verified)
+
+    def role(self, *roles: str) -> None:
+        """The signer holds one of these roles."""
+        held = set(self.person["roles"]) & set(roles)
+        if not held and self.signed_in is self.root:
+            subject = self.subjects.get(self.about)
+            proposed = subject.root if isinstance(subject, Proposal) else None
+            held = {role for role in roles if proposed and proposed.has(role, self.by, self.key.raw)}
+        need(held, "role_missing", f"{self.by} is none of {roles}")
+
+    def kind(self, kind: str) -> None:
+        """The signer is of this kind."""
+        need(self.person["kind"] == kind, "wrong_kind", f"{self.by} is no {kind}")
+
+    def subject(self) -> Subject:
+        """What the statement is about."""
+        found = self.subjects.get(self.about)
+        if found is None or found.name != self.subject_name:
+            raise Refused("unknown_subject", "it is about nothing in this ledger")
+        need(found.seq < self.seen, "head_too_old", "its signer had not seen what it is about")
+        return found
+
+    def lease(self) -> Lease:
+        """The lease that the statement is about."""
+        found = self.subject()
+        if not isinstance(found, Lease):
+            raise Refused("unknown_subject", "it is about no lease")
+        return found
+
+    def names(self, value: Any) -> list[str]:
+        """A list of names, wherever it is kept."""
+        return self.listed(value, array(ID))
+
+    def listed(self, value: Any, shape: Shape) -> list[str]:
+        """A list, wherever it is kept."""
+        if isinstance(value, dict):
+            value = parse(self.objects.read(value, MAX_LIST_OBJECT))
+            shape(value)
+        return list(value)
+
+    # Section 6: each kind.
+
+    def take_genesis(self) -> None:
+        """Record 0."""
+        says = self.says
+        self.log_key = says["log_key"]
+        origin, _, raw = parse_vkey(says["log_key"])
+        need(origin == says["origin"], "bad_genesis", "the log's key is of another name")
+        self.root.check(raw)
+        self.role("governor")
+        continues = says["continues"]
+        if continues is not None:
+            size, last = continues["head"]["size"], continues["head"]["hash"]
+            whole = size > 0 and (size == 1) == (last == continues["ledger"]) and ZERO not in (last, continues["ledger"])
+            need(whole, "bad_genesis", "it continues a ledger without an entry, or another one")
+        self.enact_root(self.root)
+        self.policies[self.digest] = says["policy"]
+        self.base |= {"trust": self.digest, "policy": self.digest}
+
+    def enact_root(self, root: Root) -> None:
+        """From here on this is who is who."""
+        self.root = root
+        self.owner_of |= {key.raw: by for (by, _), (key, _) in root.keys.items()}
+        self.kind_of |= {by.lower(): person["kind"] for by, person in root.people.items()}
+
+    def check_follows(self, root: Root) -> None:
+        """A proposed root is lawful, and may follow all the earlier ones."""
+        root.check(parse_vkey(self.log_key)[2])
+        fine = [self.owner_of.get(key.raw, by).lower() == by.lower() for (by, _), (key, _) in root.keys.items()]
+        fine += [self.kind_of.get(by.lower(), who["kind"]) == who["kind"] for by, who in root.people.items()]
+        fine += [root.compromised.get(raw, MAX_INT) <= position for raw, position in self.root.compromised.items()]
+        fine += [position <= self.seq for position in root.compromised.values()]
+        need(all(fine), "bad_trust_root", "this root may not follow the one in force")
+
+    def propose(self, kind: str, role: str, root: Root | None = None) -> None:
+        """A proposal."""
+        self.role(role)
+        need(self.says["base"] == self.base[kind], "stale_base", "its base is not in force")
+        need(self.now <= seconds(self.says["approve_by"]), "approval_expired", "its time for approval is over")
+        if root is not None:
+            self.check_follows(root)
+        self.subjects[self.digest] = Proposal(self.seq, kind, self.digest, kind, self.says, root=root)
+
+    def take_trust(self) -> None:
+        """A trust root, proposed."""
+        self.propose("trust", "governor", Root(self.says["trust"]))
+
+    def take_policy(self) -> None:
+        """A policy, proposed."""
+        self.propose("policy", "governor")
+
+    def take_fleet(self) -> None:
+        """A fleet, proposed."""
+        self.propose("fleet", "operator")
+        self.read_fleet(self.says["fleet"])
+
+    def read_fleet(self, ref: dict[str, Any]) -> dict[str, Any]:
+        """The body of a fleet."""
+        body: dict[str, Any] = parse(self.objects.read(ref, MAX_MANIFEST))
+        FLEET(body)
+        return body
+
+    def take_intent(self) -> None:
+        """What somebody wants to do."""
+        self.role("proposer")
+        self.new_id(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", set(self.intents))
+        self.intents[self.says["id"].lower()] = self.says["target"]
+
+    def new_id(self, pattern: str, taken: set[str]) -> None:
+        """An id has its form, and is new."""
+        need(re.fullmatch(pattern, self.says["id"]), "bad_id", "its id is not of the form")
+        need(self.says["id"].lower() not in taken, "id_taken", "its id is taken")
+
+    def take_lease(self) -> None:
+        """A change of production, proposed."""
+        says = self.says
+        self.role("proposer")
+        self.new_id(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", self.lease_ids)
+        target = self.intents.get(says["intent"].lower())
+        need(target is not None, "unknown_intent", "its intent is not in the ledger")
+        need(target == says["target"], "wrong_target", "its intent is for another target")
+        need(says["capability"] == "deploy_production", "unknown_capability", "there is no such capability")
+        self.in_force(says)
+        limits = [seconds(says[name]) for name in ("not_before", "approve_by", "execute_by", "complete_by")]
+        need(max(limits[:2]) <= limits[2] <= limits[3], "bad_windows", "its windows are not in order")
+        need(self.now <= limits[2], "lease_expired", "its window of execution is over")
+        rising(says["tiers"], "bad_tiers")
+        need(says["rule"] == "two_key" or says["reason"], "reason_missing", "breaking the glass needs a reason")
+        lease = Lease(self.seq, says["id"], self.digest, "lease", says, proposer=self.vote("proposer"), time=self.now)
+        self.read_changes(lease)
+        lease.paths = self.listed(says["paths"], paths_in)
+        self.lease_ids.add(says["id"].lower())
+        self.subjects[self.digest] = lease
+
+    def in_force(self, says: dict[str, Any]) -> None:
+        """Policy and fleet of a lease are those in force."""
+        need(says["policy"] == self.base["policy"], "stale_policy", "its policy is not in force")
+        need(says["fleet"] == self.base["fleet"] != ZERO, "stale_fleet", "its fleet is not in force")
+
+    def read_changes(self, lease: Lease) -> None:
+        """From which tree to which each instance goes."""
+        says = lease.says
+        need(says["target"] in self.fleet["targets"], "unknown_target", "the fleet has no such target")
+        known = {instance["name"] for instance in self.fleet["targets"][says["target"]]["instances"]}
+        for change in says["changes"]:
+            names = self.names(change["instances"])
+            need(set(names) <= known, "unknown_instance", "the target has no such instance")
+            fine = len(set(names)) == len(names) and not set(names) & set(lease.before)
+            fine = fine and change["before"] != change["after"]
+            artifact = says["artifact"]
+            fine = fine and (artifact["type"] == "patch" or artifact["sha256"] == change["after"])
+            need(fine, "bad_changes", "a change has an instance of another, or the wrong trees")
+            lease.before |= dict.fromkeys(names, change["before"])
+            lease.after |= dict.fromkeys(names, change["after"])
+        pairs = {(change["before"], change["after"]) for change in says["changes"]}
+        need(len(pairs) == len(says["changes"]) and lease.before, "bad_changes", "two changes are the same, or all are empty")
+
+    def take_review(self) -> None:
+        """What an agent thinks of a lease."""
+        self.role(self.says["role"])
+        lease = self.lease()
+        owed = lease.owed_by is not None
+        need(owed or not lease.claimed, "lease_consumed", "the lease was claimed")
+        need(owed or self.by not in lease.reviews, "already_reviewed", "this agent reviewed the lease")
+        said = (self.vote(self.says["role"]), self.digest, self.says["verdict"])
+        lease.reviews.setdefault(self.by, []).append(said)
+        lease.owed_by = None
+
+    def take_cosignature(self) -> None:
+        """Approval."""
+        subject, role = self.subject(), self.says["role"]
+        if isinstance(subject, Lease):
+            self.approve(subject, role)
+        elif isinstance(subject, Proposal):
+            self.second(subject, role)
+
+    def in_time(self, subject: Subject) -> None:
+        """Approval is possible until `approve_by`."""
+        late = max(self.now, self.made) > seconds(subject.says["approve_by"])
+        need(not late, "approval_expired", "the time for approval is over")
+
+    def approve(self, lease: Lease, role: str) -> None:
+        """A cosignature on a lease."""
+        need(role in {"approver", "sentinel", "validator"}, "wrong_role", "a lease is not approved in this role")
+        self.role(role)
+        need(not lease.claimed, "lease_consumed", "the lease was claimed")
+        need(not lease.denied, "lease_denied", "the lease was denied")
+        self.in_time(lease)
+        review = self.says["review"]
+        if role == "approver":
+            need(review is None, "wrong_review", "an approver names no review")
+        else:
+            mine = [each for each in lease.reviews.get(self.by, []) if each[1] == review and each[0].role == role]
+            need(mine and mine[0][0].seq < self.seen, "wrong_review", "it names no review of its signer's")
+            need(mine[0][2] == "pass", "review_failed", "the review that it names failed")
+        vote = self.vote(role)
+        again = any((each.raw, each.role) == (vote.raw, role) for each in lease.standing())
+        need(not again, "already_cosigned", "this key cosigned it")
+        lease.votes.append(vote)
+
+    def second(self, proposal: Proposal, role: str) -> None:
+        """A cosignature on a proposal."""
+        right = role == self.proposers(proposal) and self.says["review"] is None
+        need(right, "wrong_role", "a proposal is cosigned in the role of its proposers, without a review")
+        self.role(role)
+        need(not proposal.in_force, "already_in_force", "it is in force")
+        need(proposal.says["base"] == self.base[proposal.kind], "stale_base", "its base is no longer in force")
+        self.in_time(proposal)
+        vote = self.vote(role)
+        again = any(each.raw == vote.raw for each in proposal.standing())
+        need(not again, "already_cosigned", "this key cosigned it")
+        proposal.votes.append(vote)
+        roots = [self.root] if proposal.root is None else [self.root, proposal.root]
+        if vote in proposal.standing() and all(self.counts(root, proposal, role) for root in roots):
+            self.enact(proposal)
+
+    def proposers(self, proposal: Subject) -> str:
+        """The role in which a proposal is made and cosigned."""
+        return "operator" if proposal.kind == "fleet" else "governor"
+
+    def counts(self, root: Root, proposal: Proposal, role: str) -> bool:
+        """Whether standing cosignatures reach the threshold of a root."""
+        good = [vote for vote in proposal.standing() if not self.root.is_compromised(vote.raw, vote.seq)]
+        held = {root.people[vote.by]["custodian"] for vote in good if root.has(role, vote.by, vote.raw)}
+        return len(held) >= root.quorum(role)
+
+    def enact(self, proposal: Proposal) -> None:
+        """From here on it is in force."""
+        if proposal.root is not None:
+            self.check_follows(proposal.root)
+            self.enact_root(proposal.root)
+        elif proposal.kind == "policy":
+            self.policies[proposal.digest] = proposal.says["policy"]
+        else:
+            self.fleet = self.read_fleet(proposal.says["fleet"])
+        self.base[proposal.kind] = proposal.digest
+        proposal.in_force = True
+
+    def take_objection(self) -> None:
+        """A no."""
+        subject, deny = self.subject(), self.says["verb"] == "deny"
+        if deny and not isinstance(subject, Lease):
+            raise Refused("wrong_subject", "only a lease is denied")
+        if isinstance(subject, Lease):
+            self.role(*(("approver", "proposer") if deny else ("approver", "sentinel", "validator")))
+            need(not subject.claimed, "lease_consumed", "the lease was claimed")
+            subject.denied |= deny
+        else:
+            self.role(self.proposers(subject))
+            need(not (isinstance(subject, Proposal) and subject.in_force), "already_in_force", "it is in force")
+        if not deny:
+            subject.withdrawn[self.by.lower()] = self.seq
+
+    def take_term(self) -> None:
+        """An executor takes over."""
+        self.kind("executor")
+        need(self.seen == self.seq, "head_moved", "it does not follow its head at once")
+        need(self.says["epoch"] == (self.term[0] if self.term else 0) + 1, "wrong_epoch", "its epoch is not the next")
+        self.term = (self.says["epoch"], self.by)
+
+    def take_message(self) -> None:
+        """Something said."""
+        to, reply_to = self.says["to"], self.says["reply_to"]
+        need(reply_to is None or self.messages.get(reply_to, self.seq) < self.seen, "unknown_subject", "no such message")
+        need(to is None or to in self.root.people, "unknown_principal", "nobody is called that")
+        self.messages[self.digest] = self.seq
+
+    # Section 7: the two-key rule.
+
+    def take_claim(self) -> None:
+        """A lease is taken up."""
+        self.kind("executor")
+        lease, says = self.lease(), self.says
+        need(self.seen == self.seq, "head_moved", "it does not follow its head at once")
+        need(self.term == (says["epoch"], self.by), "fenced", "its term is not the newest, or another's")
+        counted = self.two_keys(lease)
+        need(says["counted"] == [vote.seq for vote in counted], "wrong_count", "it counts other cosignatures")
+        fleet = {each["name"]: each for each in self.fleet["targets"][lease.says["target"]]["instances"]}
+        cohorts = self.cohorts(lease, counted, fleet)
+        stated = [[each["tier"], self.names(each["instances"])] for each in says["cohorts"]]
+        need(stated == [list(each) for each in cohorts.items()], "wrong_cohorts", "its cohorts are others")
+        seen = [(name, each["tree"]) for each in says["seen"] for name in self.names(each["instances"])]
+        need(len(dict(seen)) == len(seen), "bad_claim", "it names an instance twice")
+        need(dict(seen) == lease.before, "base_moved", "not every instance is on its tree before")
+        places = {name: (fleet[name]["address"], fleet[name]["root"]) for name in lease.before}
+        for other in self.deployments.values():
+            if other.lease.says["target"] == lease.says["target"] and not other.live:
+                other.standing.pop("rollback", None)
+        glass = self.policies[lease.says["policy"]]["deploy_production"]["break_glass"]
+        lease.claimed = True
+        if lease.says["rule"] == "break_glass" and not self.looked_at(lease):
+            lease.owed_by = self.now + glass["review_within_s"]
+        self.deployments[lease.digest] = Deployment(lease, self.seq, counted, cohorts, places, self.record.leaf)
+
+    def two_keys(self, lease: Lease) -> list[Vote]:
+        """The two cosignatures that the nine steps count."""
+        says, glass = lease.says, lease.says["rule"] == "break_glass"
+        self.step_two(lease)
+        need(self.now >= seconds(says["not_before"]), "too_early", "its window of execution is to come")
+        need(self.now <= seconds(says["execute_by"]), "lease_expired", "its window of execution is over")
+        need(self.now <= seconds(self.root.body["expires"]), "trust_expired", "the trust root has expired")
+        reasons = [self.not_good(lease, vote) for vote in lease.votes]
+        good = [vote for vote, reason in zip(lease.votes, reasons, strict=True) if reason is None]
+        people = [vote for vote in good if vote.role == "approver"]
+        others = people if glass else [vote for vote in good if vote.role != "approver"]
+        need(good or not reasons, reasons[0] or "" if reasons else "", "no cosignature is good; the first is not because of this")
+        need(people and len(others) >= 1 + glass, "quorum_unmet", "one of the two keys is not there")
+        pairs = [sorted((a, b), key=lambda vote: vote.seq) for a in people for b in others if self.independent(a, b, lease)]
+        if glass and self.terms(says["policy"])["break_glass"]["user_verification"]:
+            pairs = [pair for pair in pairs if any(vote.verified and self.verifies(vote) for vote in pair)]
+        need(pairs, "quorum_unmet", "no two of them differ from each other and from the proposer")
+        pair = min(pairs, key=lambda pair: (pair[1].seq, pair[0].seq))
+        need(not lease.denied, "lease_denied", "the lease was denied")
+        self.step_eight(lease)
+        if not glass:
+            self.step_nine(lease)
+        return pair
+
+    def terms(self, policy: str) -> Any:
+        """The terms of deployment of a policy."""
+        return self.policies[policy]["deploy_production"]
+
+    def enables(self, policy: str, target: str) -> bool:
+        """Step 2 begins: the policy enables the capability."""
+        phase = self.policies[policy]["phases"]["3"]
+        listed = phase["status"] == "implemented" and "deploy_production" in phase["capabilities"]
+        return bool(listed and self.terms(policy)["enabled"])
+
+    def step_two(self, lease: Lease) -> None:
+        """The lease is what its policy asks for."""
+        says = lease.says
+        self.in_force(says)
+        terms, target = self.terms(says["policy"]), says["target"]
+        need(self.enables(says["policy"], target), "capability_disabled", "the policy does not enable it")
+        need(target in terms["targets"], "target_not_allowed", "the policy does not know the target")
+        rules = terms["targets"][target]["paths"]
+        need(all(allows(rules, path) for path in lease.paths), "path_not_allowed", "a path is not the policy's")
+        need(same_json(says["gates"], terms["gates"]), "gates_differ", "its gates are not the policy's")
+        need(set(terms["tiers"]) <= set(says["tiers"]), "tiers_missing", "it leaves out a tier")
+        need(says["bake_s"] >= terms["bake_s"], "bake_too_short", "its bake is too short")
+        need(says["interval_s"] <= terms["interval_s"], "interval_too_long", "its interval is too long")
+        need(terms["start"] in {"auto", says["start"]}, "start_differs", "the policy asks for an order to start")
+        need(terms["promotion"] in {"auto", says["promotion"]}, "promotion_differs", "the policy asks for an order")
+        instances = self.fleet["targets"][target]["instances"]
+        hooks = [says["hooks"], *(each["hooks"] for each in instances)]
+        used = {hook for each in hooks for hook in each.values() if hook is not None}
+        need(used <= terms["hooks"].keys(), "hook_not_allowed", "a hook is not the policy's")
+        if says["rule"] == "break_glass":
+            need(terms["break_glass"]["enabled"], "break_glass_disabled", "the policy lets nobody break the glass")
+            valid = seconds(says["execute_by"]) - lease.time
+            need(valid <= terms["break_glass"]["max_validity_s"], "break_glass_too_long", "it is valid for too long")
+
+    def not_good(self, lease: Lease, vote: Vote) -> str | None:
+        """Why a cosignature does not count, or None."""
+        if vote not in lease.standing():
+            return "withdrawn"
+        if self.root.is_compromised(vote.raw, vote.seq):
+            return "key_compromised"
+        return None if self.root.has(vote.role, vote.by, vote.raw) else "role_missing"
+
+    def independent(self, a: Vote, b: Vote, lease: Lease) -> bool:
+        """Two differ from each other and from the proposer, as declared then and now."""
+        proposer = lease.proposer
+        if proposer is None or not differ(a, b, proposer):
+            return False
+        people = self.root.people
+        now = [people.get(each.by, {"custodian": each.custodian})["custodian"] for each in (a, b, proposer)]
+        return len(set(now)) == 3
+
+    def verifies(self, vote: Vote) -> bool:
+        """Whether the root asks this key to verify its user."""
+        return any(key.raw == vote.raw and asked for (by, _), (key, asked) in self.root.keys.items() if by == vote.by)
+
+    def step_eight(self, lease: Lease) -> None:
+        """Nobody else is at work there."""
+        says = lease.says
+        need(not lease.claimed, "lease_consumed", "the lease was claimed")
+        self.not_busy(lease)
+        late = [each for each in self.subjects.values() if isinstance(each, Lease) and each.owed_by is not None]
+        overdue = any(each.owed_by is not None and each.owed_by < self.now for each in late)
+        need(says["rule"] == "break_glass" or not overdue, "review_overdue", "a review is overdue")
+
+    def not_busy(self, lease: Lease) -> None:
+        """Neither the target nor a place of these instances has a live deployment other than this lease's."""
+        target = lease.says["target"]
+        fleet = {each["name"]: each for each in self.fleet["targets"].get(target, {"instances": []})["instances"]}
+        mine = self.deployments.get(lease.digest)
+        places = {(fleet[name]["address"], fleet[name]["root"]) for name in lease.before if name in fleet}
+        places = set(mine.places.values()) if mine else places
+        for other in self.deployments.values():
+            if other.live and other.lease is not lease:
+                there = other.lease.says["target"] == target or places & set(other.places.values())
+                need(not there, "target_busy", "the target has a live deployment")
+
+    def step_nine(self, lease: Lease) -> None:
+        """The reviews that the policy asks for are there and pass."""
+        said = [each for reviews in lease.reviews.values() for each in reviews]
+        held = [each for each in said if self.root.has(each[0].role, each[0].by, each[0].raw)]
+        for role in self.terms(lease.says["policy"])["reviews"]:
+            verdicts = [verdict for vote, _, verdict in held if vote.role == role]
+            need(verdicts, "review_missing", f"there is no review by a {role}")
+            need("fail" not in verdicts, "review_failed", f"a {role} said no")
+
+    def looked_at(self, lease: Lease) -> bool:
+        """Whether an agent that still holds key and role looked at the lease."""
+        said = [vote for reviews in lease.reviews.values() for vote, _, _ in reviews]
+        return any(self.root.has(vote.role, vote.by, vote.raw) for vote in said)
+
+    def cohorts(self, lease: Lease, counted: list[Vote], fleet: dict[str, Any]) -> dict[int, list[str]]:
+        """What each tier adds, in order."""
+        last = bytes.fromhex(self.leaves[counted[1].seq])
+        key = hashlib.sha256(b"calyx-cohort-v1" + bytes.fromhex(lease.digest) + last).digest()
+
+        def rank(name: str) -> tuple[bool, bytes]:
+            return fleet[name]["labels"].get("canary") != "true", hmac.digest(key, name.encode(), "sha256")
+
+        ordered, count = sorted(lease.before, key=rank), len(lease.before)
+        reach = {(tier * count + 99) // 100: tier for tier in lease.says["tiers"]}
+        ends = [0, *reach]
+        return {reach[end]: ordered[start:end] for start, end in zip(ends, ends[1:], strict=False)}
+
+    # Section 8: deployments.
+
+    def take_command(self) -> None:
+        """A person's order."""
+        self.role("approver", "operator")
+        says, lease = self.says, self.lease()
+        verb, tier = says["verb"], says["tier"]
+        late = max(self.now, self.made) > seconds(says["expires_at"])
+        need(not late, "command_expired", "its time is over")
+        deployment = self.deployments.get(lease.digest)
+        if deployment is None:
+            raise Refused("not_claimed", "the lease was not claimed")
+        promote = verb == "promote"
+        fits = promote == (tier is not None) and (promote or not says["skip_bake"])
+        fits = fits and (verb in {"start", "resume", "promote"}) == (says["state"] is not None)
+        need(fits, "bad_command", "it has a member too many, or too few")
+        need(deployment.live or verb == "rollback", "deployment_ended", "the deployment ended")
+        if says["state"] is not None:
+            self.bound_order(deployment)
+        if verb == "rollback" and not deployment.live:
+            self.may_roll_back(deployment)
+        if promote:
+            deployment.promote[tier] = says["skip_bake"]
+        elif verb == "resume":
+            deployment.standing.pop("pause", None)
+        else:
+            deployment.standing[verb] = self.digest
+        deployment.orders[self.digest] = verb
+        deployment.leaf = self.record.leaf
+
+    def bound_order(self, deployment: Deployment) -> None:
+        """An order to go on is bound to what its signer saw."""
+        says, lease = self.says, deployment.lease.says
+        need(says["state"] == deployment.leaf, "stale_command", "something happened since")
+        match says["verb"]:
+            case "start":
+                fits = lease["start"] == "command" and not deployment.started
+            case "resume":
+                fits = deployment.phase == "PAUSED" or "pause" in deployment.standing
+            case _:
+                fits = deployment.working == "BAKING" and deployment.tier == says["tier"]
+        need(fits, "bad_command", "nothing waits for this order")
+        if says["verb"] == "start":
+            return
+        missing = deployment.verdict is not None and deployment.verdict[:2] == (deployment.tier, "missing")
+        need(not (deployment.breach or missing), "health_refused", "no order overrides the monitor")
+        skip = self.terms(lease["policy"])["skip_bake"] or not says["skip_bake"]
+        need(skip, "skip_not_allowed", "the policy lets nobody skip a bake")
+
+    def may_roll_back(self, deployment: Deployment) -> None:
+        """A deployment that ended can still be taken back."""
+        if deployment.phase == "COMPLETED":
+            until = deployment.completed + self.terms(deployment.lease.says["policy"])["retention_s"]
+            need(self.now <= until, "retention_over", "what was there before is no longer kept")
+        else:
+            need(deployment.phase == "ROLLBACK_FAILED", "nothing_to_roll_back", "there is nothing to take back")
+        self.not_busy(deployment.lease)
+        mine = {deployment.places[name] for name in deployment.intended}
+        for later in self.deployments.values():
+            if later.seq > deployment.seq:
+                there = mine & {later.places[name] for name in later.intended}
+                need(not there, "superseded", "a later deployment was there")
+
+    def take_event(self) -> None:
+        """What a deployment did."""
+        says, lease = self.says, self.lease()
+        told: dict[str, Any] = says["detail"]
+        type_ = told["type"]
+        if type_ in EXECUTOR_EVENTS:
+            self.kind("executor")
+            need(self.term == (says["epoch"], self.by), "fenced", "its term is not the newest, or another's")
+        else:
+            need(says["epoch"] is None, "bad_event", "only an executor has an epoch")
+            if type_ == "SANITY":
+                self.role("validator")
+            else:
+                self.kind("monitor")
+        deployment = self.deployments.get(lease.digest)
+        if deployment is None:
+            need(type_ == "PREFLIGHT_FAILED", "not_claimed", "the lease was not claimed")
+            return
+        need(type_ != "PREFLIGHT_FAILED", "lease_consumed", "the lease was claimed")
+        if type_ == "SANITY":
+            return
+        need(type_ in MOVES[deployment.phase], "illegal_transition", f"not while it is {deployment.phase}")
+        if type_ in FORWARD:
+            self.forward(deployment)
+        before, after = deployment.phase, MOVES[deployment.phase][type_]
+        getattr(self, "on_" + type_.lower())(deployment, told)
+        deployment.phase = after or deployment.phase
+        if type_ in EXECUTOR_EVENTS:
+            deployment.leaf = self.record.leaf
+        if after == "PAUSED":
+            deployment.back_to = before
+
+    def forward(self, deployment: Deployment) -> None:
+        """Nothing forbids to go on."""
+        says, policy = deployment.lease.says, self.base["policy"]
+        need(self.now <= seconds(says["complete_by"]), "complete_by_passed", "the time to complete is over")
+        enabled = self.enables(policy, says["target"]) and says["target"] in self.terms(policy)["targets"]
+        need(enabled, "capability_disabled", "the policy in force does not enable it")
+        tainted = any(self.root.is_compromised(vote.raw, vote.seq) for vote in deployment.counted)
+        need(not tainted, "tainted", "a counted cosignature was made with a compromised key")
+        need(not {"abort", "rollback"} & deployment.standing.keys(), "stopped", "it was ordered to stop")
+        need(deployment.breach is None, "health_refused", "the monitor said stop")
+        need("pause" not in deployment.standing, "paused", "it was ordered to pause")
+
+    def on_started(self, deployment: Deployment, _: Any) -> None:
+        """Work begins."""
+        says = deployment.lease.says
+        need(self.now <= seconds(says["execute_by"]), "lease_expired", "its window of execution is over")
+        ordered = says["start"] == "auto" or "start" in deployment.standing
+        need(ordered, "start_not_ordered", "nobody ordered it to start")
+        deployment.started = True
+
+    def on_tier_intent(self, deployment: Deployment, told: Any) -> None:
+        """A tier is about to change."""
+        free = deployment.phase == "PROMOTED" or deployment.tier == 0
+        need(free, "illegal_transition", "the tier before was not promoted")
+        need(told["tier"] == deployment.next_tier(), "wrong_tier", "it is not the next tier")
+        need(deployment.baseline, "no_baseline", "there is no baseline")
+        deployment.tier, deployment.tier_applied, deployment.bake = told["tier"], False, None
+        deployment.intended |= set(deployment.cohorts[told["tier"]])
+        deployment.samples = {}
+
+    def on_instance_applied(self, deployment: Deployment, told: Any) -> None:
+        """An instance has its new tree."""
+        name = told["instance"]
+        of_tier = name in deployment.cohorts.get(told["tier"], []) and name in deployment.intended
+        need(of_tier, "not_intended", "the instance was not intended in this tier")
+        need(name not in deployment.applied | deployment.restored, "repeated", "its result was told before")
+        need(told["tree"] == deployment.lease.after[name], "wrong_tree", "it is not on its tree after")
+        deployment.applied.add(name)
+
+    def on_tier_applied(self, deployment: Deployment, told: Any) -> None:
+        """A whole tier is changed."""
+        newest = told["tier"] == deployment.tier and not deployment.tier_applied
+        need(newest, "wrong_tier", "it is not the newest tier, or that was applied before")
+        need(deployment.intended <= deployment.applied, "not_applied", "an instance is not applied")
+        deployment.tier_applied = True
+
+    def on_bake_started(self, deployment: Deployment, told: Any) -> None:
+        """The monitor's time."""
+        right = told["tier"] == deployment.tier and deployment.tier_applied
+        need(right, "wrong_tier", "it is not the newest tier, or that is not applied")
+        deployment.bake = self.now
+
+    def on_canary_promoted(self, deployment: Deployment, told: Any) -> None:
+        """On to the next tier."""
+        right = (told["tier"], told["to"]) == (deployment.tier, deployment.next_tier())
+        need(right, "wrong_tier", "it does not lead from this tier to the next")
+        ordered = deployment.lease.says["promotion"] == "auto" or deployment.tier in deployment.promote
+        need(ordered, "promotion_not_ordered", "nobody ordered it")
+        self.healthy(deployment)
+
+    def on_completed(self, deployment: Deployment, _: Any) -> None:
+        """All is done."""
+        need(deployment.next_tier() is None, "wrong_tier", "it is not the last tier")
+        self.healthy(deployment)
+        deployment.completed = self.now
+
+    def healthy(self, deployment: Deployment) -> None:
+        """The tier baked, and the monitor is content."""
+        lease = deployment.lease.says
+        wanted = -(-lease["bake_s"] // lease["interval_s"])
+        baked = sum(deployment.samples.values()) >= wanted or deployment.promote.get(deployment.tier, False)
+        need(baked, "not_baked", "the bake is not over")
+        newest = max(deployment.samples, default=0)
+        passed = deployment.verdict is not None and deployment.verdict[:3] == (deployment.tier, "pass", newest)
+        need(passed, "not_healthy", "the newest verdict is no pass on the newest sample")
+
+    def order(self, deployment: Deployment, told: Any, verb: str) -> None:
+        """An order that an event names was given."""
+        given = told["command"] is None or deployment.orders.get(told["command"]) == verb
+        need(given, "unknown_command", "it names no such order")
+
+    def on_paused(self, deployment: Deployment, told: Any) -> None:
+        """It stands still."""
+        self.order(deployment, told, "pause")
+
+    def on_resumed(self, deployment: Deployment, told: Any) -> None:
+        """It goes on."""
+        self.order(deployment, told, "resume")
+        deployment.phase = deployment.back_to
+
+    def on_aborted(self, deployment: Deployment, _: Any) -> None:
+        """It ends before it began."""
+        need(not deployment.started, "illegal_transition", "it has started")
+
+    def on_halted(self, deployment: Deployment, told: Any) -> None:
+        """Something is wrong."""
+        need(deployment.started, "illegal_transition", "it has not started")
+        newest = deployment.verdict[3] if deployment.verdict else None
+        known = {None, newest, deployment.breach, *deployment.orders}
+        need(told["evidence"] in known, "unknown_evidence", "its evidence is not this deployment's")
+        deployment.halted = told["cause"]
+
+    def on_rollback_started(self, deployment: Deployment, told: Any) -> None:
+        """Back."""
+        self.order(deployment, told, "rollback")
+        ended = not deployment.live
+        ordered = "rollback" in deployment.standing
+        need(ordered or not (ended or deployment.halted == "tainted"), "rollback_not_ordered", "nobody ordered it")
+        if ended:
+            self.may_roll_back(deployment)
+        deployment.restored = set()
+
+    def on_instance_restored(self, deployment: Deployment, told: Any) -> None:
+        """An instance is back."""
+        name = told["instance"]
+        need(name in deployment.intended, "not_intended", "it was never to change")
+        need(name not in deployment.restored, "repeated", "it was restored before")
+        need(told["tree"] == deployment.lease.before[name], "wrong_tree", "it is not on its tree before")
+        deployment.restored.add(name)
+
+    def on_rolled_back(self, deployment: Deployment, _: Any) -> None:
+        """All are back."""
+        need(deployment.intended <= deployment.restored, "not_restored", "an instance is not restored")
+
+    def on_rollback_failed(self, deployment: Deployment, told: Any) -> None:
+        """Not all are back."""
+        names = self.names(told["instances"])
+        right = sorted(names) == sorted(deployment.intended - deployment.restored)
+        need(right, "wrong_instances", "it does not name what is left, once each")
+        deployment.standing.pop("rollback", None)
+
+    def values(self, deployment: Deployment, values: list[Any]) -> None:
+        """One for each gate."""
+        gates = sorted(gate["name"] for gate in deployment.lease.says["gates"])
+        need(sorted(value["gate"] for value in values) == gates, "bad_values", "it is not one value for each gate")
+
+    def on_baseline(self, deployment: Deployment, told: Any) -> None:
+        """How it was before."""
+        first = not deployment.baseline and deployment.tier == 0
+        need(first, "late_baseline", "there is one, or a tier was changed")
+        absent = set(deployment.lease.before.values()) == {"absent"}
+        need(absent == (told["values"] is None), "bad_baseline", "values are null exactly where nothing was")
+        self.values(deployment, told["values"]) if not absent else None
+        deployment.baseline = True
+
+    def on_sample(self, deployment: Deployment, told: Any) -> None:
+        """One look."""
+        if deployment.working != "BAKING" or deployment.bake is None:
+            raise Refused("not_baking", "no tier bakes")
+        need(told["tier"] == deployment.tier, "wrong_tier", "it is not the tier that bakes")
+        need(told["n"] > max(deployment.samples, default=0), "repeated", "its number does not rise")
+        due = deployment.bake + told["n"] * deployment.lease.says["interval_s"] - 1
+        need(min(self.made, self.now) >= due, "early_sample", "its interval is not over")
+        self.values(deployment, told["values"])
+        deployment.samples[told["n"]] = all(value["value"] is not None for value in told["values"])
+
+    def on_verdict(self, deployment: Deployment, told: Any) -> None:
+        """What the monitor thinks."""
+        newest = told["tier"] == deployment.tier and told["n"] == max(deployment.samples, default=0)
+        need(newest, "wrong_sample", "it is not on the newest sample of the newest tier")
+        need(told["n"] or told["verdict"] != "pass", "not_healthy", "nothing was seen that could pass")
+        deployment.verdict = (told["tier"], told["verdict"], told["n"], self.digest)
+        if told["verdict"] in {"breach", "abort"} and deployment.breach is None:
+            deployment.breach = self.digest
+
+
+# Section 9: the whole.
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The verdict. `code`, `entry` and `message` say what is wrong; all are None when nothing is."""
+
+    ok: bool
+    size: int
+    head: str
+    root: str
+    code: str | None = None
+    entry: int | None = None
+    message: str | None = None
+
+
+def check_chain(records: Iterable[bytes], checkpoint: Checkpoint | None, tree: Tree) -> Iterator[str]:
+    """Give out the leaves, and put them into the tree. Refuses with the entry that was changed."""
+    last, time, seq, rest = ZERO, 0, 0, iter(records)
+    for data in rest:
+        need_at(checkpoint is None or seq < checkpoint.size, seq, "the checkpoint does not cover it")
+        record = read_at(seq, data)
+        if record.prev != last:
+            raise Refused("broken_chain", "it was changed", blame(tree, record, last, next(rest, None), checkpoint))
+        need_at(record.time >= time or not seq, seq, "its time is before that of the entry before it")
+        if seq:
+            tree.append(last)
+            yield last
+        last, time, seq = record.leaf, record.time, seq + 1
+    need_at(checkpoint is None or seq == checkpoint.size, seq, "the checkpoint covers it, and it is not there")
+    if seq:
+        tree.append(last)
+        need_at(checkpoint is None or tree.root() == checkpoint.root, seq - 1, "the checkpoint signs another one")
+        yield last
+
+
+def need_at(fact: bool, seq: int, message: str) -> None:
+    """Refuse an entry of the chain unless `fact`."""
+    if not fact:
+        raise Refused("broken_chain", message, seq)
+
+
+def read_at(seq: int, data: bytes) -> Record:
+    """The record in a place."""
+    try:
+        record = parse_record(data)
+    except Refused as error:
+        raise Refused("broken_chain", f"it is not a record: {error}", seq) from None
+    need_at(record.seq == seq, seq, "it says that it is another entry")
+    return record
+
+
+def blame(tree: Tree, record: Record, last: str, following: bytes | None, checkpoint: Checkpoint | None) -> int:
+    """Which of two entries was changed, when the later does not name the leaf of the earlier one."""
+    if record.seq == 0:
+        return 0
+    agrees = False
+    if following is not None:
+        try:
+            agrees = parse_record(following).prev == record.leaf
+        except Refused:
+            agrees = False
+    elif checkpoint is not None and checkpoint.size == record.seq + 1:
+        roots = [Tree(tree.peaks).append(leaf).append(record.leaf).root() for leaf in (last, record.prev)]
+        agrees = checkpoint.root in roots
+    return record.seq - agrees
+
+
+def examine(records: Callable[[], Iterable[bytes]], note: bytes, objects: Objects) -> Opinion:
+    """Check a ledger. `records`: gives them from the first on, each time it is called."""
+    law, tree = Law(objects), Tree()
+    leaves: list[str] = []
+    wrong: Refused | None = None
+    try:
+        first = next(iter(records()), None)
+        if first is None:
+            raise Refused("no_genesis", "the ledger is empty")
+        checkpoint = open_checkpoint(first, note)
+        for leaf in check_chain(records(), checkpoint, tree):
+            leaves.append(leaf)  # noqa: PERF402 -- what was found before a refusal counts
+    except Refused as error:
+        wrong = error
+    if wrong is None or wrong.entry is not None:
+        try:
+            judge_all(law, records(), len(leaves))
+        except Refused as error:
+            wrong = error
+    head, root = leaves[-1] if leaves else ZERO, tree.root().hex()
+    if wrong is None:
+        return Opinion(True, len(leaves), head, root)
+    return Opinion(False, len(leaves), head, root, wrong.code, wrong.entry, str(wrong))
+
+
+def open_checkpoint(first: bytes, note: bytes) -> Checkpoint | None:
+    """The checkpoint, by the key of record 0; None when that is not lawful, which the law says later."""
+    law = Law(Objects(lambda _: None))
+    try:
+        law.take(read_at(0, first))
+    except Refused:
+        return None
+    return parse_checkpoint(note, law.log_key)
+
+
+def judge_all(law: Law, records: Iterable[bytes], count: int) -> None:
+    """The law, and the objects, of the first `count` entries."""
+    for seq, data in zip(range(count), records, strict=False):
+        try:
+            law.take(read_at(seq, data))
+            for ref in references(law.says):
+                law.objects.check(ref)
+            trees: list[tuple[str, int | None]] = [(each["before"], None) for each in law.says.get("changes", [])]
+            trees += [(each["after"], None) for each in law.says.get("changes", [])]
+            artifact = law.says.get("artifact", {"type": None})
+            if artifact["type"] == "directory":
+                trees.insert(0, (artifact["sha256"], artifact["size"]))
+            for digest, size in trees:
+                law.objects.check_tree(digest, size)
+        except Refused as error:
+            raise Refused(error.code, str(error), seq) from None
+
+
+def read_database(path: Path) -> tuple[Callable[[], Iterator[bytes]], bytes]:
+    """The records, and the newest checkpoint, of a ledger's file."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+    def records() -> Iterator[bytes]:
+        for seq, (place, data) in enumerate(connection.execute("SELECT seq, data FROM record ORDER BY seq")):
+            if place != seq:
+                return
+            yield data
+
+    row = connection.execute("SELECT checkpoint FROM tip").fetchone()
+    return records, row[0].encode() if row and isinstance(row[0], str) else row[0] if row else b""
+
+
+def main() -> int:
+    """Say whether a ledger is right."""
+    parser = argparse.ArgumentParser(description="A second opinion on a ledger.")
+    parser.add_argument("ledger", type=Path, help="a home, or its ledger.db")
+    parser.add_argument("--objects", type=Path, help="the folder of objects; beside ledger.db when left out")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    path = arguments.ledger / "ledger.db" if arguments.ledger.is_dir() else arguments.ledger
+    folder = arguments.objects or path.parent / "objects"
+
+    def find(digest: str) -> BinaryIO | None:
+        file = folder / digest[:2] / digest[2:]
+        return file.open("rb") if file.is_file() else None
+
+    try:
+        opinion = examine(*read_database(path), Objects(find))
+    except (sqlite3.Error, OSError) as error:
+        print(f"second_opinion: {path}: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(vars(opinion), sort_keys=True))
+    elif opinion.ok:
+        print(f"ok: {opinion.size} entries", f"head {opinion.head}", f"root {opinion.root}", sep="\n")
+    else:
+        where = "the ledger" if opinion.entry is None else f"entry {opinion.entry}"
+        print(f"NOT OK: {where}: {opinion.code}: {opinion.message}")
+    return 0 if opinion.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
