@@ -250,7 +250,12 @@ def path_word(absolute: bool) -> Shape:
     return check
 
 
-HASH, NONCE, COUNT, ID = match("[0-9a-f]{64}"), match("[0-9a-f]{32}"), integer(0), match(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HASH, NONCE, COUNT, ID = (
+    match("[0-9a-f]{64}"),
+    match("[0-9a-f]{32}"),
+    integer(0),
+    match(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+)
 TEXT, PERCENT, SECONDS, TREE = string(0, 4096), integer(1, 100), integer(0, 31_622_400), match("[0-9a-f]{64}|absent")
 WORD, VALUE = match(r"[^\x00-\x1f\x7f]{1,1024}"), match(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}")
 URL = match(r"(?=.{1,1024}\Z)https?://[!-~]+")
@@ -489,7 +494,7 @@ def add(p: Point, q: Point) -> Point:
 
 
 @lru_cache(maxsize=4096)
-def check_public(raw: bytes) -> None:
+def check_public(raw: bytes, code: str = "bad_format") -> None:
     """Refuse what is not the canonical encoding of a point of the prime-order group other than the identity."""
     number = int.from_bytes(raw, "little")
     sign, y = number >> 255, number % 2**255
@@ -498,13 +503,13 @@ def check_public(raw: bytes) -> None:
     if x * x % PRIME != square:
         x = x * pow(2, (PRIME - 1) // 4, PRIME) % PRIME
     good = len(raw) == 32 and y < PRIME and x * x % PRIME == square and not (x == 0 and sign)
-    bad(good and (x, y) != (0, 1), "it is not the canonical encoding of a point other than the identity")
+    need(good and (x, y) != (0, 1), code, "it is not the canonical encoding of a point other than the identity")
     base, result, left = ((PRIME - x) % PRIME if x % 2 != sign else x, y), (0, 1), ORDER_L
     while left:
         if left & 1:
             result = add(result, base)
         base, left = add(base, base), left >> 1
-    bad(result == (0, 1), "it is not in the prime-order group")
+    need(result == (0, 1), code, "it is not in the prime-order group")
 
 
 @lru_cache(maxsize=65536)
@@ -609,7 +614,10 @@ ENVELOPE = shaped(payload=string(0, 2**20), payloadType=among(PAYLOAD_TYPE), sig
 RECORD = shaped(envelope=ENVELOPE, prev=HASH, seq=COUNT, time=time_)
 SUBJECT = array(shaped(digest=shaped(sha256=HASH), name=ID), 1, 1)
 STATEMENT = shaped(
-    _type=among("https://in-toto.io/Statement/v1"), predicate=lambda _: None, predicateType=string(0, 256), subject=SUBJECT
+    _type=among("https://in-toto.io/Statement/v1"),
+    predicate=lambda _: None,
+    predicateType=string(0, 256),
+    subject=SUBJECT,
 )
 
 
@@ -675,7 +683,7 @@ def parse_vkey(text: str) -> tuple[str, bytes, bytes]:
     origin, key_id, encoded = parts.groups() if parts else ("", "", "")
     data = unbase64(encoded)
     bad(len(data) == 33 and data[0] == 1, "the log's key is not Ed25519")
-    check_public(data[1:])
+    check_public(data[1:], "bad_key")
     right = hashlib.sha256(origin.encode() + b"\n\x01" + data[1:]).digest()[:4]
     bad(right.hex() == key_id, "the verifier key's id is not that of its key")
     return origin, right, data[1:]
@@ -704,7 +712,7 @@ def parse_checkpoint(note: bytes, vkey: str) -> Checkpoint:
         if name == origin and data[:4] == key_id:
             verify(raw, text.encode() + b"\n", data[4:])
             seen += 1
-    need(seen, "bad_checkpoint", "the log did not sign it")
+    need(seen and len(root) == 32, "bad_checkpoint", "the log did not sign it, or not with a root of 32 bytes")
     return Checkpoint(size, root)
 
 
@@ -749,13 +757,19 @@ class Objects:
             manifest = parse(self.read({"sha256": digest, "size": size}, MAX_MANIFEST))
             bad(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "it is no manifest")
             for row in manifest[1:]:
-                array(lambda _: None, 2, 4)(row)
+                bad(isinstance(row, list) and 2 <= len(row) <= 4 and isinstance(row[0], str), "a row is none")
+                bad(ROWS.get(str(row[1])) == len(row), "a row is of no type")
+                if len(row) == 4:
+                    OBJECT({"sha256": row[2], "size": row[3]})
         except Refused as error:
             raise Refused(error.code, f"tree {digest}: {error}") from None
         for row in manifest[1:]:
-            if row[1] in {"file", "exec"}:
+            if len(row) == 4:
                 self.check({"sha256": row[2], "size": row[3]})
         self.trees.add(digest)
+
+
+ROWS = {"file": 4, "exec": 4, "link": 3, "dir": 2}
 
 
 def references(value: Any) -> Iterator[dict[str, Any]]:
@@ -955,7 +969,7 @@ def differ(*votes: Vote) -> bool:
 
 
 def _by(vote: Vote) -> str:
-    return vote.by
+    return vote.by.lower()
 
 
 def _raw(vote: Vote) -> bytes:
@@ -1126,7 +1140,9 @@ class Law:
         continues = says["continues"]
         if continues is not None:
             size, last = continues["head"]["size"], continues["head"]["hash"]
-            whole = size > 0 and (size == 1) == (last == continues["ledger"]) and ZERO not in (last, continues["ledger"])
+            whole = (
+                size > 0 and (size == 1) == (last == continues["ledger"]) and ZERO not in (last, continues["ledger"])
+            )
             need(whole, "bad_genesis", "it continues a ledger without an entry, or another one")
         self.enact_root(self.root)
         self.policies[self.digest] = says["policy"]
@@ -1210,7 +1226,7 @@ class Law:
     def in_force(self, says: dict[str, Any]) -> None:
         """Policy and fleet of a lease are those in force."""
         need(says["policy"] == self.base["policy"], "stale_policy", "its policy is not in force")
-        need(says["fleet"] == self.base["fleet"] != ZERO, "stale_fleet", "its fleet is not in force")
+        need(says["fleet"] == self.base["fleet"], "stale_fleet", "its fleet is not in force")
 
     def read_changes(self, lease: Lease) -> None:
         """From which tree to which each instance goes."""
@@ -1228,7 +1244,11 @@ class Law:
             lease.before |= dict.fromkeys(names, change["before"])
             lease.after |= dict.fromkeys(names, change["after"])
         pairs = {(change["before"], change["after"]) for change in says["changes"]}
-        need(len(pairs) == len(says["changes"]) and lease.before, "bad_changes", "two changes are the same, or all are empty")
+        need(
+            len(pairs) == len(says["changes"]) and lease.before,
+            "bad_changes",
+            "two changes are the same, or all are empty",
+        )
 
     def take_review(self) -> None:
         """What an agent thinks of a lease."""
@@ -1266,8 +1286,9 @@ class Law:
             need(review is None, "wrong_review", "an approver names no review")
         else:
             mine = [each for each in lease.reviews.get(self.by, []) if each[1] == review and each[0].role == role]
-            need(mine and mine[0][0].seq < self.seen, "wrong_review", "it names no review of its signer's")
+            need(mine, "wrong_review", "it names no review of its signer's")
             need(mine[0][2] == "pass", "review_failed", "the review that it names failed")
+            need(mine[0][0].seq < self.seen, "head_too_old", "its head does not hold the review")
         vote = self.vote(role)
         again = any((each.raw, each.role) == (vote.raw, role) for each in lease.standing())
         need(not again, "already_cosigned", "this key cosigned it")
@@ -1336,7 +1357,9 @@ class Law:
     def take_message(self) -> None:
         """Something said."""
         to, reply_to = self.says["to"], self.says["reply_to"]
-        need(reply_to is None or self.messages.get(reply_to, self.seq) < self.seen, "unknown_subject", "no such message")
+        need(
+            reply_to is None or self.messages.get(reply_to, self.seq) < self.seen, "unknown_subject", "no such message"
+        )
         need(to is None or to in self.root.people, "unknown_principal", "nobody is called that")
         self.messages[self.digest] = self.seq
 
@@ -1378,9 +1401,15 @@ class Law:
         good = [vote for vote, reason in zip(lease.votes, reasons, strict=True) if reason is None]
         people = [vote for vote in good if vote.role == "approver"]
         others = people if glass else [vote for vote in good if vote.role != "approver"]
-        need(good or not reasons, reasons[0] or "" if reasons else "", "no cosignature is good; the first is not because of this")
+        need(
+            good or not reasons,
+            reasons[0] or "" if reasons else "",
+            "no cosignature is good; the first is not because of this",
+        )
         need(people and len(others) >= 1 + glass, "quorum_unmet", "one of the two keys is not there")
-        pairs = [sorted((a, b), key=lambda vote: vote.seq) for a in people for b in others if self.independent(a, b, lease)]
+        pairs = [
+            sorted((a, b), key=lambda vote: vote.seq) for a in people for b in others if self.independent(a, b, lease)
+        ]
         if glass and self.terms(says["policy"])["break_glass"]["user_verification"]:
             pairs = [pair for pair in pairs if any(vote.verified and self.verifies(vote) for vote in pair)]
         need(pairs, "quorum_unmet", "no two of them differ from each other and from the proposer")
@@ -1855,7 +1884,10 @@ def open_checkpoint(first: bytes, note: bytes) -> Checkpoint | None:
         law.take(read_at(0, first))
     except Refused:
         return None
-    return parse_checkpoint(note, law.log_key)
+    try:
+        return parse_checkpoint(note, law.log_key)
+    except Refused as error:
+        raise Refused("bad_checkpoint", str(error)) from None
 
 
 def judge_all(law: Law, records: Iterable[bytes], count: int) -> None:
