@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""A second opinion on a ledger: every byte, signature and rule, checked by one file that uses nothing of this project.
+"""A second opinion on a ledger: every byte, signature and rule, by one file that uses nothing of this project.
 
     python scripts/second_opinion.py LEDGER [--objects DIR] [--json]
 
-LEDGER is a home, or its `ledger.db`. Needs Python 3.11 and the package `cryptography`. Prints the verdict, the number of
-entries, the newest head and the root of the tree; or the first entry that is wrong, and the code of what is wrong with
-it. Ends with 0 when nothing is wrong, else with 1.
+LEDGER is a home, or its `ledger.db`. Needs Python 3.11 and the package `cryptography`. Prints the verdict, the number
+of entries, the newest head and the root of the tree; or the first entry that is wrong, and the code of what is wrong
+with it. Ends with 0 when nothing is wrong, else with 1.
 
-It was written from docs/FORMAT.md, whose sections the headings below name, and never reads what `calyx` decides: when the
-two disagree, one of them, or that page, is wrong. It holds the leaves of all entries and the law's state in memory, and
-reads the records twice: once for the chain, once for the law. A cut end cannot be seen here: compare the size and the
-head with what you remember.
+It was written from docs/FORMAT.md, whose sections the headings below name, and never reads what `calyx` decides: when
+the two disagree, one of them, or that page, is wrong. It holds the leaves of all entries and the law's state in memory,
+and reads the records twice: once for the chain, once for the law. A cut end cannot be seen here: compare the size and
+the head with what you remember.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -197,9 +198,9 @@ def unique(names: Iterable[str], what: str) -> None:
     bad(len(set(all_names)) == len(all_names), f"{what} are not unique")
 
 
-def rising(tiers: list[int], code: str) -> None:
-    """Refuse tiers that do not rise to 100."""
-    need(tiers == sorted(set(tiers)) and tiers[-1] == 100, code, "tiers do not rise and end at 100")
+def rising(tiers: list[int]) -> bool:
+    """Whether tiers rise and end at 100."""
+    return tiers == sorted(set(tiers)) and tiers[-1] == 100
 
 
 def time_(value: Any) -> None:
@@ -227,6 +228,12 @@ def paths_in(value: Any) -> None:
     bad([*map(str.encode, value)] == sorted({*map(str.encode, value)}), "paths are not sorted, or one stands twice")
 
 
+def short_paths(value: Any) -> None:
+    """Refuse what is no list of changed paths that stands in a statement itself."""
+    array(string(1, 4096), 0, 256)(value)
+    paths_in(value)
+
+
 def key_line(value: Any) -> None:
     """Refuse what is no key line of an acceptable key."""
     match(".*")(value)
@@ -239,7 +246,7 @@ def host_key(value: Any) -> None:
     bad(value.startswith("ssh-ed25519 "), "a host's key is ssh-ed25519")
 
 
-def path_word(absolute: bool) -> Shape:
+def path_word(*, absolute: bool) -> Shape:
     """An absolute or a relative path."""
 
     def check(value: Any) -> None:
@@ -250,99 +257,11 @@ def path_word(absolute: bool) -> Shape:
     return check
 
 
-HASH, NONCE, COUNT, ID = (
-    match("[0-9a-f]{64}"),
-    match("[0-9a-f]{32}"),
-    integer(0),
-    match(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
-)
-TEXT, PERCENT, SECONDS, TREE = string(0, 4096), integer(1, 100), integer(0, 31_622_400), match("[0-9a-f]{64}|absent")
-WORD, VALUE = match(r"[^\x00-\x1f\x7f]{1,1024}"), match(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}")
-URL = match(r"(?=.{1,1024}\Z)https?://[!-~]+")
-PATH_RULE, VARIABLE = match(r"(?!/)[^\x00-\x1f\x7f]{1,1024}"), match("[A-Za-z_][A-Za-z0-9_]{0,127}")
-PORT = r"(?!22\Z)([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-LABEL = "[a-z0-9][a-z0-9-]{0,62}"
-ADDRESS = match(rf"(?=.{{1,1024}}\Z)(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{LABEL}(\.{LABEL}){{0,15}}(:{PORT})?)")
-FLAG = among(True, False)
-
-HEAD = shaped(hash=HASH, size=COUNT)
-OBJECT = shaped(sha256=HASH, size=COUNT)
-NAMES: Shape = lambda v: OBJECT(v) if isinstance(v, dict) else array(ID, 0, 256)(v)  # noqa: E731
-PATHS: Shape = lambda v: OBJECT(v) if isinstance(v, dict) else (array(TEXT, 0, 256)(v), paths_in(v))[0]  # noqa: E731
-
-GATE = shaped(
-    lambda v: bad(v["against"] == "absolute" or v["absolute"] is not None, "a relative gate has its absolute value"),
-    absolute=maybe(decimal),
-    against=among("absolute", "baseline", "rest"),
-    breach=among("above", "below"),
-    for_s=SECONDS,
-    limit=decimal,
-    min_requests=integer(0, 1_000_000_000),
-    min_samples=integer(1, 10_000),
-    missing_s=SECONDS,
-    name=ID,
-    source=among("tes", "error_rate", "cpu", "memory"),
-)
-HOOKS = shaped(drain=maybe(ID), undrain=maybe(ID))
-GATE_VALUE = shaped(gate=ID, requests=maybe(COUNT), rest=maybe(decimal), value=maybe(decimal))
-SEEN_TREE = shaped(instances=NAMES, tree=TREE)
-
-ROLES = ("governor", "operator", "approver", "proposer", "sentinel", "validator")
-
-
-def sorted_roles(value: Any) -> None:
-    """Refuse what is no sorted set of roles."""
-    array(among(*ROLES))(value)
-    bad(value == sorted(set(value)), "roles are not sorted and unique")
-
-
-TRUST = shaped(
-    compromised=array(shaped(key=key_line, position=COUNT)),
-    expires=time_,
-    law=among(1),
-    principals=array(
-        shaped(
-            custodian=ID,
-            id=ID,
-            keys=array(shaped(key=key_line, user_verification=FLAG), 1),
-            kind=among("human", "agent", "overseer", "executor", "monitor"),
-            roles=sorted_roles,
-        )
-    ),
-    thresholds=shaped(governors=integer(1, 1000), operators=integer(1, 1000)),
-)
-
-
 def policy_rule(deploy: Any) -> None:
     """What else must be true of a policy's terms."""
-    rising(deploy["tiers"], "bad_format")
+    bad(rising(deploy["tiers"]), "tiers do not rise and end at 100")
     unique((gate["name"] for gate in deploy["gates"]), "names of gates")
     unique(deploy["reviews"], "roles of reviews")
-
-
-PHASE = shaped(capabilities=array(ID, 0, 64), name=ID, status=among("implemented", "pending"))
-POLICY = shaped(
-    deploy_production=shaped(
-        policy_rule,
-        bake_s=integer(1, 2_592_000),
-        break_glass=shaped(enabled=FLAG, max_validity_s=SECONDS, review_within_s=SECONDS, user_verification=FLAG),
-        enabled=FLAG,
-        gates=array(GATE, 1, 32),
-        hooks=mapping(ID, shaped(argv=array(WORD, 1, 64), timeout_s=SECONDS), 64),
-        interval_s=integer(1, 86_400),
-        look=FLAG,
-        notify=mapping(ID, array(ID, 0, 16), 64),
-        promotion=among("auto", "manual"),
-        retention_s=SECONDS,
-        reviews=array(among("sentinel", "validator"), 0, 2),
-        skip_bake=FLAG,
-        start=among("auto", "command"),
-        targets=mapping(ID, shaped(paths=array(PATH_RULE, 1, 1024)), 1024),
-        tiers=array(PERCENT, 1, 100),
-    ),
-    phases=shaped(**{phase: PHASE for phase in "0123"}),
-    version=among(1),
-)
 
 
 def instance_rule(v: Any) -> None:
@@ -352,7 +271,7 @@ def instance_rule(v: Any) -> None:
     bad(bool(v["reload"]["argv"]) == command, "a reload has argv exactly when it is a command")
     bad(not (command and v["process"]), "a command to reload and a process exclude each other")
     below = sorted(path + "/" for path in v["shared"])
-    bad(not any(b.startswith(a) for a, b in zip(below, below[1:], strict=False)), "a shared path lies below another")
+    bad(not any(b.startswith(a) for a, b in pairwise(below)), "a shared path lies below another")
 
 
 def fleet_rule(v: Any) -> None:
@@ -365,117 +284,188 @@ def fleet_rule(v: Any) -> None:
         unique((instance["name"] for instance in target["instances"]), "names of instances")
 
 
-ABSOLUTE, RELATIVE = path_word(True), path_word(False)
-INSTANCE = shaped(
-    instance_rule,
-    address=ADDRESS,
-    hooks=HOOKS,
-    host_key=maybe(host_key),
-    labels=mapping(ID, string(0, 256), 32),
-    metrics=shaped(counters=maybe(shaped(errors=WORD, requests=WORD, url=URL))),
-    name=ID,
-    probe=maybe(shaped(status=integer(100, 599), timeout_s=integer(1, 31_622_400), url=URL)),
-    process=maybe(
-        shaped(argv=array(WORD, 1, 64), env=mapping(VARIABLE, VALUE, 64), stop_s=SECONDS, user=maybe(ID)),
-    ),
-    reload=shaped(argv=array(WORD, 0, 64), kind=among("restart", "command"), timeout_s=integer(1, 31_622_400)),
-    root=ABSOLUTE,
-    shared=array(RELATIVE, 0, 64),
-)
-TARGET = shaped(
-    instances=array(INSTANCE, 1, 100_000),
-    max_unavailable=integer(1, 100_000),
-    tes=maybe(shaped(path=ABSOLUTE, tes=WORD, timestamp=WORD)),
-)
-FLEET = shaped(fleet_rule, targets=mapping(ID, TARGET, 1024))
-
-CAUSE, ORDER = {"cause": ID, "text": TEXT}, {"command": maybe(HASH)}
-EXECUTOR_EVENTS: dict[str, dict[str, Shape]] = {
-    "STARTED": {},
-    "TIER_INTENT": {"tier": PERCENT},
-    "INSTANCE_APPLIED": {"instance": ID, "tier": PERCENT, "tree": HASH},
-    "TIER_APPLIED": {"tier": PERCENT},
-    "BAKE_STARTED": {"tier": PERCENT},
-    "CANARY_PROMOTED": {"tier": PERCENT, "to": PERCENT},
-    "PAUSED": {**CAUSE, **ORDER},
-    "RESUMED": ORDER,
-    "HALTED": {**CAUSE, "evidence": maybe(HASH), "gate": maybe(ID)},
-    "ROLLBACK_STARTED": {"cause": ID, **ORDER},
-    "INSTANCE_RESTORED": {"instance": ID, "rebuilt": FLAG, "tree": TREE},
-    "ROLLED_BACK": {},
-    "ROLLBACK_FAILED": {"instances": NAMES, "text": TEXT},
-    "COMPLETED": {},
-    "ABORTED": CAUSE,
-    "PREFLIGHT_FAILED": {"code": ID, "instance": maybe(ID), "text": TEXT},
+RULES: dict[str, Shape] = {
+    "Principal": lambda v: bad(v["roles"] == sorted(set(v["roles"])), "roles are not sorted and unique"),
+    "Gate": lambda v: bad(v["against"] == "absolute" or v["absolute"], "a relative gate has its absolute value"),
+    "DeployProduction": policy_rule,
+    "Instance": instance_rule,
+    "Fleet": fleet_rule,
 }
-VALUES = array(GATE_VALUE, 0, 32)
-MONITOR_EVENTS: dict[str, dict[str, Shape]] = {
-    "BASELINE": {"values": maybe(VALUES)},
-    "SAMPLE": {
-        "n": integer(1), "raw": maybe(OBJECT), "tier": PERCENT, "trees": array(SEEN_TREE, 0, 128), "values": VALUES,
-    },
-    "VERDICT": {
-        "gate": maybe(ID), "n": COUNT, "text": TEXT, "tier": PERCENT,
-        "verdict": among("breach", "abort", "missing", "inconclusive", "pass"),
-    },
-}  # fmt: skip
-VERDICT_OF_AGENT = among("pass", "fail")
-EVENTS = {
-    **EXECUTOR_EVENTS,
-    **MONITOR_EVENTS,
-    "SANITY": {"report": maybe(OBJECT), "text": TEXT, "verdict": VERDICT_OF_AGENT},
+LABEL = "[a-z0-9][a-z0-9-]{0,62}"
+PORT = r"(?!22\Z)([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ADDRESS = rf"(?=.{{1,1024}}\Z)(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{LABEL}(\.{LABEL}){{0,15}}(:{PORT})?)"
+ID, WORD = match(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"), match(r"[^\x00-\x1f\x7f]{1,1024}")
+SHAPES: dict[str, Shape] = {
+    "hash": match("[0-9a-f]{64}"),
+    "nonce": match("[0-9a-f]{32}"),
+    "count": integer(0),
+    "id": ID,
+    "text": string(0, 4096),
+    "time": time_,
+    "decimal": decimal,
+    "boolean": among(True, False),
+    "percent": integer(1, 100),
+    "seconds": integer(0, 31_622_400),
+    "timeout": integer(1, 31_622_400),
+    "tree": match("[0-9a-f]{64}|absent"),
+    "word": WORD,
+    "variable": match("[A-Za-z_][A-Za-z0-9_]{0,127}"),
+    "value": match(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}"),
+    "url": match(r"(?=.{1,1024}\Z)https?://[!-~]+"),
+    "address": match(ADDRESS),
+    "path rule": match(r"(?!/)[^\x00-\x1f\x7f]{1,1024}"),
+    "absolute path": path_word(absolute=True),
+    "relative path": path_word(absolute=False),
+    "key line": key_line,
+    "host key": host_key,
+    "names": lambda v: (SHAPES["ObjectRef"] if isinstance(v, dict) else array(ID, 0, 256))(v),
+    "paths": lambda v: (SHAPES["ObjectRef"] if isinstance(v, dict) else short_paths)(v),
+    "event detail": lambda v: shaped(type=ID, **told_by(v))(v),
 }
 
 
-def detail(value: Any) -> None:
-    """Refuse what no event tells."""
-    bad(isinstance(value, dict) and value.get("type") in EVENTS, "there is no such event")
-    shaped(type=among(value["type"]), **EVENTS[value["type"]])(value)
+def shape_of(text: str) -> Shape:
+    """The shape that the document writes so."""
+    if text.endswith(" or null"):
+        return maybe(shape_of(text.removesuffix(" or null")))
+    if text[0] in "[{":
+        inner, _, size = text[1:].rpartition("]" if text[0] == "[" else "}")
+        low, high = bounds(size)
+        key, _, item = inner.partition(": ")
+        return array(shape_of(inner), low, high) if text[0] == "[" else mapping(shape_of(key), shape_of(item), high)
+    if text[0] == '"':
+        return among(*re.findall('"([^"]*)"', text))
+    if text.startswith(("integer", "string")):
+        return (integer if text[0] == "i" else string)(*bounds(text.partition(" ")[2]))
+    if text.isdigit():
+        return among(int(text))
+    return lambda v: SHAPES[text](v)  # noqa: PLW0108 -- a shape may be named before it is known
 
 
-CHANGE = shaped(after=HASH, before=TREE, instances=NAMES)
-PROPOSAL = {"approve_by": time_, "base": HASH, "reason": TEXT}
-KINDS: dict[str, dict[str, Shape]] = {
-    "genesis": {
-        "continues": maybe(shaped(head=HEAD, ledger=HASH)), "log_key": string(0, 512), "origin": string(1, 255),
-        "policy": POLICY, "trust": TRUST,
-    },
-    "trust": {**PROPOSAL, "trust": TRUST},
-    "policy": {**PROPOSAL, "policy": POLICY},
-    "fleet": {**PROPOSAL, "fleet": OBJECT},
-    "intent": {"id": ID, "target": ID, "what": TEXT, "why": TEXT},
-    "lease": {
-        "approve_by": time_, "artifact": shaped(sha256=HASH, size=COUNT, type=among("directory", "patch")),
-        "bake_s": COUNT, "capability": ID, "changes": array(CHANGE, 1, 128), "complete_by": time_, "execute_by": time_,
-        "fleet": HASH, "gates": array(GATE, 0, 32), "hooks": HOOKS, "id": ID, "intent": ID, "interval_s": integer(1),
-        "not_before": time_, "paths": PATHS, "policy": HASH, "promotion": among("auto", "manual"),
-        "reason": maybe(TEXT), "rule": among("two_key", "break_glass"), "start": among("auto", "command"), "target": ID,
-        "tiers": array(PERCENT, 1, 100),
-    },
-    "review": {
-        "findings": maybe(OBJECT), "role": among("sentinel", "validator"), "summary": TEXT, "verdict": VERDICT_OF_AGENT,
-    },
-    "cosignature": {
-        "review": maybe(HASH), "role": among("approver", "sentinel", "validator", "governor", "operator"),
-    },
-    "objection": {"reason": TEXT, "verb": among("withdraw", "deny")},
-    "term": {"epoch": COUNT, "reason": TEXT},
-    "claim": {
-        "cohorts": array(shaped(instances=NAMES, tier=PERCENT), 1, 100), "counted": array(COUNT, 2, 2), "epoch": COUNT,
-        "seen": array(SEEN_TREE, 1, 128), "type": among("VERIFIED_2KEY"),
-    },
-    "event": {"detail": detail, "epoch": maybe(COUNT)},
-    "command": {
-        "expires_at": time_, "reason": TEXT, "skip_bake": FLAG, "state": maybe(HASH), "tier": maybe(PERCENT),
-        "verb": among("start", "pause", "resume", "promote", "abort", "rollback"),
-    },
-    "message": {
-        "reply_to": maybe(HASH), "text": TEXT, "to": maybe(ID), "type": among("question", "acknowledgement", "answer"),
-    },
-}  # fmt: skip
+def bounds(text: str) -> tuple[int, int]:
+    """Least and most: `1..64`, `1..`, `2`, or nothing."""
+    low, dots, high = text.strip().partition("..")
+    return int(low or 0), int(high) if high else MAX_INT if dots or not low else int(low)
+
+
+def read_table(table: str) -> dict[str, dict[str, Shape]]:
+    """Name -> field -> shape, from a table of the document."""
+    found = {}
+    for row in re.findall(r"^\S.*(?:\n .*)*", table, re.MULTILINE):
+        name, _, fields = " ".join(row.split()).partition(":")
+        found[name] = {field: shape_of(shape) for field, shape in re.findall(r"`(\w+)` (.+?)(?=, `|$)", fields)}
+    return found
+
+
+# The three tables of the document, field by field in its own words.
+SHAPE_TABLE = """
+HeadRef: `hash` hash, `size` count
+ObjectRef: `sha256` hash, `size` count
+Continues: `head` HeadRef, `ledger` hash
+TrustRoot: `compromised` [Compromise], `expires` time, `law` 1, `principals` [Principal], `thresholds` Thresholds
+Principal: `custodian` id, `id` id, `keys` [KeyEntry] 1.., `kind` "human" or "agent" or "overseer" or "executor" or
+    "monitor", `roles` ["governor" or "operator" or "approver" or "proposer" or "sentinel" or "validator"]
+KeyEntry: `key` key line, `user_verification` boolean
+Thresholds: `governors` integer 1..1000, `operators` integer 1..1000
+Compromise: `key` key line, `position` count
+CapabilityMatrix: `deploy_production` DeployProduction, `phases` Phases, `version` 1
+Phases: `0` Phase, `1` Phase, `2` Phase, `3` Phase
+Phase: `capabilities` [id] 0..64, `name` id, `status` "implemented" or "pending"
+DeployProduction: `bake_s` integer 1..2592000, `break_glass` BreakGlass, `enabled` boolean, `gates` [Gate] 1..32,
+    `hooks` {id: Hook} 0..64, `interval_s` integer 1..86400, `look` boolean, `notify` {id: [id] 0..16} 0..64,
+    `promotion` "auto" or "manual", `retention_s` seconds, `reviews` ["sentinel" or "validator"] 0..2, `skip_bake`
+    boolean, `start` "auto" or "command", `targets` {id: TargetRule} 0..1024, `tiers` [percent] 1..100
+TargetRule: `paths` [path rule] 1..1024
+Gate: `absolute` decimal or null, `against` "absolute" or "baseline" or "rest", `breach` "above" or "below", `for_s`
+    seconds, `limit` decimal, `min_requests` integer 0..1000000000, `min_samples` integer 1..10000, `missing_s`
+    seconds, `name` id, `source` "tes" or "error_rate" or "cpu" or "memory"
+Hook: `argv` [word] 1..64, `timeout_s` seconds
+BreakGlass: `enabled` boolean, `max_validity_s` seconds, `review_within_s` seconds, `user_verification` boolean
+Artifact: `sha256` hash, `size` count, `type` "directory" or "patch"
+Change: `after` hash, `before` tree, `instances` names
+CohortTier: `instances` names, `tier` percent
+SeenTree: `instances` names, `tree` tree
+GateValue: `gate` id, `requests` count or null, `rest` decimal or null, `value` decimal or null
+Fleet: `targets` {id: Target} 0..1024
+Target: `instances` [Instance] 1..100000, `max_unavailable` integer 1..100000, `tes` TesFile or null
+Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels` {id: string 0..256} 0..32, `metrics`
+    Metrics, `name` id, `probe` Probe or null, `process` Process or null, `reload` Reload, `root` absolute path,
+    `shared` [relative path] 0..64
+Process: `argv` [word] 1..64, `env` {variable: value} 0..64, `stop_s` seconds, `user` id or null
+Reload: `argv` [word] 0..64, `kind` "restart" or "command", `timeout_s` timeout
+Probe: `status` integer 100..599, `timeout_s` timeout, `url` url
+Metrics: `counters` Counters or null
+Counters: `errors` word, `requests` word, `url` url
+TesFile: `path` absolute path, `tes` word, `timestamp` word
+Hooks: `drain` id or null, `undrain` id or null
+"""
+KIND_TABLE = """
+genesis: `continues` Continues or null, `log_key` string 0..512, `origin` string 1..255, `policy` CapabilityMatrix,
+    `trust` TrustRoot
+trust: `approve_by` time, `base` hash, `reason` text, `trust` TrustRoot
+policy: `approve_by` time, `base` hash, `policy` CapabilityMatrix, `reason` text
+fleet: `approve_by` time, `base` hash, `fleet` ObjectRef, `reason` text
+intent: `id` id, `target` id, `what` text, `why` text
+lease: `approve_by` time, `artifact` Artifact, `bake_s` count, `capability` id, `changes` [Change] 1..128,
+    `complete_by` time, `execute_by` time, `fleet` hash, `gates` [Gate] 0..32, `hooks` Hooks, `id` id, `intent` id,
+    `interval_s` integer 1.., `not_before` time, `paths` paths, `policy` hash, `promotion` "auto" or "manual",
+    `reason` text or null, `rule` "two_key" or "break_glass", `start` "auto" or "command", `target` id, `tiers`
+    [percent] 1..100
+review: `findings` ObjectRef or null, `role` "sentinel" or "validator", `summary` text, `verdict` "pass" or "fail"
+cosignature: `review` hash or null, `role` "approver" or "sentinel" or "validator" or "governor" or "operator"
+objection: `reason` text, `verb` "withdraw" or "deny"
+term: `epoch` count, `reason` text
+claim: `cohorts` [CohortTier] 1..100, `counted` [count] 2, `epoch` count, `seen` [SeenTree] 1..128, `type`
+    "VERIFIED_2KEY"
+event: `detail` event detail, `epoch` count or null
+command: `expires_at` time, `reason` text, `skip_bake` boolean, `state` hash or null, `tier` percent or null, `verb`
+    "start" or "pause" or "resume" or "promote" or "abort" or "rollback"
+message: `reply_to` hash or null, `text` text, `to` id or null, `type` "question" or "acknowledgement" or "answer"
+"""
+EVENT_TABLE = """
+STARTED: nothing more
+TIER_INTENT: `tier` percent
+INSTANCE_APPLIED: `instance` id, `tier` percent, `tree` hash
+TIER_APPLIED: `tier` percent
+BAKE_STARTED: `tier` percent
+CANARY_PROMOTED: `tier` percent, `to` percent
+PAUSED: `cause` id, `command` hash or null, `text` text
+RESUMED: `command` hash or null
+HALTED: `cause` id, `evidence` hash or null, `gate` id or null, `text` text
+ROLLBACK_STARTED: `cause` id, `command` hash or null
+INSTANCE_RESTORED: `instance` id, `rebuilt` boolean, `tree` tree
+ROLLED_BACK: nothing more
+ROLLBACK_FAILED: `instances` names, `text` text
+COMPLETED: nothing more
+ABORTED: `cause` id, `text` text
+PREFLIGHT_FAILED: `code` id, `instance` id or null, `text` text
+BASELINE: `values` [GateValue] 0..32 or null
+SAMPLE: `n` integer 1.., `raw` ObjectRef or null, `tier` percent, `trees` [SeenTree] 0..128, `values` [GateValue]
+    0..32
+VERDICT: `gate` id or null, `n` count, `text` text, `tier` percent, `verdict` "breach" or "abort" or "missing" or
+    "inconclusive" or "pass"
+SANITY: `report` ObjectRef or null, `text` text, `verdict` "pass" or "fail"
+"""
+SHAPES |= {name: shaped(RULES.get(name), **fields) for name, fields in read_table(SHAPE_TABLE).items()}
+KINDS, EVENTS = read_table(KIND_TABLE), read_table(EVENT_TABLE)
+MONITOR_EVENTS = {"BASELINE", "SAMPLE", "VERDICT"}
+EXECUTOR_EVENTS = EVENTS.keys() - MONITOR_EVENTS - {"SANITY"}
+OBJECT, FLEET = SHAPES["ObjectRef"], SHAPES["Fleet"]
+
+
+def told_by(value: Any) -> dict[str, Shape]:
+    """The fields of an event besides its type."""
+    type_ = value.get("type") if isinstance(value, dict) else None
+    bad(isinstance(type_, str) and type_ in EVENTS, "there is no such event")
+    return EVENTS[str(type_)]
+
+
 ON_LEASE = {"review", "claim", "event", "command"}
 ON_ANY = {"cosignature", "objection"}
-COMMON = {"by": ID, "head": HEAD, "ledger": HASH, "made_at": time_, "nonce": NONCE}
+COMMON = {
+    name: shape_of(of)
+    for name, of in (("by", "id"), ("head", "HeadRef"), ("ledger", "hash"), ("made_at", "time"), ("nonce", "nonce"))
+}
 
 
 # Sections 1 and 2: keys and signatures.
@@ -611,8 +601,8 @@ def check_sshsig(key: Key, user_verification: bool, namespace: bytes, message: b
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 SIGNATURE = shaped(keyid=string(0, MAX_RECORD), sig=string(0, 4096))
 ENVELOPE = shaped(payload=string(0, 2**20), payloadType=among(PAYLOAD_TYPE), signatures=array(SIGNATURE, 1, 1))
-RECORD = shaped(envelope=ENVELOPE, prev=HASH, seq=COUNT, time=time_)
-SUBJECT = array(shaped(digest=shaped(sha256=HASH), name=ID), 1, 1)
+RECORD = shaped(envelope=ENVELOPE, prev=SHAPES["hash"], seq=integer(0), time=time_)
+SUBJECT = array(shaped(digest=shaped(sha256=SHAPES["hash"]), name=ID), 1, 1)
 STATEMENT = shaped(
     _type=among("https://in-toto.io/Statement/v1"),
     predicate=lambda _: None,
@@ -892,7 +882,7 @@ class Lease(Subject):
 
 @dataclass
 class Deployment:
-    """What became of a claim. `bake`: when the bake of the newest tier began. `samples`: of that tier, whether whole."""
+    """What became of a claim. `bake`: when that of the newest tier began. `samples`: of that tier, whether whole."""
 
     lease: Lease
     seq: int
@@ -960,24 +950,23 @@ MOVES: dict[str, dict[str, str]] = {
     "COMPLETED": {"ROLLBACK_STARTED": "ROLLING_BACK"},
     "ABORTED": {},
 }  # fmt: skip
-FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
+PROGRESS = {
+    "INSTANCE_APPLIED",
+    "TIER_APPLIED",
+    "STARTED",
+    "TIER_INTENT",
+    "BAKE_STARTED",
+    "CANARY_PROMOTED",
+    "COMPLETED",
+}
+FORWARD = PROGRESS - {"INSTANCE_APPLIED", "TIER_APPLIED"} | {"RESUMED"}
+ORDERS = {"PAUSED": "pause", "RESUMED": "resume", "ROLLBACK_STARTED": "rollback"}
 
 
 def differ(*votes: Vote) -> bool:
     """Whether these are different principals, keys and declared custodians."""
-    return all(len({of(vote) for vote in votes}) == len(votes) for of in (_by, _raw, _custodian))
-
-
-def _by(vote: Vote) -> str:
-    return vote.by.lower()
-
-
-def _raw(vote: Vote) -> bytes:
-    return vote.raw
-
-
-def _custodian(vote: Vote) -> str:
-    return vote.custodian
+    sides = zip(*((vote.by.lower(), vote.raw, vote.custodian) for vote in votes), strict=True)
+    return all(len(set(side)) == len(votes) for side in sides)
 
 
 def allows(rules: list[str], path: str) -> bool:
@@ -1018,7 +1007,6 @@ class Law:
     # Section 5: every entry.
 
     def take(self, record: Record) -> None:
-        """Judge the next entry, and give it its effect."""
         self.record, self.seq, self.now = record, record.seq, record.time
         statement = parse(record.body)
         STATEMENT(statement)
@@ -1053,7 +1041,6 @@ class Law:
         self.digests.add(self.digest)
 
     def check_signature(self, kind: str) -> None:
-        """The signer holds the key, and the signature is good in its scheme."""
         self.signed_in = self.root
         subject = self.subjects.get(self.about)
         found = self.root.keys.get((self.by, self.record.keyid))
@@ -1074,7 +1061,6 @@ class Law:
         check_sshsig(self.key, self.verified, namespace, message, self.record.sig)
 
     def check_times(self) -> None:
-        """Who says when, and with what in view."""
         need(self.made <= self.now + 120, "clock_suspect", "it was made after it was recorded")
         if self.person["kind"] == "human":
             return
@@ -1084,12 +1070,10 @@ class Law:
         need(self.made >= last, "clock_suspect", "it was made before its head was")
 
     def vote(self, role: str) -> Vote:
-        """The signer, as this entry counts."""
         custodian = self.person["custodian"]
         return Vote(self.seq, self.by, role, self.key.raw, custodian, self.seen, self.verified)
 
     def role(self, *roles: str) -> None:
-        """The signer holds one of these roles."""
         held = set(self.person["roles"]) & set(roles)
         if not held and self.signed_in is self.root:
             subject = self.subjects.get(self.about)
@@ -1098,11 +1082,9 @@ class Law:
         need(held, "role_missing", f"{self.by} is none of {roles}")
 
     def kind(self, kind: str) -> None:
-        """The signer is of this kind."""
         need(self.person["kind"] == kind, "wrong_kind", f"{self.by} is no {kind}")
 
     def subject(self) -> Subject:
-        """What the statement is about."""
         found = self.subjects.get(self.about)
         if found is None or found.name != self.subject_name:
             raise Refused("unknown_subject", "it is about nothing in this ledger")
@@ -1110,18 +1092,15 @@ class Law:
         return found
 
     def lease(self) -> Lease:
-        """The lease that the statement is about."""
         found = self.subject()
         if not isinstance(found, Lease):
             raise Refused("unknown_subject", "it is about no lease")
         return found
 
     def names(self, value: Any) -> list[str]:
-        """A list of names, wherever it is kept."""
         return self.listed(value, array(ID))
 
     def listed(self, value: Any, shape: Shape) -> list[str]:
-        """A list, wherever it is kept."""
         if isinstance(value, dict):
             value = parse(self.objects.read(value, MAX_LIST_OBJECT))
             shape(value)
@@ -1130,7 +1109,6 @@ class Law:
     # Section 6: each kind.
 
     def take_genesis(self) -> None:
-        """Record 0."""
         says = self.says
         self.log_key = says["log_key"]
         origin, _, raw = parse_vkey(says["log_key"])
@@ -1149,13 +1127,11 @@ class Law:
         self.base |= {"trust": self.digest, "policy": self.digest}
 
     def enact_root(self, root: Root) -> None:
-        """From here on this is who is who."""
         self.root = root
         self.owner_of |= {key.raw: by for (by, _), (key, _) in root.keys.items()}
         self.kind_of |= {by.lower(): person["kind"] for by, person in root.people.items()}
 
     def check_follows(self, root: Root) -> None:
-        """A proposed root is lawful, and may follow all the earlier ones."""
         root.check(parse_vkey(self.log_key)[2])
         fine = [self.owner_of.get(key.raw, by).lower() == by.lower() for (by, _), (key, _) in root.keys.items()]
         fine += [self.kind_of.get(by.lower(), who["kind"]) == who["kind"] for by, who in root.people.items()]
@@ -1164,7 +1140,6 @@ class Law:
         need(all(fine), "bad_trust_root", "this root may not follow the one in force")
 
     def propose(self, kind: str, role: str, root: Root | None = None) -> None:
-        """A proposal."""
         self.role(role)
         need(self.says["base"] == self.base[kind], "stale_base", "its base is not in force")
         need(self.now <= seconds(self.says["approve_by"]), "approval_expired", "its time for approval is over")
@@ -1173,37 +1148,30 @@ class Law:
         self.subjects[self.digest] = Proposal(self.seq, kind, self.digest, kind, self.says, root=root)
 
     def take_trust(self) -> None:
-        """A trust root, proposed."""
         self.propose("trust", "governor", Root(self.says["trust"]))
 
     def take_policy(self) -> None:
-        """A policy, proposed."""
         self.propose("policy", "governor")
 
     def take_fleet(self) -> None:
-        """A fleet, proposed."""
         self.propose("fleet", "operator")
         self.read_fleet(self.says["fleet"])
 
     def read_fleet(self, ref: dict[str, Any]) -> dict[str, Any]:
-        """The body of a fleet."""
         body: dict[str, Any] = parse(self.objects.read(ref, MAX_MANIFEST))
         FLEET(body)
         return body
 
     def take_intent(self) -> None:
-        """What somebody wants to do."""
         self.role("proposer")
         self.new_id(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", set(self.intents))
         self.intents[self.says["id"].lower()] = self.says["target"]
 
     def new_id(self, pattern: str, taken: set[str]) -> None:
-        """An id has its form, and is new."""
         need(re.fullmatch(pattern, self.says["id"]), "bad_id", "its id is not of the form")
         need(self.says["id"].lower() not in taken, "id_taken", "its id is taken")
 
     def take_lease(self) -> None:
-        """A change of production, proposed."""
         says = self.says
         self.role("proposer")
         self.new_id(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", self.lease_ids)
@@ -1215,7 +1183,7 @@ class Law:
         limits = [seconds(says[name]) for name in ("not_before", "approve_by", "execute_by", "complete_by")]
         need(max(limits[:2]) <= limits[2] <= limits[3], "bad_windows", "its windows are not in order")
         need(self.now <= limits[2], "lease_expired", "its window of execution is over")
-        rising(says["tiers"], "bad_tiers")
+        need(rising(says["tiers"]), "bad_tiers", "tiers do not rise and end at 100")
         need(says["rule"] == "two_key" or says["reason"], "reason_missing", "breaking the glass needs a reason")
         lease = Lease(self.seq, says["id"], self.digest, "lease", says, proposer=self.vote("proposer"), time=self.now)
         self.read_changes(lease)
@@ -1224,12 +1192,10 @@ class Law:
         self.subjects[self.digest] = lease
 
     def in_force(self, says: dict[str, Any]) -> None:
-        """Policy and fleet of a lease are those in force."""
         need(says["policy"] == self.base["policy"], "stale_policy", "its policy is not in force")
         need(says["fleet"] == self.base["fleet"], "stale_fleet", "its fleet is not in force")
 
     def read_changes(self, lease: Lease) -> None:
-        """From which tree to which each instance goes."""
         says = lease.says
         need(says["target"] in self.fleet["targets"], "unknown_target", "the fleet has no such target")
         known = {instance["name"] for instance in self.fleet["targets"][says["target"]]["instances"]}
@@ -1251,18 +1217,16 @@ class Law:
         )
 
     def take_review(self) -> None:
-        """What an agent thinks of a lease."""
         self.role(self.says["role"])
         lease = self.lease()
         owed = lease.owed_by is not None
         need(owed or not lease.claimed, "lease_consumed", "the lease was claimed")
-        need(owed or self.by not in lease.reviews, "already_reviewed", "this agent reviewed the lease")
+        need(owed or self.by.lower() not in lease.reviews, "already_reviewed", "this agent reviewed the lease")
         said = (self.vote(self.says["role"]), self.digest, self.says["verdict"])
-        lease.reviews.setdefault(self.by, []).append(said)
+        lease.reviews.setdefault(self.by.lower(), []).append(said)
         lease.owed_by = None
 
     def take_cosignature(self) -> None:
-        """Approval."""
         subject, role = self.subject(), self.says["role"]
         if isinstance(subject, Lease):
             self.approve(subject, role)
@@ -1270,12 +1234,10 @@ class Law:
             self.second(subject, role)
 
     def in_time(self, subject: Subject) -> None:
-        """Approval is possible until `approve_by`."""
         late = max(self.now, self.made) > seconds(subject.says["approve_by"])
         need(not late, "approval_expired", "the time for approval is over")
 
     def approve(self, lease: Lease, role: str) -> None:
-        """A cosignature on a lease."""
         need(role in {"approver", "sentinel", "validator"}, "wrong_role", "a lease is not approved in this role")
         self.role(role)
         need(not lease.claimed, "lease_consumed", "the lease was claimed")
@@ -1285,7 +1247,9 @@ class Law:
         if role == "approver":
             need(review is None, "wrong_review", "an approver names no review")
         else:
-            mine = [each for each in lease.reviews.get(self.by, []) if each[1] == review and each[0].role == role]
+            mine = [
+                each for each in lease.reviews.get(self.by.lower(), []) if each[1] == review and each[0].role == role
+            ]
             need(mine, "wrong_review", "it names no review of its signer's")
             need(mine[0][2] == "pass", "review_failed", "the review that it names failed")
             need(mine[0][0].seq < self.seen, "head_too_old", "its head does not hold the review")
@@ -1295,7 +1259,6 @@ class Law:
         lease.votes.append(vote)
 
     def second(self, proposal: Proposal, role: str) -> None:
-        """A cosignature on a proposal."""
         right = role == self.proposers(proposal) and self.says["review"] is None
         need(right, "wrong_role", "a proposal is cosigned in the role of its proposers, without a review")
         self.role(role)
@@ -1311,17 +1274,14 @@ class Law:
             self.enact(proposal)
 
     def proposers(self, proposal: Subject) -> str:
-        """The role in which a proposal is made and cosigned."""
         return "operator" if proposal.kind == "fleet" else "governor"
 
     def counts(self, root: Root, proposal: Proposal, role: str) -> bool:
-        """Whether standing cosignatures reach the threshold of a root."""
         good = [vote for vote in proposal.standing() if not self.root.is_compromised(vote.raw, vote.seq)]
         held = {root.people[vote.by]["custodian"] for vote in good if root.has(role, vote.by, vote.raw)}
         return len(held) >= root.quorum(role)
 
     def enact(self, proposal: Proposal) -> None:
-        """From here on it is in force."""
         if proposal.root is not None:
             self.check_follows(proposal.root)
             self.enact_root(proposal.root)
@@ -1333,7 +1293,6 @@ class Law:
         proposal.in_force = True
 
     def take_objection(self) -> None:
-        """A no."""
         subject, deny = self.subject(), self.says["verb"] == "deny"
         if deny and not isinstance(subject, Lease):
             raise Refused("wrong_subject", "only a lease is denied")
@@ -1348,14 +1307,12 @@ class Law:
             subject.withdrawn[self.by.lower()] = self.seq
 
     def take_term(self) -> None:
-        """An executor takes over."""
         self.kind("executor")
         need(self.seen == self.seq, "head_moved", "it does not follow its head at once")
         need(self.says["epoch"] == (self.term[0] if self.term else 0) + 1, "wrong_epoch", "its epoch is not the next")
         self.term = (self.says["epoch"], self.by)
 
     def take_message(self) -> None:
-        """Something said."""
         to, reply_to = self.says["to"], self.says["reply_to"]
         need(
             reply_to is None or self.messages.get(reply_to, self.seq) < self.seen, "unknown_subject", "no such message"
@@ -1366,7 +1323,6 @@ class Law:
     # Section 7: the two-key rule.
 
     def take_claim(self) -> None:
-        """A lease is taken up."""
         self.kind("executor")
         lease, says = self.lease(), self.says
         need(self.seen == self.seq, "head_moved", "it does not follow its head at once")
@@ -1391,7 +1347,6 @@ class Law:
         self.deployments[lease.digest] = Deployment(lease, self.seq, counted, cohorts, places, self.record.leaf)
 
     def two_keys(self, lease: Lease) -> list[Vote]:
-        """The two cosignatures that the nine steps count."""
         says, glass = lease.says, lease.says["rule"] == "break_glass"
         self.step_two(lease)
         need(self.now >= seconds(says["not_before"]), "too_early", "its window of execution is to come")
@@ -1421,21 +1376,18 @@ class Law:
         return pair
 
     def terms(self, policy: str) -> Any:
-        """The terms of deployment of a policy."""
         return self.policies[policy]["deploy_production"]
 
-    def enables(self, policy: str, target: str) -> bool:
-        """Step 2 begins: the policy enables the capability."""
+    def enables(self, policy: str) -> bool:
         phase = self.policies[policy]["phases"]["3"]
         listed = phase["status"] == "implemented" and "deploy_production" in phase["capabilities"]
         return bool(listed and self.terms(policy)["enabled"])
 
     def step_two(self, lease: Lease) -> None:
-        """The lease is what its policy asks for."""
         says = lease.says
         self.in_force(says)
         terms, target = self.terms(says["policy"]), says["target"]
-        need(self.enables(says["policy"], target), "capability_disabled", "the policy does not enable it")
+        need(self.enables(says["policy"]), "capability_disabled", "the policy does not enable it")
         need(target in terms["targets"], "target_not_allowed", "the policy does not know the target")
         rules = terms["targets"][target]["paths"]
         need(all(allows(rules, path) for path in lease.paths), "path_not_allowed", "a path is not the policy's")
@@ -1455,7 +1407,6 @@ class Law:
             need(valid <= terms["break_glass"]["max_validity_s"], "break_glass_too_long", "it is valid for too long")
 
     def not_good(self, lease: Lease, vote: Vote) -> str | None:
-        """Why a cosignature does not count, or None."""
         if vote not in lease.standing():
             return "withdrawn"
         if self.root.is_compromised(vote.raw, vote.seq):
@@ -1463,7 +1414,6 @@ class Law:
         return None if self.root.has(vote.role, vote.by, vote.raw) else "role_missing"
 
     def independent(self, a: Vote, b: Vote, lease: Lease) -> bool:
-        """Two differ from each other and from the proposer, as declared then and now."""
         proposer = lease.proposer
         if proposer is None or not differ(a, b, proposer):
             return False
@@ -1472,11 +1422,9 @@ class Law:
         return len(set(now)) == 3
 
     def verifies(self, vote: Vote) -> bool:
-        """Whether the root asks this key to verify its user."""
         return any(key.raw == vote.raw and asked for (by, _), (key, asked) in self.root.keys.items() if by == vote.by)
 
     def step_eight(self, lease: Lease) -> None:
-        """Nobody else is at work there."""
         says = lease.says
         need(not lease.claimed, "lease_consumed", "the lease was claimed")
         self.not_busy(lease)
@@ -1485,7 +1433,6 @@ class Law:
         need(says["rule"] == "break_glass" or not overdue, "review_overdue", "a review is overdue")
 
     def not_busy(self, lease: Lease) -> None:
-        """Neither the target nor a place of these instances has a live deployment other than this lease's."""
         target = lease.says["target"]
         fleet = {each["name"]: each for each in self.fleet["targets"].get(target, {"instances": []})["instances"]}
         mine = self.deployments.get(lease.digest)
@@ -1497,7 +1444,6 @@ class Law:
                 need(not there, "target_busy", "the target has a live deployment")
 
     def step_nine(self, lease: Lease) -> None:
-        """The reviews that the policy asks for are there and pass."""
         said = [each for reviews in lease.reviews.values() for each in reviews]
         held = [each for each in said if self.root.has(each[0].role, each[0].by, each[0].raw)]
         for role in self.terms(lease.says["policy"])["reviews"]:
@@ -1506,12 +1452,10 @@ class Law:
             need("fail" not in verdicts, "review_failed", f"a {role} said no")
 
     def looked_at(self, lease: Lease) -> bool:
-        """Whether an agent that still holds key and role looked at the lease."""
         said = [vote for reviews in lease.reviews.values() for vote, _, _ in reviews]
         return any(self.root.has(vote.role, vote.by, vote.raw) for vote in said)
 
     def cohorts(self, lease: Lease, counted: list[Vote], fleet: dict[str, Any]) -> dict[int, list[str]]:
-        """What each tier adds, in order."""
         last = bytes.fromhex(self.leaves[counted[1].seq])
         key = hashlib.sha256(b"calyx-cohort-v1" + bytes.fromhex(lease.digest) + last).digest()
 
@@ -1521,12 +1465,11 @@ class Law:
         ordered, count = sorted(lease.before, key=rank), len(lease.before)
         reach = {(tier * count + 99) // 100: tier for tier in lease.says["tiers"]}
         ends = [0, *reach]
-        return {reach[end]: ordered[start:end] for start, end in zip(ends, ends[1:], strict=False)}
+        return {reach[end]: ordered[start:end] for start, end in pairwise(ends)}
 
     # Section 8: deployments.
 
     def take_command(self) -> None:
-        """A person's order."""
         self.role("approver", "operator")
         says, lease = self.says, self.lease()
         verb, tier = says["verb"], says["tier"]
@@ -1554,7 +1497,6 @@ class Law:
         deployment.leaf = self.record.leaf
 
     def bound_order(self, deployment: Deployment) -> None:
-        """An order to go on is bound to what its signer saw."""
         says, lease = self.says, deployment.lease.says
         need(says["state"] == deployment.leaf, "stale_command", "something happened since")
         match says["verb"]:
@@ -1573,7 +1515,6 @@ class Law:
         need(skip, "skip_not_allowed", "the policy lets nobody skip a bake")
 
     def may_roll_back(self, deployment: Deployment) -> None:
-        """A deployment that ended can still be taken back."""
         if deployment.phase == "COMPLETED":
             until = deployment.completed + self.terms(deployment.lease.says["policy"])["retention_s"]
             need(self.now <= until, "retention_over", "what was there before is no longer kept")
@@ -1587,7 +1528,6 @@ class Law:
                 need(not there, "superseded", "a later deployment was there")
 
     def take_event(self) -> None:
-        """What a deployment did."""
         says, lease = self.says, self.lease()
         told: dict[str, Any] = says["detail"]
         type_ = told["type"]
@@ -1611,7 +1551,8 @@ class Law:
         if type_ in FORWARD:
             self.forward(deployment)
         before, after = deployment.phase, MOVES[deployment.phase][type_]
-        getattr(self, "on_" + type_.lower())(deployment, told)
+        on = self.on_progress if type_ in PROGRESS else self.on_look if type_ in MONITOR_EVENTS else self.on_stop
+        on(deployment, told)
         deployment.phase = after or deployment.phase
         if type_ in EXECUTOR_EVENTS:
             deployment.leaf = self.record.leaf
@@ -1619,10 +1560,9 @@ class Law:
             deployment.back_to = before
 
     def forward(self, deployment: Deployment) -> None:
-        """Nothing forbids to go on."""
         says, policy = deployment.lease.says, self.base["policy"]
         need(self.now <= seconds(says["complete_by"]), "complete_by_passed", "the time to complete is over")
-        enabled = self.enables(policy, says["target"]) and says["target"] in self.terms(policy)["targets"]
+        enabled = self.enables(policy) and says["target"] in self.terms(policy)["targets"]
         need(enabled, "capability_disabled", "the policy in force does not enable it")
         tainted = any(self.root.is_compromised(vote.raw, vote.seq) for vote in deployment.counted)
         need(not tainted, "tainted", "a counted cosignature was made with a compromised key")
@@ -1630,62 +1570,52 @@ class Law:
         need(deployment.breach is None, "health_refused", "the monitor said stop")
         need("pause" not in deployment.standing, "paused", "it was ordered to pause")
 
-    def on_started(self, deployment: Deployment, _: Any) -> None:
-        """Work begins."""
-        says = deployment.lease.says
-        need(self.now <= seconds(says["execute_by"]), "lease_expired", "its window of execution is over")
-        ordered = says["start"] == "auto" or "start" in deployment.standing
-        need(ordered, "start_not_ordered", "nobody ordered it to start")
-        deployment.started = True
-
-    def on_tier_intent(self, deployment: Deployment, told: Any) -> None:
-        """A tier is about to change."""
-        free = deployment.phase == "PROMOTED" or deployment.tier == 0
-        need(free, "illegal_transition", "the tier before was not promoted")
-        need(told["tier"] == deployment.next_tier(), "wrong_tier", "it is not the next tier")
-        need(deployment.baseline, "no_baseline", "there is no baseline")
-        deployment.tier, deployment.tier_applied, deployment.bake = told["tier"], False, None
-        deployment.intended |= set(deployment.cohorts[told["tier"]])
-        deployment.samples = {}
-
-    def on_instance_applied(self, deployment: Deployment, told: Any) -> None:
-        """An instance has its new tree."""
-        name = told["instance"]
-        of_tier = name in deployment.cohorts.get(told["tier"], []) and name in deployment.intended
-        need(of_tier, "not_intended", "the instance was not intended in this tier")
-        need(name not in deployment.applied | deployment.restored, "repeated", "its result was told before")
-        need(told["tree"] == deployment.lease.after[name], "wrong_tree", "it is not on its tree after")
-        deployment.applied.add(name)
-
-    def on_tier_applied(self, deployment: Deployment, told: Any) -> None:
-        """A whole tier is changed."""
-        newest = told["tier"] == deployment.tier and not deployment.tier_applied
-        need(newest, "wrong_tier", "it is not the newest tier, or that was applied before")
-        need(deployment.intended <= deployment.applied, "not_applied", "an instance is not applied")
-        deployment.tier_applied = True
-
-    def on_bake_started(self, deployment: Deployment, told: Any) -> None:
-        """The monitor's time."""
-        right = told["tier"] == deployment.tier and deployment.tier_applied
-        need(right, "wrong_tier", "it is not the newest tier, or that is not applied")
-        deployment.bake = self.now
-
-    def on_canary_promoted(self, deployment: Deployment, told: Any) -> None:
-        """On to the next tier."""
-        right = (told["tier"], told["to"]) == (deployment.tier, deployment.next_tier())
-        need(right, "wrong_tier", "it does not lead from this tier to the next")
-        ordered = deployment.lease.says["promotion"] == "auto" or deployment.tier in deployment.promote
-        need(ordered, "promotion_not_ordered", "nobody ordered it")
-        self.healthy(deployment)
-
-    def on_completed(self, deployment: Deployment, _: Any) -> None:
-        """All is done."""
-        need(deployment.next_tier() is None, "wrong_tier", "it is not the last tier")
-        self.healthy(deployment)
-        deployment.completed = self.now
+    def on_progress(self, deployment: Deployment, told: Any) -> None:
+        says, type_, tier = deployment.lease.says, told["type"], deployment.tier
+        match type_:
+            case "STARTED":
+                need(self.now <= seconds(says["execute_by"]), "lease_expired", "its window of execution is over")
+                ordered = says["start"] == "auto" or "start" in deployment.standing
+                need(ordered, "start_not_ordered", "nobody ordered it to start")
+                deployment.started = True
+            case "TIER_INTENT":
+                free = deployment.phase == "PROMOTED" or tier == 0
+                need(free, "illegal_transition", "the tier before was not promoted")
+                need(told["tier"] == deployment.next_tier(), "wrong_tier", "it is not the next tier")
+                need(deployment.baseline, "no_baseline", "there is no baseline")
+                deployment.tier, deployment.tier_applied, deployment.bake = told["tier"], False, None
+                deployment.intended |= set(deployment.cohorts[told["tier"]])
+                deployment.samples = {}
+            case "INSTANCE_APPLIED":
+                name = told["instance"]
+                of_tier = name in deployment.cohorts.get(told["tier"], []) and name in deployment.intended
+                need(of_tier, "not_intended", "the instance was not intended in this tier")
+                need(name not in deployment.applied | deployment.restored, "repeated", "its result was told before")
+                need(told["tree"] == deployment.lease.after[name], "wrong_tree", "it is not on its tree after")
+                deployment.applied.add(name)
+            case "TIER_APPLIED":
+                newest = told["tier"] == tier and not deployment.tier_applied
+                need(newest, "wrong_tier", "it is not the newest tier, or that was applied before")
+                need(deployment.intended <= deployment.applied, "not_applied", "an instance is not applied")
+                deployment.tier_applied = True
+            case "BAKE_STARTED":
+                right = told["tier"] == tier and deployment.tier_applied
+                need(right, "wrong_tier", "it is not the newest tier, or that is not applied")
+                deployment.bake = self.now
+            case "CANARY_PROMOTED":
+                right = (told["tier"], told["to"]) == (tier, deployment.next_tier())
+                need(right, "wrong_tier", "it does not lead from this tier to the next")
+                ordered = says["promotion"] == "auto" or tier in deployment.promote
+                need(ordered, "promotion_not_ordered", "nobody ordered it")
+                self.healthy(deployment)
+            case "COMPLETED":
+                need(deployment.next_tier() is None, "wrong_tier", "it is not the last tier")
+                self.healthy(deployment)
+                deployment.completed = self.now
+            case _:
+                pass
 
     def healthy(self, deployment: Deployment) -> None:
-        """The tier baked, and the monitor is content."""
         lease = deployment.lease.says
         wanted = -(-lease["bake_s"] // lease["interval_s"])
         baked = sum(deployment.samples.values()) >= wanted or deployment.promote.get(deployment.tier, False)
@@ -1694,94 +1624,74 @@ class Law:
         passed = deployment.verdict is not None and deployment.verdict[:3] == (deployment.tier, "pass", newest)
         need(passed, "not_healthy", "the newest verdict is no pass on the newest sample")
 
-    def order(self, deployment: Deployment, told: Any, verb: str) -> None:
-        """An order that an event names was given."""
-        given = told["command"] is None or deployment.orders.get(told["command"]) == verb
-        need(given, "unknown_command", "it names no such order")
+    def on_stop(self, deployment: Deployment, told: Any) -> None:
+        type_, started = told["type"], deployment.started
+        if type_ in ORDERS:
+            given = told["command"] is None or deployment.orders.get(told["command"]) == ORDERS[type_]
+            need(given, "unknown_command", "it names no such order")
+        match type_:
+            case "RESUMED":
+                deployment.phase = deployment.back_to
+            case "ABORTED":
+                need(not started, "illegal_transition", "it has started")
+            case "HALTED":
+                need(started, "illegal_transition", "it has not started")
+                newest = deployment.verdict[3] if deployment.verdict else None
+                known = {None, newest, deployment.breach, *deployment.orders}
+                need(told["evidence"] in known, "unknown_evidence", "its evidence is not this deployment's")
+                deployment.halted = told["cause"]
+            case "ROLLBACK_STARTED":
+                waits = not deployment.live or deployment.halted == "tainted"
+                need(not waits or "rollback" in deployment.standing, "rollback_not_ordered", "nobody ordered it")
+                if not deployment.live:
+                    self.may_roll_back(deployment)
+                deployment.restored = set()
+            case "INSTANCE_RESTORED":
+                name = told["instance"]
+                need(name in deployment.intended, "not_intended", "it was never to change")
+                need(name not in deployment.restored, "repeated", "it was restored before")
+                need(told["tree"] == deployment.lease.before[name], "wrong_tree", "it is not on its tree before")
+                deployment.restored.add(name)
+            case "ROLLED_BACK":
+                need(deployment.intended <= deployment.restored, "not_restored", "an instance is not restored")
+            case "ROLLBACK_FAILED":
+                left = sorted(deployment.intended - deployment.restored)
+                right = sorted(self.names(told["instances"])) == left
+                need(right, "wrong_instances", "it does not name what is left, once each")
+                deployment.standing.pop("rollback", None)
+            case _:
+                pass
 
-    def on_paused(self, deployment: Deployment, told: Any) -> None:
-        """It stands still."""
-        self.order(deployment, told, "pause")
-
-    def on_resumed(self, deployment: Deployment, told: Any) -> None:
-        """It goes on."""
-        self.order(deployment, told, "resume")
-        deployment.phase = deployment.back_to
-
-    def on_aborted(self, deployment: Deployment, _: Any) -> None:
-        """It ends before it began."""
-        need(not deployment.started, "illegal_transition", "it has started")
-
-    def on_halted(self, deployment: Deployment, told: Any) -> None:
-        """Something is wrong."""
-        need(deployment.started, "illegal_transition", "it has not started")
-        newest = deployment.verdict[3] if deployment.verdict else None
-        known = {None, newest, deployment.breach, *deployment.orders}
-        need(told["evidence"] in known, "unknown_evidence", "its evidence is not this deployment's")
-        deployment.halted = told["cause"]
-
-    def on_rollback_started(self, deployment: Deployment, told: Any) -> None:
-        """Back."""
-        self.order(deployment, told, "rollback")
-        ended = not deployment.live
-        ordered = "rollback" in deployment.standing
-        need(ordered or not (ended or deployment.halted == "tainted"), "rollback_not_ordered", "nobody ordered it")
-        if ended:
-            self.may_roll_back(deployment)
-        deployment.restored = set()
-
-    def on_instance_restored(self, deployment: Deployment, told: Any) -> None:
-        """An instance is back."""
-        name = told["instance"]
-        need(name in deployment.intended, "not_intended", "it was never to change")
-        need(name not in deployment.restored, "repeated", "it was restored before")
-        need(told["tree"] == deployment.lease.before[name], "wrong_tree", "it is not on its tree before")
-        deployment.restored.add(name)
-
-    def on_rolled_back(self, deployment: Deployment, _: Any) -> None:
-        """All are back."""
-        need(deployment.intended <= deployment.restored, "not_restored", "an instance is not restored")
-
-    def on_rollback_failed(self, deployment: Deployment, told: Any) -> None:
-        """Not all are back."""
-        names = self.names(told["instances"])
-        right = sorted(names) == sorted(deployment.intended - deployment.restored)
-        need(right, "wrong_instances", "it does not name what is left, once each")
-        deployment.standing.pop("rollback", None)
-
-    def values(self, deployment: Deployment, values: list[Any]) -> None:
-        """One for each gate."""
-        gates = sorted(gate["name"] for gate in deployment.lease.says["gates"])
-        need(sorted(value["gate"] for value in values) == gates, "bad_values", "it is not one value for each gate")
-
-    def on_baseline(self, deployment: Deployment, told: Any) -> None:
-        """How it was before."""
-        first = not deployment.baseline and deployment.tier == 0
-        need(first, "late_baseline", "there is one, or a tier was changed")
-        absent = set(deployment.lease.before.values()) == {"absent"}
-        need(absent == (told["values"] is None), "bad_baseline", "values are null exactly where nothing was")
-        self.values(deployment, told["values"]) if not absent else None
-        deployment.baseline = True
-
-    def on_sample(self, deployment: Deployment, told: Any) -> None:
-        """One look."""
-        if deployment.working != "BAKING" or deployment.bake is None:
-            raise Refused("not_baking", "no tier bakes")
-        need(told["tier"] == deployment.tier, "wrong_tier", "it is not the tier that bakes")
-        need(told["n"] > max(deployment.samples, default=0), "repeated", "its number does not rise")
-        due = deployment.bake + told["n"] * deployment.lease.says["interval_s"] - 1
-        need(min(self.made, self.now) >= due, "early_sample", "its interval is not over")
-        self.values(deployment, told["values"])
-        deployment.samples[told["n"]] = all(value["value"] is not None for value in told["values"])
-
-    def on_verdict(self, deployment: Deployment, told: Any) -> None:
-        """What the monitor thinks."""
-        newest = told["tier"] == deployment.tier and told["n"] == max(deployment.samples, default=0)
-        need(newest, "wrong_sample", "it is not on the newest sample of the newest tier")
-        need(told["n"] or told["verdict"] != "pass", "not_healthy", "nothing was seen that could pass")
-        deployment.verdict = (told["tier"], told["verdict"], told["n"], self.digest)
-        if told["verdict"] in {"breach", "abort"} and deployment.breach is None:
-            deployment.breach = self.digest
+    def on_look(self, deployment: Deployment, told: Any) -> None:
+        newest = max(deployment.samples, default=0)
+        match told["type"]:
+            case "BASELINE":
+                first = not deployment.baseline and deployment.tier == 0
+                need(first, "late_baseline", "there is one, or a tier was changed")
+                absent = set(deployment.lease.before.values()) == {"absent"}
+                need(absent == (told["values"] is None), "bad_baseline", "values are null exactly where nothing was")
+                deployment.baseline = True
+            case "SAMPLE":
+                if deployment.working != "BAKING" or deployment.bake is None:
+                    raise Refused("not_baking", "no tier bakes")
+                need(told["tier"] == deployment.tier, "wrong_tier", "it is not the tier that bakes")
+                need(told["n"] > newest, "repeated", "its number does not rise")
+                due = deployment.bake + told["n"] * deployment.lease.says["interval_s"] - 1
+                need(min(self.made, self.now) >= due, "early_sample", "its interval is not over")
+                deployment.samples[told["n"]] = all(value["value"] is not None for value in told["values"])
+            case "VERDICT":
+                right = told["tier"] == deployment.tier and told["n"] == newest
+                need(right, "wrong_sample", "it is not on the newest sample of the newest tier")
+                need(newest or told["verdict"] != "pass", "not_healthy", "nothing was seen that could pass")
+                deployment.verdict = (told["tier"], told["verdict"], newest, self.digest)
+                if told["verdict"] in {"breach", "abort"} and deployment.breach is None:
+                    deployment.breach = self.digest
+            case _:
+                pass
+        if told.get("values") is not None:
+            gates = sorted(gate["name"] for gate in deployment.lease.says["gates"])
+            right = sorted(value["gate"] for value in told["values"]) == gates
+            need(right, "bad_values", "it is not one value for each gate")
 
 
 # Section 9: the whole.

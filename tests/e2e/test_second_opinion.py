@@ -14,7 +14,7 @@ import pytest
 from forging import Forge, list_object
 from governing import revoke
 from law_vector import make_vector
-from reject_bytes import long_lease
+from reject_records import long_lease
 from reject_stories import STORIES, fleet_body
 from station import Station, matrix, new_station
 from verdicts import (

@@ -146,7 +146,7 @@ class Forge:
 
     state: State = field(default_factory=State)
     records: list[Record] = field(default_factory=list)
-    objects: ForgedObjects = field(default_factory=lambda: ForgedObjects())
+    objects: ForgedObjects = field(default_factory=ForgedObjects)
     now: int = START
     forged: int | None = None
     it: Subject = ("", "")

@@ -83,7 +83,7 @@ def name_of(text: str) -> str:
 
 def _frame(before: list[bytes], body: bytes, keyid: str, sig: str, time: str) -> bytes:
     payload = base64.b64encode(body).decode()
-    envelope = {
+    envelope: Any = {
         "payload": payload,
         "payloadType": "application/vnd.in-toto+json",
         "signatures": [{"keyid": keyid, "sig": sig}],

@@ -8,7 +8,8 @@
      "checkpoint": the newest signed note, "objects": digest -> what is kept there besides or instead,
      "code": of the refusal, "entry": the first that is wrong, null for the ledger as a whole}
 
-How records and objects are packed is told in `reject_pack`; "bodies" of the stories are what they point at. Whoever changed an entry holds
+How records and objects are packed is told in `reject_pack`; "bodies" of the stories are what they point at. Whoever
+changed an entry holds
 every key: it is signed, chained and under a new checkpoint, and where it could, something lawful follows it. The codes
 are those of docs/FORMAT.md. `broken_chain` and `bad_checkpoint` are an audit's.
 """
@@ -20,11 +21,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import reject_bakes
+import reject_claimed
+import reject_claims
+import reject_commands
 import reject_deployments
+import reject_events
+import reject_governance
 import reject_law
 import reject_leases
+import reject_limits
+import reject_objects
+import reject_records
+import reject_shapes
+import reject_signatures
+import reject_statements
 from forging import Forge, checkpoint_of
-from reject_bytes import BROKEN
+from reject_chain import BROKEN
 from reject_pack import name_of, pack_object, pack_record, pack_text
 from reject_registry import FORGERIES
 from reject_shapes import OBJECTS, honest_bodies
@@ -33,7 +46,12 @@ from reject_stories import STORIES
 from keys.canonical import format_json
 
 FOLDER: Final = Path(__file__).parent.parent / "vectors" / "reject"
-LISTED: Final = (reject_law, reject_leases, reject_deployments)
+LISTED: Final = (
+    *(reject_law, reject_governance, reject_leases, reject_claims, reject_claimed),
+    *(reject_deployments, reject_events, reject_bakes, reject_commands),
+    *(reject_shapes, reject_limits, reject_statements, reject_signatures, reject_records, reject_objects),
+)
+"""Where forgeries are listed when they are imported."""
 
 
 def make_vectors() -> Iterator[tuple[str, dict[str, Any]]]:

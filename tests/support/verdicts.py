@@ -1,4 +1,4 @@
-"""Two verifiers' verdicts on a ledger in memory: the project's audit, and the second opinion that shares no code with it."""
+"""Two verifiers' verdicts on a ledger in memory: the project's audit, and one that shares no code with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 from forging import ForgedObjects
 from reject_pack import unpack_object, unpack_records, unpack_text
 
-from ledger.checkpoint import peek_checkpoint
 from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import hash_leaf
 from ledger.store import Tip
