@@ -107,6 +107,7 @@ def unbase64(text: str) -> bytes:
     return data
 
 
+@lru_cache(maxsize=4096)
 def seconds(text: str) -> int:
     """Seconds since 1970 of a time."""
     try:

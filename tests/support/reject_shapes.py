@@ -195,7 +195,7 @@ def _keep(body: Any, f: Forge) -> None:
 
 
 def _list(name: str, what: str, moment: str, code: str, doing: Any) -> None:
-    add(f"shape_{name}", what, moment, code, doing)
+    add(f"shape_{name}", what, moment, code, doing, "small")
 
 
 def _spell(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from forging import Forge, Subject, digest_of
+from forging import Forge, Subject, digest_of, trust
 from forging import policy as make_policy
 from terms import GATES, fleet
 
@@ -213,4 +213,14 @@ def tell_glass() -> Story:
     return story
 
 
-STORIES = {"main": tell_main, "manual": tell_manual, "glass": tell_glass}
+def tell_small() -> Story:
+    """Genesis alone, with as few people as can be."""
+    story = Story()
+    f = story.ledger
+    story.mark("nothing")
+    f.say("ada", "genesis", f.genesis_fields(trust=trust("ada", "cbo", thresholds={"governors": 1, "operators": 1})))
+    story.mark("genesis")
+    return story
+
+
+STORIES = {"main": tell_main, "manual": tell_manual, "glass": tell_glass, "small": tell_small}
