@@ -1808,8 +1808,8 @@ def judge_all(law: Law, records: Iterable[bytes], count: int) -> None:
             law.take(read_at(seq, data))
             for ref in references(law.says):
                 law.objects.check(ref)
-            trees: list[tuple[str, int | None]] = [(each["before"], None) for each in law.says.get("changes", [])]
-            trees += [(each["after"], None) for each in law.says.get("changes", [])]
+            named = [each[side] for each in law.says.get("changes", []) for side in ("before", "after")]
+            trees: list[tuple[str, int | None]] = [(digest, None) for digest in named if digest != "absent"]
             artifact = law.says.get("artifact", {"type": None})
             if artifact["type"] == "directory":
                 trees.insert(0, (artifact["sha256"], artifact["size"]))

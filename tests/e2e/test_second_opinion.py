@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import FORMAT, read_part
 from forging import Forge, list_object
 from governing import revoke
 from law_vector import make_vector
+from reject_law import MESSAGE
 from reject_records import long_lease
 from reject_stories import STORIES, fleet_body
 from station import Station, matrix, new_station
@@ -126,6 +128,34 @@ def test_both_accept_the_longest_record_and_refuse_the_next_longer() -> None:
     agree(of_forge(forge))
 
 
+@pytest.mark.parametrize(("lag", "code"), [(1024, None), (1025, "head_too_old")])
+def test_both_let_a_machine_lag_1024_entries_and_no_more(lag: int, code: str | None) -> None:
+    """Too long a ledger for a vector."""
+    forge = STORIES["small"]().moments["genesis"].fork()
+    old = forge.common("ada")["head"]
+    for _ in range(lag):
+        forge.say("ada", "message", MESSAGE)
+    forge.forge("cbo", "message", MESSAGE, head=old)
+    ledger = of_forge(forge)
+    ours, theirs = audit_verdict(ledger), second_verdict(ledger)
+    assert same(ours, theirs)
+    assert ours.code == code
+
+
+@pytest.mark.parametrize(("size", "code"), [(262_144, None), (262_145, "bad_checkpoint")])
+def test_both_read_a_checkpoint_of_262144_bytes_and_no_more(size: int, code: str | None) -> None:
+    """With a signature of a witness that nobody knows, as long as there is room for."""
+    ledger = story_ledger(load_stories(), "small")
+    room = size - len(ledger.note)
+    start = "\u2014 " + "w" * ((room - 6) % 4 + 4) + " "
+    line = start.encode() + b"A" * (room - len(start.encode()) - 1) + b"\n"
+    long = Ledger(ledger.records, ledger.note + line, ledger.objects)
+    assert len(long.note) == size
+    ours, theirs = audit_verdict(long), second_verdict(long)
+    assert same(ours, theirs)
+    assert ours.code == code
+
+
 # Whole stations on disk, and the script as a stranger runs it.
 
 
@@ -233,6 +263,15 @@ def test_script_uses_the_standard_library_and_cryptography_alone() -> None:
     assert foreign == {"cryptography"}
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not calls & {"__import__", "exec", "eval"}
+
+
+@pytest.mark.parametrize(("part", "column"), [("shapes", 1), ("kinds", 2), ("events", 1)])
+def test_tables_of_the_script_are_those_of_the_document(part: str, column: int) -> None:
+    script = " ".join(SCRIPT.read_text("utf-8").split())
+    rows = [line.split("|")[1:-1] for line in read_part(FORMAT, part).splitlines()[2:]]
+    assert len(rows) > 10
+    for row in rows:
+        assert f"{row[0].strip().strip('`')}: {row[column].strip()} " in script
 
 
 # Its own verifier of signatures.

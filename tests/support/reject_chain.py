@@ -181,6 +181,20 @@ _broken(
     "bad_checkpoint",
 )
 _broken(
+    "checkpoint_with_a_short_signature",
+    "A second signature has a key id and nothing behind it.",
+    None,
+    _note(lambda records, note: note + b"\xe2\x80\x94 other AAAAAA==\n"),
+    "bad_checkpoint",
+)
+_broken(
+    "checkpoint_with_a_space_in_a_name",
+    "A second signature's name has a no-break space.",
+    None,
+    _note(lambda records, note: note + b"\xe2\x80\x94 oth\xc2\xa0er AAAAAAAA\n"),
+    "bad_checkpoint",
+)
+_broken(
     "checkpoint_without_its_newline",
     "Its last newline is missing.",
     None,

@@ -228,7 +228,7 @@ _genesis(
     "log_key_id",
     "The key id of the log's key is another key's.",
     "bad_format",
-    lambda: {"log_key": str(LOG_KEY.vkey).replace("+", "+0", 1)[:-1]},
+    lambda: {"log_key": str(LOG_KEY.vkey).replace(LOG_KEY.vkey.key_id.hex(), "00000000")},
 )
 _genesis(
     "log_key_of_another_type",

@@ -247,3 +247,20 @@ def key_for_a_web_site(f: Forge) -> None:
             trust=trust("ada", "ben", principals=[person("ada"), person("ben"), person("tok", keys=keys)])
         ),
     )
+
+
+@reject("nothing", "bad_format")
+def key_of_another_type_inside(f: Forge) -> None:
+    """A key line says that it is a plain key, and holds a hardware key."""
+    line = key_line("tok").replace("sk-ssh-ed25519@openssh.com", "ssh-ed25519", 1)
+    people = [person("ada"), person("ben"), person("dan", keys=[{"key": line, "user_verification": False}])]
+    f.forge("ada", "genesis", f.genesis_fields(trust=trust("ada", "ben", principals=people)))
+
+
+def _another_type(_: Forge, envelope: Envelope) -> bytes:
+    """The inner signature says that it is a token's."""
+    inner = _inner(envelope).replace(b"\0\0\0\x0bssh-ed25519", b"\0\0\0\x1ask-ssh-ed25519@openssh.com", 1)
+    return frame(KEYS["ada"].public.blob, STATEMENT, inner)
+
+
+_sign("of_another_type_inside", "The signature inside is of another type than its key.", "bad_format", _another_type)
