@@ -221,3 +221,24 @@ def deposed_executor_goes_on(f: Forge) -> None:
     """An executor tells of a deployment after another took over."""
     f.term("cp20b")
     f.forge("cp20", "event", {"epoch": 1, "detail": {"type": "STARTED"}}, f.it)
+
+
+@reject("term", "quorum_unmet")
+def claim_with_a_proposer_respelled_beside_them(f: Forge) -> None:
+    """Since then the proposer, in another spelling, has the custodian of one of the two keys."""
+    it = f.lease(1, "dan")
+    f.approve(it)
+    f.now += 1
+    f.enact(
+        "trust", trust(principals=[person(n, id="DAN", custodian="ada") if n == "dan" else person(n) for n in CAST])
+    )
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
+@reject("approved", "review_failed")
+def claim_with_a_failed_review_respelled(f: Forge) -> None:
+    """Another sentinel's review failed; since then a root has that one in another spelling, with the same key."""
+    f.review("cp14b", f.it, "fail")
+    f.now += 1
+    f.enact("trust", trust(principals=[person(n, id="CP14B") if n == "cp14b" else person(n) for n in CAST]))
+    f.forge("cp20", "claim", f.claim_fields(f.it), f.it)
