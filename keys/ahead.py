@@ -208,12 +208,14 @@ class _Worker:
 
     def end(self) -> None:
         """Stop the process, at once if it does not stop by itself."""
+        if self.pending:
+            self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
         try:
-            self._process.wait(_END_S if not self.pending else 0)
+            self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -77,4 +77,8 @@ def _read(size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except (BrokenPipeError, EOFError):
+        # Whoever asked is gone, in the middle of it.
+        raise SystemExit(1) from None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -87,6 +87,7 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
             aside = copy_file(path, work / "aside")
             scratch = copy_file(path, work / "scratch")
             found = _check_store(scratch) if scratch.exists() else []
+            found = [replace(each, message=each.message.replace(str(scratch), str(path))) for each in found]
             source = open_damaged(scratch) if scratch.exists() else NoSource()
             others = [] if copy is None else [open_source(copy, work)]
             for each in (source, *others):

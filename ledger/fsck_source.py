@@ -75,7 +75,8 @@ class FileSource:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._limit = path.stat().st_size // _MIN_RECORD + 1
+        log = path.with_name(path.name + "-wal")
+        self._limit = (path.stat().st_size + (log.stat().st_size if log.exists() else 0)) // _MIN_RECORD + 1
         size, self.last, self.note = self._load_tip()
         self.end: Final = min(max(size, self._count()), self._limit)
 

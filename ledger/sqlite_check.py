@@ -54,7 +54,7 @@ def _findings(path: Path) -> Iterator[Finding]:
             for (line,) in opened.connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})"):
                 if line != "ok":
                     yield Finding("page", str(line))
-        with SqliteStore.open(path, read_only=True) as store:
+        with SqliteStore.open(path, read_only=True) as store, store.snapshot():
             yield from _check_caches(store)
     except CalyxError as error:
         if error.code != "ledger_corrupt":

@@ -130,6 +130,17 @@ class SqliteStore:
             raise corrupt(self.path, f"its tree has no whole node at level {level}, index {index}")
         return hash_root(hashes)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read as of one moment inside, whoever appends meanwhile: for `sqlite_check`."""
+        with mapped(self.path):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
     def count_rows(self) -> tuple[int, int]:
         """How many record rows and node rows there are, whatever their numbers: for `sqlite_check`."""
         with mapped(self.path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -83,4 +84,5 @@ def _write_kit(home: str | None, name: str, directory: Path, *, as_json: bool) -
     if as_json:
         say_json({"ok": True, "lease": lease.digest, "size": replay.head.size, "files": sorted(made)})
     else:
-        say(f"{len(made)} files for {lease.lease.id} are in {directory}; check them with: sh {directory}/check.sh")
+        script = shlex.quote(str(directory / "check.sh"))
+        say(f"{len(made)} files for {lease.lease.id} are in {directory}; check them with: sh {script}")

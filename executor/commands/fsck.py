@@ -52,7 +52,7 @@ def fsck(
             damage += _check_files(place, repair=repair)
         except OSError as error:
             raise Unavailable("home_unreadable", f"cannot read {place.name}: {error.strerror}") from None
-    _say(checked, damage, objects, as_json=as_json)
+    _say(checked, damage, objects, repair=repair, as_json=as_json)
 
 
 def _check_ledger(place: Home, source: Path | None, *, repair: bool) -> Checked:
@@ -108,7 +108,7 @@ def _guarded(place: Home) -> Iterator[Guarded]:
         yield Guarded(path, _WRITERS)
 
 
-def _say(checked: Checked, damage: list[Damage], objects: int, *, as_json: bool) -> None:
+def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, as_json: bool) -> None:
     left = [each for each in damage if each.left]
     if as_json:
         say_json(
@@ -128,7 +128,8 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, as_json: bool)
         if checked.kept is not None:
             say(f"the damaged ledger is kept in {checked.kept}")
         if left:
-            say(f"NOT OK: {len(left)} findings are left; what was signed is restored from a copy only: --repair --from")
+            again = "what is lost comes back from a copy only: --repair --from DIR" if repair else "try --repair"
+            say(f"NOT OK: {len(left)} findings; {again}")
         else:
             say(f"ok: {checked.size} entries and {objects} objects; calyx audit judges them")
     if left:

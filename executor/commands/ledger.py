@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ledger.chain import Entry
     from policies.state import State
 
-app = noun("Read the ledger, prove what is in it, export it, and keep it whole.")
+app = noun("Read the ledger, prove what is in it, and export it.")
 app.command()(proof)
 app.command()(export)
 app.command()(fsck)

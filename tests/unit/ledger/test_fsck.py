@@ -305,6 +305,26 @@ def test_log_is_folded_in_before_the_new_file_takes_its_place(patient: Patient, 
     assert_whole(patient, path)
 
 
+def test_ledger_that_is_in_the_log_alone(patient: Patient, path: Path) -> None:
+    # A new file whose every page is still in the log, as after a kill before the first fold.
+    script = (
+        "import os, sqlite3, sys; old = sqlite3.connect(sys.argv[1]); new = sqlite3.connect(sys.argv[2]); "
+        "new.execute('PRAGMA journal_mode = WAL'); new.execute('PRAGMA wal_autocheckpoint = 0'); "
+        "old.backup(new); new.execute('DELETE FROM node'); new.commit(); os._exit(0)"
+    )
+    fresh = path.with_name("fresh.db")
+    subprocess.run([sys.executable, "-c", script, str(path), str(fresh)], check=True, timeout=30)
+    log = fresh.with_name("fresh.db-wal")
+    assert log.stat().st_size > fresh.stat().st_size
+    path.unlink()
+    fresh.with_name("fresh.db-shm").unlink()
+    log.rename(path.with_name("ledger.db-wal"))
+    fresh.rename(path)
+    assert codes(check_ledger(path, remembered=patient.remembered)) == {"store_damaged"}
+    assert repair(patient, path).repaired
+    assert_whole(patient, path)
+
+
 def test_damaged_log_that_nobody_reads_is_kept_aside(patient: Patient, path: Path) -> None:
     log = path.with_name("ledger.db-wal")
     path.write_bytes(bytes(100) + patient.content[100:])

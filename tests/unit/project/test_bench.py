@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,12 @@ def test_row_that_there_is_not_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "no-such-row")
     assert done.returncode == 2
     assert "there is no row no-such-row" in done.stderr
+
+
+def test_every_row_is_explained() -> None:
+    said = subprocess.run([sys.executable, str(BENCH), "--help"], capture_output=True, text=True, check=True).stdout
+    names = " ".join(said.split()).split("rows to measure: ")[1].split(" options:")[0].replace(" ", "").split(",")
+    explained = re.findall(
+        r"^\| `([a-z-]+)` \|", (BENCH.parents[1] / "docs" / "BENCHMARKS.md").read_text(), re.MULTILINE
+    )
+    assert names == explained
