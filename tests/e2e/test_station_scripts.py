@@ -28,7 +28,7 @@ class Station:
     console: Console
 
     def run(self, script: str, *arguments: str, home: Path | None = None, typed: str = "") -> Said:
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+        environment = {**os.environ, "COLUMNS": "200"}
         environment.pop("CALYX_HOME", None)
         place = () if home is None else ("--home", str(home))
         done = subprocess.run(
@@ -205,7 +205,7 @@ def test_home_of_the_environment_is_used(station: Station) -> None:
     lease = station.console.propose()
     done = subprocess.run(
         [sys.executable, str(CHECKOUT / "scripts" / "phase3_auto_check.py")],
-        env={**os.environ, "CALYX_HOME": str(station.console.home), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "CALYX_HOME": str(station.console.home)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -50,7 +50,7 @@ class Shop:
         """Start `calyx` as a process of its own."""
         command = options.pop("command", [sys.executable, "-m", "executor"])
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+        environment = {**os.environ, "COLUMNS": "200"}
         process = subprocess.Popen(
             [*command, *arguments], cwd=CHECKOUT, env=environment, text=True, **{**pipes, **options}
         )

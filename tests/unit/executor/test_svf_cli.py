@@ -149,7 +149,7 @@ def test_follower_hands_on_only_what_is_new(tmp_path: Path) -> None:
 
 
 def start_tail(home: Path, *more: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "CALYX_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "CALYX_HOME": str(home)}
     command = [sys.executable, "-m", "executor", "svf", "tail", "--follow", *more]
     return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
