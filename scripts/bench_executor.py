@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -195,8 +196,8 @@ def approve_row(root: Path, runs: int) -> Row:
         for number in range(runs + 1):
             home = place / f"home-{number}"
             shutil.copytree(place / "home", home)
-            inbox = _run(environment, "-m", "executor", "inbox", "--home", str(home))
-            lease = next(word for word in inbox.split() if word.startswith("LEASE-"))
+            inbox = json.loads(_run(environment, "-m", "executor", "inbox", "--json", "--home", str(home)))
+            lease = next(item["name"] for item in inbox if item["kind"] == "lease")
             arguments = ("-m", "executor", "approve", lease, "--yes", "--home", str(home))
             seconds.append(timed(lambda: _run(environment, *arguments)))  # noqa: B023  # called at once
     return Row(

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from programs import require_program
 
 BENCH = Path(__file__).parents[3] / "scripts" / "bench.py"
 
@@ -78,6 +79,15 @@ def test_rows_have_the_shape_that_is_promised(tmp_path: Path) -> None:
     assert [row["name"] for row in found["rows"]] == ["flip", "other-sqlite"]
     assert all(row["value"]["low"] <= row["value"]["median"] <= row["value"]["high"] for row in found["rows"])
     assert not list(tmp_path.iterdir())
+
+
+def test_approval_is_measured_with_the_commands_as_they_are(tmp_path: Path) -> None:
+    require_program("ssh-agent")
+    done = run(tmp_path, "--json", "approve")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    jsonschema.validate(found, SCHEMA)
+    assert found["rows"][0]["value"] is not None
 
 
 def test_what_is_not_installed_has_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
