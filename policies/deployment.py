@@ -98,15 +98,16 @@ MOVES: Final[dict[tuple[Phase, str], Phase]] = {
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Gate values before the first tier; `values` is None from `absent`."""
+    """Gate values before the first tier; `values` is None from `absent`. `requests`: how many a value rests on."""
 
     values: dict[str, Decimal | None] | None
+    requests: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleNote:
     """One sample as the fold keeps it. `whole`: every gate had a value. `rest`: gate -> the same value over the
-    instances that still run the old release, for gates against it.
+    instances that still run the old release, for gates against it; `rest_requests`: how many requests that rests on.
     """
 
     seq: int
@@ -116,6 +117,7 @@ class SampleNote:
     values: dict[str, tuple[Decimal | None, int | None]]
     whole: bool
     rest: dict[str, Decimal | None] = field(default_factory=dict)
+    rest_requests: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

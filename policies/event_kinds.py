@@ -138,13 +138,15 @@ class PreflightFailed(Model):
 
 class GateValue(Model):
     """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing.
-    `rest`: the same over the instances that still run the old release, for a gate against it; null where there is none.
+    `rest`, `rest_requests`: the same over the instances that still run the old release, for a gate against it; null
+    where there is none.
     """
 
     gate: Ident
     value: DecimalText | None
     requests: Count | None
     rest: DecimalText | None
+    rest_requests: Count | None
 
 
 class Baseline(Model):

@@ -324,8 +324,8 @@ def make_ledger(root: Path, entries: int, seed: int = 1) -> Path:
 
 def _values() -> list[dict[str, Any]]:
     return [
-        {"gate": "error_rate", "value": "0.25", "requests": 1200, "rest": None},
-        {"gate": "tes", "value": "91.5", "requests": None, "rest": None},
+        {"gate": "error_rate", "value": "0.25", "requests": 1200, "rest": None, "rest_requests": None},
+        {"gate": "tes", "value": "91.5", "requests": None, "rest": None, "rest_requests": None},
     ]
 
 

@@ -386,7 +386,8 @@ Artifact: `sha256` hash, `size` count, `type` "directory" or "patch"
 Change: `after` hash, `before` tree, `instances` names
 CohortTier: `instances` names, `tier` percent
 SeenTree: `instances` names, `tree` tree
-GateValue: `gate` id, `requests` count or null, `rest` decimal or null, `value` decimal or null
+GateValue: `gate` id, `requests` count or null, `rest` decimal or null, `rest_requests` count or null, `value` decimal
+    or null
 Fleet: `targets` {id: Target} 0..1024
 Target: `instances` [Instance] 1..100000, `max_unavailable` integer 1..100000, `tes` TesFile or null
 Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels` {id: string 0..256} 0..32, `metrics`

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from executor.agents.loop import Ledger, Log, Tries, one_line
-from executor.gates import judge_deployment
+from executor.gates import RunningJudge
 from executor.host import Observed
 from executor.metrics.measure import MAX_NOTE, Meters, Place, Snapshot, gate_values, raw_values
 from executor.preflight import Hosts
@@ -42,6 +42,7 @@ class _Watch:
     """
 
     meters: Meters
+    judge: RunningJudge = field(default_factory=RunningJudge)
     window: tuple[int, int | None] | None = None
     opened_at: int | None = None
     first_opened_at: int = 0
@@ -165,14 +166,14 @@ class Monitor:
         }
         receipt = self._say(deployment, detail)
         self._log(f"{lease.id} sample {n} of {deployment.tier} %: {_spell(values)} (entry {receipt.seq})")
-        self._give_verdict(deployment.lease_digest, deployment.tier, n, seen.drift)
+        self._give_verdict(watch, deployment.lease_digest, deployment.tier, n, seen.drift)
 
-    def _give_verdict(self, digest: str, tier: int, n: int, drift: str | None) -> None:
+    def _give_verdict(self, watch: _Watch, digest: str, tier: int, n: int, drift: str | None) -> None:
         deployment = self._ledger.sync().deployments[digest]
         newest = deployment.samples[-1] if deployment.samples else None
         if newest is None or (newest.tier, newest.n, deployment.tier) != (tier, n, tier):
             return
-        judgement = judge_deployment(deployment, self._ledger.now(), drift)
+        judgement = watch.judge.judge(deployment, self._ledger.now(), drift)
         detail = {
             "type": "VERDICT",
             "tier": tier,

@@ -2,7 +2,7 @@
 
 A source reads over windows: a reading covers the time since the source read the same instance last, and the first one
 only opens a window. What a source could not read is absent from its reading, with a note that says why; absent is never
-zero. Nothing here is a float: percentages and scores have two decimals.
+zero. Nothing here is a float: percentages and scores have two decimals, and a rate as many as give its count.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Quantity: TypeAlias = Literal["cpu", "memory", "requests", "errors", "tes"]
 
 MAX_NOTE: Final = 200
 _CENT: Final = Decimal("0.01")
+_BILLIONTH: Final = Decimal("0.000000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,42 +119,59 @@ def _gate_value(gate: Gate, snapshot: Snapshot, cohort: Sequence[str], rest: Seq
     match gate.source:
         case "tes":
             # A score of the whole target has no part that is the rest's alone.
-            tes = snapshot.target.values.get("tes")
-            return _value(gate, tes, None, None)
+            return _value(gate, _cents(snapshot.target.values.get("tes")))
         case "error_rate":
             value, requests = _error_rate(readings)
             known = [reading for reading in others if {"requests", "errors"} <= reading.values.keys()]
             other, of = _error_rate(known)
-            return _value(gate, value, requests, other if of is not None and of >= gate.min_requests else None)
+            few = of is None or of < gate.min_requests
+            return _value(gate, value, requests, None if few else other, None if few else of)
         case "cpu" | "memory":
             known = [reading for reading in others if gate.source in reading.values]
-            return _value(gate, _highest(gate.source, readings), None, _highest(gate.source, known))
+            return _value(gate, _highest(gate.source, readings), rest=_highest(gate.source, known))
 
 
-def _value(gate: Gate, value: Decimal | None, requests: int | None, rest: Decimal | None) -> GateValue:
+def _value(
+    gate: Gate,
+    value: Decimal | None,
+    requests: int | None = None,
+    rest: Decimal | None = None,
+    rest_requests: int | None = None,
+) -> GateValue:
     return GateValue(
         gate=gate.name,
-        value=None if value is None else format_decimal(two_decimals(value)),
+        value=None if value is None else format_decimal(value),
         requests=requests,
-        rest=None if rest is None else format_decimal(two_decimals(rest)),
+        rest=None if rest is None else format_decimal(rest),
+        rest_requests=rest_requests,
     )
+
+
+def _cents(value: Decimal | None) -> Decimal | None:
+    return None if value is None else two_decimals(value)
 
 
 def _highest(quantity: Literal["cpu", "memory"], readings: Sequence[Reading]) -> Decimal | None:
     values = [reading.values.get(quantity) for reading in readings]
     known = [value for value in values if value is not None]
-    return max(known) if known and len(known) == len(values) else None
+    return two_decimals(max(known)) if known and len(known) == len(values) else None
 
 
 def _error_rate(readings: Sequence[Reading]) -> tuple[Decimal | None, int | None]:
-    """Percent of requests that failed, and how many requests there were. Of no requests none failed: what that is worth
-    is the gate's `min_requests` to say.
+    """Percent of requests that failed, and how many requests there were. Of no requests there is no rate.
+
+    The counts are judged, so the rate has two decimals where these give the number of failed ones, and nine otherwise.
     """
     if not readings or any(not {"requests", "errors"} <= reading.values.keys() for reading in readings):
         return None, None
     requests = sum((reading.values["requests"] for reading in readings), Decimal(0))
     errors = sum((reading.values["errors"] for reading in readings), Decimal(0))
-    return (errors * 100 / requests if requests else Decimal(0)), int(requests)
+    if not requests:
+        return None, 0
+    rate = errors * 100 / requests
+    short = two_decimals(rate)
+    same = (short * requests / 100).to_integral_value(ROUND_HALF_UP) == errors
+    return (short if same else rate.quantize(_BILLIONTH, ROUND_HALF_UP)), int(requests)
 
 
 def _merge(readings: Iterable[Reading]) -> Reading:

@@ -38,10 +38,15 @@ def judge_baseline(case: Case, deployment: Deployment, detail: kinds.Baseline) -
     from_absent = all(tree == ABSENT for tree in deployment.before.values())
     if from_absent != (detail.values is None):
         refuse("bad_baseline", "the baseline is null from absent, and only then", rule="health")
-    values = None if detail.values is None else {k: v for k, (v, _) in _gate_values(deployment, detail.values).items()}
+    found = None if detail.values is None else _gate_values(deployment, detail.values)
+    note = (
+        Baseline(None)
+        if found is None
+        else Baseline({k: v for k, (v, _) in found.items()}, {k: requests for k, (_, requests) in found.items()})
+    )
 
     def effect(ours: Deployment) -> None:
-        ours.baseline = Baseline(values)
+        ours.baseline = note
 
     return effect
 
@@ -69,6 +74,7 @@ def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Ef
         values=values,
         whole=all(value is not None for value, _ in values.values()),
         rest={v.gate: None if v.rest is None else parse_decimal(v.rest) for v in detail.values},
+        rest_requests={v.gate: v.rest_requests for v in detail.values},
     )
     return lambda ours: ours.samples.append(note)
 

@@ -296,7 +296,10 @@ def test_sample_beside_its_time(station: Station, n: int, offset: int, code: str
     station.begin(lease)
     station.append(until_bake(station, lease))
     station.clock.tick(15 * n + offset)
-    values = [{"gate": gate, "value": "90", "requests": None, "rest": None} for gate in ("error_rate", "tes")]
+    values = [
+        {"gate": gate, "value": "90", "requests": None, "rest": None, "rest_requests": None}
+        for gate in ("error_rate", "tes")
+    ]
     detail = {"type": "SAMPLE", "tier": 5, "n": n, "values": values, "trees": [], "raw": None}
     for made_at in (station.clock.now, station.clock.now + 120):
         # Nor does a monitor that dates it ahead shorten the bake.

@@ -201,7 +201,9 @@ class Simulation:
 
     def say_sample(self, subject: tuple[str, str], tier: int, n: int) -> None:
         gates = self.station.state.deployments[subject[1]].lease.gates
-        rows = [{"gate": gate.name, "value": "1", "requests": None, "rest": None} for gate in gates]
+        rows = [
+            {"gate": gate.name, "value": "1", "requests": None, "rest": None, "rest_requests": None} for gate in gates
+        ]
         self.station.event("cp19", subject, "SAMPLE", tier=tier, n=n, values=rows, trees=[], raw=None)
 
     def executor(self, who: str = "cp20") -> Executor:

@@ -24,7 +24,7 @@ A, B = digest_of(1), digest_of(2)
 MOMENT = after(START, 600)
 REF = {"sha256": A, "size": 9}
 SEEN = [{"tree": A, "instances": ["web-01"]}]
-GATE_VALUE = {"gate": "tes", "value": "90", "requests": 1, "rest": "0.5"}
+GATE_VALUE = {"gate": "tes", "value": "90", "requests": 1, "rest": "0.5", "rest_requests": 20}
 HOST = key_line("other")
 PROPOSAL = {"base": A, "reason": "a test", "approve_by": MOMENT}
 ROOT = trust("ada", compromised=[{"key": key_line("other"), "position": 0}])

@@ -31,7 +31,9 @@ def fleet_body(count: int = 4, **changes: Any) -> dict[str, Any]:
 
 def gate_values(value: str | None = "90") -> list[dict[str, Any]]:
     """One value for each gate."""
-    return [{"gate": gate["name"], "value": value, "requests": None, "rest": None} for gate in GATES]
+    return [
+        {"gate": gate["name"], "value": value, "requests": None, "rest": None, "rest_requests": None} for gate in GATES
+    ]
 
 
 def baseline(f: Forge, it: Subject) -> None:

@@ -301,7 +301,7 @@ class Station:
         self.clock.tick(deployment.lease.interval_s)
         given = {"error_rate": "0", "tes": "90", **values}
         rows = [
-            {"gate": gate.name, "value": given[gate.name], "requests": None, "rest": None}
+            {"gate": gate.name, "value": given[gate.name], "requests": None, "rest": None, "rest_requests": None}
             for gate in deployment.lease.gates
         ]
         return self.event("cp19", lease, "SAMPLE", tier=tier, n=n, values=rows, trees=[], raw=None)
@@ -320,7 +320,13 @@ class Station:
         """Values before the first tier."""
         deployment = self.state.deployments[lease[1]]
         rows = [
-            {"gate": gate.name, "value": "90" if gate.name == "tes" else "0", "requests": None, "rest": None}
+            {
+                "gate": gate.name,
+                "value": "90" if gate.name == "tes" else "0",
+                "requests": None,
+                "rest": None,
+                "rest_requests": None,
+            }
             for gate in deployment.lease.gates
         ]
         return self.event("cp19", lease, "BASELINE", values=rows)

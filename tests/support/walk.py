@@ -327,7 +327,10 @@ class Walk:
             return
         subject = (deployment.lease.id, deployment.lease_digest)
         value = self.random.choice(("0", "0", "0", "0", None))
-        rows = [{"gate": g.name, "value": value, "requests": None, "rest": None} for g in deployment.lease.gates]
+        rows = [
+            {"gate": g.name, "value": value, "requests": None, "rest": None, "rest_requests": None}
+            for g in deployment.lease.gates
+        ]
         tier, n = deployment.tier or 5, len(deployment.samples)
         detail: dict[str, Any]
         if deployment.baseline is None:

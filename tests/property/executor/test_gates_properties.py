@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.gates import ORDER, Judgement, judge, worst
+from executor.gates import ORDER, Judgement, TierJudge, worst
 from policies.deployment import Baseline, SampleNote
 from policies.matrix import Gate
 
@@ -47,18 +47,30 @@ def histories(draw: st.DrawFn) -> list[SampleNote]:
                 values={NAME: (value, draw(st.none() | st.integers(0, 60)))},
                 whole=value is not None,
                 rest={NAME: draw(st.none() | VALUES)},
+                rest_requests={NAME: draw(st.none() | st.integers(0, 60))},
             )
         )
     return notes
 
 
-BASELINES = st.none() | st.builds(Baseline, st.none() | st.fixed_dictionaries({NAME: st.none() | VALUES}))
+BASELINES = st.none() | st.builds(
+    Baseline,
+    st.none() | st.fixed_dictionaries({NAME: st.none() | VALUES}),
+    st.fixed_dictionaries({NAME: st.none() | st.integers(0, 60)}),
+)
 
 
 def judged(gate: Gate, notes: list[SampleNote], baseline: Baseline | None, now: int | None = None) -> Judgement:
     if now is None:
         now = notes[-1].made_at if notes else START
-    return judge([gate], notes, baseline, tier=5, bake_started_at=START, interval_s=INTERVAL, now=now)
+    return judge([gate], notes, baseline, now)
+
+
+def judge(gates: list[Gate], notes: list[SampleNote], baseline: Baseline | None, now: int) -> Judgement:
+    tier = TierJudge(gates, baseline, bake_started_at=START, interval_s=INTERVAL, planned=8)
+    for note in notes:
+        tier.see(note)
+    return tier.judge(now)
 
 
 def bad(gate: Gate, note: SampleNote) -> SampleNote:
@@ -134,7 +146,7 @@ def test_waiting_never_makes_the_verdict_milder(
 @given(st.lists(gates(), max_size=4), histories(), BASELINES)
 def test_worst_gate_decides(many: list[Gate], notes: list[SampleNote], baseline: Baseline | None) -> None:
     now = notes[-1].made_at if notes else START
-    judgement = judge(many, notes, baseline, tier=5, bake_started_at=START, interval_s=INTERVAL, now=now)
+    judgement = judge(many, notes, baseline, now)
     assert judgement.verdict == worst(reading.state for reading in judgement.readings)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from executor.gates import ORDER, Judgement, judge, worst
+from executor.gates import ORDER, Judgement, TierJudge, worst
+from executor.metrics.measure import two_decimals
 from policies.deployment import Baseline, SampleNote
 from policies.matrix import Gate
 
@@ -54,7 +55,21 @@ def judged(
 ) -> Judgement:
     if now is None:
         now = samples[-1].made_at if samples else START
-    return judge([the_gate], samples, baseline, tier=5, bake_started_at=START, interval_s=INTERVAL, now=now, **more)
+    return judge([the_gate], samples, baseline, now=now, **more)
+
+
+def judge(
+    gates: list[Gate],
+    samples: list[SampleNote],
+    baseline: Baseline | None = None,
+    *,
+    now: int,
+    drift: str | None = None,
+) -> Judgement:
+    tier = TierJudge(gates, baseline, bake_started_at=START, interval_s=INTERVAL, planned=60)
+    for one in samples:
+        tier.see(one)
+    return tier.judge(now, drift)
 
 
 def course(*values: str | None, name: str = "cpu", requests: int | None = None) -> list[SampleNote]:
@@ -108,7 +123,7 @@ def test_no_sample_never_passes() -> None:
 
 
 def test_no_gate_never_passes() -> None:
-    judgement = judge([], course("1.00"), None, tier=5, bake_started_at=START, interval_s=INTERVAL, now=START + 15)
+    judgement = judge([], course("1.00"), now=START + 15)
     assert judgement.verdict == "inconclusive"
 
 
@@ -135,28 +150,143 @@ def test_value_for_another_gate_is_no_value() -> None:
     assert judged(gate(), course("1.00", name="memory")).verdict == "inconclusive"
 
 
-def test_too_few_requests_neither_pass_nor_breach() -> None:
-    assert judged(ERRORS, course("100.00", name="errors", requests=19)).verdict == "inconclusive"
-    assert judged(ERRORS, course("0.00", name="errors", requests=19)).verdict == "inconclusive"
-    assert judged(ERRORS, course("0.00", name="errors", requests=None)).verdict == "inconclusive"
-    assert judged(ERRORS, course("0.00", name="errors", requests=20)).verdict == "pass"
-    assert judged(ERRORS, course("10.01", name="errors", requests=20)).verdict == "breach"
+def rates(*counts: tuple[int, int] | None, the_gate: Gate = ERRORS, rest: tuple[int, int] | None = None) -> Judgement:
+    """Judge (failed, requests) sample by sample; None for one without a value."""
+    notes = [
+        SampleNote(
+            seq=100 + n,
+            tier=5,
+            n=n,
+            made_at=START + n * INTERVAL,
+            values={the_gate.name: (None, None) if count is None else share(*count)},
+            whole=count is not None,
+            rest={} if rest is None else {the_gate.name: share(*rest)[0]},
+            rest_requests={} if rest is None else {the_gate.name: rest[1]},
+        )
+        for n, count in enumerate(counts, 1)
+    ]
+    return judged(the_gate, notes)
 
 
-def test_too_few_requests_are_data_and_not_missing() -> None:
-    samples = course(*["0.00"] * 20, name="errors", requests=3)
-    assert judged(ERRORS, samples).verdict == "inconclusive"
+def share(failed: int, requests: int) -> tuple[Decimal | None, int]:
+    return (two_decimals(Decimal(failed) * 100 / requests) if requests else None), requests
+
+
+def test_no_request_is_inconclusive_and_never_a_pass() -> None:
+    for least in (0, 20):
+        alone = gate(name="errors", source="error_rate", limit="10", for_s=0, min_requests=least)
+        assert rates((0, 0), the_gate=alone).verdict == "inconclusive"
+        assert rates(*[(0, 0)] * 50, the_gate=alone).verdict == "inconclusive"
+        assert rates((0, 100), (0, 0), the_gate=alone).verdict == "inconclusive"
+        assert rates((0, 0), (0, 100), the_gate=alone).verdict == "pass"
+    assert judged(ERRORS, course("0.00", name="errors", requests=0)).verdict == "inconclusive"
+
+
+def test_rate_of_an_unknown_number_of_requests_is_no_value() -> None:
+    nameless = course(*["0.00"] * 4, name="errors", requests=None)
+    assert judged(ERRORS, nameless[:1]).verdict == "inconclusive"
+    assert judged(ERRORS, nameless).verdict == "missing"
+
+
+def test_unknown_counts_of_requests_go_missing() -> None:
+    assert rates((0, 100), None).verdict == "inconclusive"
+    assert rates((0, 100), *[None] * 4).verdict == "missing"
+
+
+def test_few_requests_a_sample_add_up_until_they_say_something() -> None:
+    judgement = rates(*[(0, 5)] * 3)
+    assert (judgement.verdict, judgement.text) == (
+        "inconclusive",
+        "errors 0.00 % rests on 15 requests since the bake began, fewer than 20",
+    )
+    assert rates(*[(0, 5)] * 4).verdict == "pass"
+    assert rates(*[(5, 5)] * 3).verdict == "inconclusive"
+    assert rates(*[(5, 5)] * 4).verdict == "breach"
+
+
+def test_one_bad_sample_of_few_requests_is_no_breach() -> None:
+    judgement = rates(*[(0, 5)] * 20, (2, 5))
+    assert judgement.verdict == "inconclusive"
+    assert judgement.text == "errors 40.00 % is above 10 %, which so few requests may show by chance"
+    assert rates(*[(0, 5)] * 20, (2, 5), (0, 5)).verdict == "pass"
+
+
+def test_rate_over_its_limit_since_the_bake_began_does_not_pass_on_one_good_sample() -> None:
+    judgement = rates((9, 50), (4, 50))
+    assert judgement.verdict == "inconclusive"
+    assert judgement.text == "errors has been above 10 % since the bake began, which chance may explain"
+
+
+def test_service_that_was_well_for_long_and_then_fails_is_found() -> None:
+    well = [(1, 100)] * 48
+    found = next(n for n in range(1, 10) if rates(*well, *[(20, 100)] * n).verdict == "breach")
+    assert found <= 6
+    assert rates(*well, (100, 100)).verdict == "breach"
+
+
+def test_error_rate_may_have_to_last_too() -> None:
+    lasting = gate(name="errors", source="error_rate", limit="10", for_s=30, min_requests=20)
+    assert rates(*[(90, 100)] * 2, the_gate=lasting).verdict == "inconclusive"
+    assert rates(*[(90, 100)] * 3, the_gate=lasting).verdict == "breach"
+    assert rates((90, 100), *[(0, 100)] * 50, the_gate=lasting).verdict == "pass"
+
+
+def test_nothing_may_fail_where_the_limit_is_zero() -> None:
+    none = gate(name="errors", source="error_rate", limit="0", for_s=0)
+    assert rates(*[(0, 1000)] * 5, the_gate=none).verdict == "pass"
+    assert rates(*[(0, 1000)] * 5, (1, 1000), the_gate=none).verdict == "breach"
+
+
+def test_share_that_must_not_fall_is_judged_by_counts_too() -> None:
+    used = gate(name="errors", source="error_rate", breach="below", limit="90", for_s=0)
+    assert rates((95, 100), the_gate=used).verdict == "pass"
+    assert rates((88, 100), the_gate=used).verdict == "inconclusive"
+    assert rates((50, 100), the_gate=used).verdict == "breach"
+
+
+BESIDE = gate(name="errors", source="error_rate", against="rest", limit="5", absolute="10", for_s=0)
+
+
+def test_error_rate_beside_the_rest_of_the_fleet() -> None:
+    assert rates((30, 100), the_gate=BESIDE, rest=(570, 1900)).verdict == "pass"
+    assert rates((45, 100), the_gate=BESIDE, rest=(570, 1900)).verdict == "inconclusive"
+    assert rates(*[(60, 100)] * 2, the_gate=BESIDE, rest=(570, 1900)).verdict == "breach"
+    # Without a rest the limit is absolute.
+    assert rates(*[(30, 100)] * 2, the_gate=BESIDE).verdict == "breach"
+
+
+def test_trouble_that_the_whole_fleet_shares_is_no_breach() -> None:
+    tier = TierJudge([BESIDE], None, bake_started_at=START, interval_s=INTERVAL, planned=60)
+    for n in range(1, 61):
+        failed = 1 if n <= 30 else 60
+        note = SampleNote(
+            seq=n,
+            tier=5,
+            n=n,
+            made_at=START + n * INTERVAL,
+            values={"errors": share(failed, 100)},
+            whole=True,
+            rest={"errors": share(failed * 19, 1900)[0]},
+            rest_requests={"errors": 1900},
+        )
+        tier.see(note)
+        assert tier.judge(note.made_at).verdict == "pass"
+
+
+def test_baseline_of_few_requests_leaves_room_for_chance() -> None:
+    against = gate(name="errors", source="error_rate", against="baseline", limit="5", absolute="10", for_s=0)
+    notes = [
+        SampleNote(n, 5, n, START + n * INTERVAL, {"errors": (Decimal(10), 100)}, whole=True) for n in range(1, 31)
+    ]
+    few = Baseline({"errors": Decimal(0)}, {"errors": 20})
+    many = Baseline({"errors": Decimal(0)}, {"errors": 100_000})
+    assert judged(against, notes, baseline=few).verdict == "inconclusive"
+    assert judged(against, notes, baseline=many).verdict == "breach"
 
 
 def test_samples_below_the_minimum_are_inconclusive() -> None:
     assert judged(gate(min_samples=3), course("1.00", None, "1.00")).verdict == "inconclusive"
     assert judged(gate(min_samples=3), course("1.00", None, "1.00", "1.00")).verdict == "pass"
-
-
-def test_samples_of_another_tier_do_not_count() -> None:
-    before = [sample(n, "99.00", tier=1) for n in (1, 2, 3)]
-    assert judged(gate(), [*before, sample(4, "1.00")]).verdict == "pass"
-    assert judged(gate(min_samples=2), [sample(1, "1.00", tier=1), sample(2, "1.00")]).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("90.00", "pass"), ("89.99", "breach")])
@@ -195,9 +325,7 @@ def test_breach_on_one_gate_is_not_hidden_by_another() -> None:
         )
         for n, value in enumerate(("99.00", "1.00", "1.00", "1.00"), 1)
     ]
-    judgement = judge(
-        [gate(), memory], notes, None, tier=5, bake_started_at=START, interval_s=INTERVAL, now=notes[-1].made_at
-    )
+    judgement = judge([gate(), memory], notes, now=notes[-1].made_at)
     assert (judgement.verdict, judgement.gate) == ("breach", "memory")
     assert [reading.state for reading in judgement.readings] == ["missing", "breach"]
 

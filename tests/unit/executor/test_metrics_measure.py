@@ -54,8 +54,17 @@ def test_error_rate_is_that_of_all_requests_together() -> None:
     assert value(gate("error_rate"), {"a": busy, "b": idle}) == ("1.00", 1000, None)
 
 
-def test_error_rate_of_no_requests_says_how_many_it_rests_on() -> None:
-    assert value(gate("error_rate"), {"a": reading(requests=0, errors=0)}) == ("0.00", 0, None)
+def test_of_no_requests_there_is_no_error_rate() -> None:
+    assert value(gate("error_rate"), {"a": reading(requests=0, errors=0)}) == (None, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("requests", "errors", "rate"), [(3, 1, "33.33"), (1_000_003, 333, "0.033299900"), (1_000_000, 333, "0.033300000")]
+)
+def test_error_rate_has_as_many_digits_as_give_its_count(requests: int, errors: int, rate: str) -> None:
+    shown, total, _ = value(gate("error_rate"), {"a": reading(requests=requests, errors=errors)})
+    assert (shown, total) == (rate, requests)
+    assert round(Decimal(shown) * total / 100) == errors
 
 
 def test_one_unreadable_instance_leaves_no_value() -> None:

@@ -238,9 +238,12 @@ def test_breach_is_said_at_once(scene: Scene) -> None:
     (name,) = scene.deployment.applied
     scene.world.rates[name] = (100, 11)
     scene.act(INTERVAL)
+    assert scene.said()[-1]["verdict"] == "inconclusive"
+    scene.world.rates[name] = (100, 40)
+    scene.act(INTERVAL)
     verdict = scene.said()[-1]
     assert (verdict["verdict"], verdict["gate"]) == ("breach", "error_rate")
-    assert verdict["text"] == "error_rate was above 10 %; now 11.00 %"
+    assert verdict["text"] == "error_rate was above 10 %; now 40.00 %"
 
 
 def test_value_that_could_not_be_read_is_null_and_never_passes(scene: Scene) -> None:
@@ -365,12 +368,13 @@ def test_rest_of_the_fleet_is_in_the_sample(tmp_path: Path) -> None:
     (value,) = scene.said()[-2]["values"]
     assert (value["value"], value["rest"]) == ("10.00", "10.00")
     (name,) = scene.deployment.applied
-    scene.world.rates[name] = (100, 16)
+    assert (value["requests"], value["rest_requests"]) == (100, 1900)
+    scene.world.rates[name] = (100, 60)
     scene.act(INTERVAL)
     verdict = scene.said()[-1]
     assert (verdict["verdict"], verdict["text"]) == (
         "breach",
-        "error_rate was above 15.00 % (10.00 % on the rest of the fleet); now 16.00 %",
+        "error_rate was above 15.00 % (10.00 % on the rest of the fleet); now 60.00 %",
     )
 
 

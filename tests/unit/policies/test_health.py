@@ -30,7 +30,10 @@ def lease(station: Station) -> Lease:
 
 def values(**given: str | None) -> list[dict[str, Any]]:
     rows = {"error_rate": "0", "tes": "90", **given}
-    return [{"gate": gate, "value": value, "requests": None, "rest": None} for gate, value in rows.items()]
+    return [
+        {"gate": gate, "value": value, "requests": None, "rest": None, "rest_requests": None}
+        for gate, value in rows.items()
+    ]
 
 
 def say_sample(station: Station, lease: Lease, n: int, rows: list[dict[str, Any]] | None = None, tier: int = 5) -> None:
