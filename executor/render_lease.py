@@ -174,4 +174,9 @@ def _commands(instance: Instance) -> list[Row]:
         rows.append(("probe", f"GET {escape(instance.probe.url)} must answer {instance.probe.status}"))
     if instance.metrics.counters is not None:
         rows.append(("counters", f"GET {escape(instance.metrics.counters.url)}"))
+    asked = instance.metrics.prometheus
+    if asked is not None:
+        rows.append(("prometheus", f"GET {escape(asked.url)}"))
+        queries = {"requests": asked.requests, "errors": asked.errors, "cpu": asked.cpu, "memory": asked.memory}
+        rows += [(f"  {name}", escape(query)) for name, query in queries.items() if query is not None]
     return rows

@@ -112,10 +112,42 @@ class Counters(Model):
     errors: Word = "errors"
 
 
+class Prometheus(Model):
+    """Instant queries to the Prometheus server at `url`, each giving one number for this instance; null for none.
+
+    `requests`, `errors`: counters as they stand, not rates; both or neither. `cpu`: percent, 100 is one core. `memory`:
+    percent of the machine's.
+    """
+
+    url: Url
+    requests: Word | None = None
+    errors: Word | None = None
+    cpu: Word | None = None
+    memory: Word | None = None
+
+    @model_validator(mode="after")
+    def _queries_agree(self) -> Self:
+        if (self.requests is None) != (self.errors is None):
+            raise ValueError("requests and errors are asked for together")
+        if self.requests is None and self.cpu is None and self.memory is None:
+            raise ValueError("a server is named to be asked for something")
+        return self
+
+
 class Metrics(Model):
-    """Where an instance is measured: request counters over HTTP, and its process's CPU and memory through the OS."""
+    """Where an instance is measured: its requests in `counters` or by `prometheus`, its CPU and memory by `prometheus`
+    where that has a query, otherwise by the operating system: that of its `process`, or of the whole `host`.
+    """
 
     counters: Counters | None = None
+    prometheus: Prometheus | None = None
+    usage: Literal["process", "host"] = "process"
+
+    @model_validator(mode="after")
+    def _requests_are_counted_once(self) -> Self:
+        if self.counters is not None and self.prometheus is not None and self.prometheus.requests is not None:
+            raise ValueError("requests are counted in one place: counters or prometheus")
+        return self
 
 
 class Hooks(Model):
@@ -158,7 +190,9 @@ class Instance(Model):
 
 
 class TesFile(Model):
-    """The station's metrics CSV: a header line, then rows with a `timestamp` and a `tes` column (score 0 to 100)."""
+    """The station's metrics: rows with a `timestamp` and a `tes` (score 0 to 100). A file whose name ends in `.jsonl`
+    has a JSON object on each line; any other is CSV with a header line.
+    """
 
     path: AbsolutePath
     timestamp: Word = "timestamp"

@@ -285,7 +285,17 @@ def fleet_rule(v: Any) -> None:
         unique((instance["name"] for instance in target["instances"]), "names of instances")
 
 
+def metrics_rule(v: Any) -> None:
+    """What else must be true of where an instance is measured."""
+    asked = v["prometheus"]
+    if asked:
+        bad((asked["requests"] is None) == (asked["errors"] is None), "requests and errors are asked for together")
+        bad(any(asked[name] is not None for name in ("requests", "cpu", "memory")), "a server is asked for nothing")
+        bad(asked["requests"] is None or v["counters"] is None, "requests are counted in two places")
+
+
 RULES: dict[str, Shape] = {
+    "Metrics": metrics_rule,
     "Principal": lambda v: bad(v["roles"] == sorted(set(v["roles"])), "roles are not sorted and unique"),
     "Gate": lambda v: bad(v["against"] == "absolute" or v["absolute"], "a relative gate has its absolute value"),
     "DeployProduction": policy_rule,
@@ -396,8 +406,9 @@ Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels
 Process: `argv` [word] 1..64, `env` {variable: value} 0..64, `stop_s` seconds, `user` id or null
 Reload: `argv` [word] 0..64, `kind` "restart" or "command", `timeout_s` timeout
 Probe: `status` integer 100..599, `timeout_s` timeout, `url` url
-Metrics: `counters` Counters or null
+Metrics: `counters` Counters or null, `prometheus` Prometheus or null, `usage` "process" or "host"
 Counters: `errors` word, `requests` word, `url` url
+Prometheus: `cpu` word or null, `errors` word or null, `memory` word or null, `requests` word or null, `url` url
 TesFile: `path` absolute path, `tes` word, `timestamp` word
 Hooks: `drain` id or null, `undrain` id or null
 """

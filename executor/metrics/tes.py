@@ -1,12 +1,14 @@
-"""The station's tool efficacy score (TES), from the CSV file that the station appends to.
+"""The station's tool efficacy score (TES), from the CSV or JSONL file that the station appends to.
 
-The first line names the columns. The score is that of the newest whole row that is neither too old nor in the future;
-a last line without its end is still being written and not looked at. The file is read from its end, however long it is.
+The first line of a CSV file names the columns; a line of JSONL is an object of its own. The score is that of the newest
+whole row that is neither too old nor in the future; a last line without its end is still being written and not looked
+at. The file is read from its end, however long it is.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import stat
@@ -71,29 +73,29 @@ class TesSource:
 
 
 def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
-    """The header's columns, and up to MAX_ROWS whole rows from the end, newest first, each with its byte offset."""
+    """The header's columns, none for JSONL, and up to MAX_ROWS whole rows from the end, newest first, each with its
+    byte offset.
+    """
     # A FIFO or a device in the file's place must not block the monitor.
     descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _Refused("it is not a regular file")
-        head = os.pread(descriptor, MAX_HEADER, 0)
-        first, ending, _ = head.partition(b"\n")
-        if not ending:
-            raise _Refused("it has no header line")
-        begin = max(len(first) + 1, status.st_size - TAIL)
+        first = b"" if _is_jsonl(file) else _first_line(os.pread(descriptor, MAX_HEADER, 0))
+        top = len(first)
+        begin = max(top, status.st_size - TAIL)
         tail = os.pread(descriptor, TAIL, begin) if begin < status.st_size else b""
     finally:
         os.close(descriptor)
     header = _split(first)
     for column in (file.timestamp, file.tes):
-        if header.count(column) != 1:
+        if header.count(column) != 1 and not _is_jsonl(file):
             raise _Refused(f"the header does not name a column {column} once")
     rows: list[tuple[int, bytes]] = []
     whole = tail[: tail.rfind(b"\n") + 1]
     # A tail that begins in the middle of the file begins in the middle of a row.
-    start = 0 if begin == len(first) + 1 else whole.find(b"\n") + 1
+    start = 0 if begin == top else whole.find(b"\n") + 1
     for line in whole[start:].split(b"\n"):
         if line.strip():
             rows.append((begin + start, line))
@@ -101,14 +103,46 @@ def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
     return header, rows[-MAX_ROWS:][::-1]
 
 
+def _is_jsonl(file: TesFile) -> bool:
+    return file.path.endswith(".jsonl")
+
+
+def _first_line(head: bytes) -> bytes:
+    first, ending, _ = head.partition(b"\n")
+    if not ending:
+        raise _Refused("it has no header line")
+    return first + ending
+
+
 def _parse(file: TesFile, header: list[str], line: bytes) -> tuple[int, Decimal]:
+    time, score = _members(file, line) if _is_jsonl(file) else _cells(file, header, line)
+    if not _NUMBER.fullmatch(score) or Decimal(score) > 100:
+        raise _Refused("its score is not a number from 0 to 100")
+    return _time(time), two_decimals(Decimal(score))
+
+
+def _cells(file: TesFile, header: list[str], line: bytes) -> tuple[str, str]:
     cells = _split(line)
     if len(cells) != len(header):
         raise _Refused(f"it has {len(cells)} cells instead of {len(header)}")
-    score = cells[header.index(file.tes)].strip()
-    if not _NUMBER.fullmatch(score) or Decimal(score) > 100:
-        raise _Refused("its score is not a number from 0 to 100")
-    return _time(cells[header.index(file.timestamp)].strip()), two_decimals(Decimal(score))
+    return cells[header.index(file.timestamp)].strip(), cells[header.index(file.tes)].strip()
+
+
+def _members(file: TesFile, line: bytes) -> tuple[str, str]:
+    """Numbers stay the text that they are: a float has no exact value."""
+    try:
+        pairs = json.loads(line, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        raise _Refused("it is not JSON in UTF-8") from None
+    if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs):
+        raise _Refused("it is not a JSON object")
+    found = []
+    for name in (file.timestamp, file.tes):
+        values = [value for key, value in pairs if key == name]
+        if len(values) != 1 or not isinstance(values[0], str):
+            raise _Refused(f"it does not have one text or number {name}")
+        found.append(values[0].strip())
+    return found[0], found[1]
 
 
 def _time(text: str) -> int:
@@ -126,7 +160,7 @@ def _time(text: str) -> int:
 
 def _split(line: bytes) -> list[str]:
     try:
-        rows = list(csv.reader([line.decode("utf-8-sig").rstrip("\r")], strict=True))
+        rows = list(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], strict=True))
     except (UnicodeDecodeError, csv.Error):
         raise _Refused("it is not CSV in UTF-8") from None
     return rows[0] if rows else []

@@ -296,6 +296,15 @@ _body(
         process={"argv": ["x"], "env": {}, "stop_s": 1, "user": None},
     ),
 )
+_asked: dict[str, Any] = {"url": "http://web:9090", "requests": None, "errors": None, "cpu": "a", "memory": None}
+_counters = {"url": "http://web/", "requests": "requests", "errors": "errors"}
+for _name, _what, _counted, _queries in (
+    ("requests_without_errors", "A Prometheus is asked for requests and not for errors.", None, {"requests": "a"}),
+    ("nothing_asked", "A Prometheus is asked for nothing.", None, {"cpu": None}),
+    ("counted_twice", "Requests are counted in two places.", _counters, {"requests": "a", "errors": "b"}),
+):
+    _metrics = {"counters": _counted, "prometheus": {**_asked, **_queries}, "usage": "host"}
+    _body(_name, _what, "bad_format", _set(0, metrics=_metrics))
 _body("shared_twice", "A shared path stands twice.", "bad_format", _set(0, shared=["data", "data"]))
 _body("shared_below", "A shared path lies below another.", "bad_format", _set(0, shared=["data", "data-b", "data/a"]))
 _body(

@@ -101,7 +101,11 @@ INSTANCE = {
     "host_key": HOST,
     "labels": {"canary": "true"},
     "hooks": {"drain": "drain", "undrain": "drain"},
-    "metrics": {"counters": {"url": "http://web/metrics", "requests": "requests", "errors": "errors"}},
+    "metrics": {
+        "counters": {"url": "http://web/metrics", "requests": "requests", "errors": "errors"},
+        "prometheus": {"url": "http://web:9090", "requests": None, "errors": None, "cpu": "a", "memory": "b"},
+        "usage": "process",
+    },
     "probe": {"url": "http://web/", "status": 200, "timeout_s": 5},
     "process": {"argv": ["/bin/web"], "env": {"A": "b"}, "user": "web", "stop_s": 5},
     "shared": ["data"],
@@ -240,7 +244,7 @@ def _mutate(name: str, honest: Any, moment: str, say: Any, skip: Collection[Path
 DEFAULTS = {
     "labels", "reload", "probe", "metrics", "process", "shared", "hooks", "drain", "undrain", "env",
     "user", "stop_s", "kind", "argv", "timeout_s", "status", "counters", "requests", "errors", "max_unavailable", "tes",
-    "timestamp",
+    "timestamp", "prometheus", "usage", "cpu", "memory",
 }  # fmt: skip
 REQUIRED = {("process", "argv")}
 

@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from executor.fence import load_fence
 from executor.home import Home, Settings
 from executor.http_source import parse_address as parse_url
 from executor.layout import Layout
-from executor.metrics import counters
+from executor.metrics.counters import parse_counts
+from executor.metrics.http import Unreadable, parse_object
+from executor.metrics.prometheus import parse_result
 from executor.metrics.tes import TesSource
 from executor.notify.addresses import load_book
 from executor.offline import README, RENDERING, SIGNATURE, TO_SIGN, read_prepared, read_signature, write_prepared
@@ -50,6 +53,7 @@ from ledger.statement import make_statement
 from policies.fleet import Counters, Instance, Target, TesFile
 
 HASH = "ab" * 32
+CSV, JSONL = "tes.csv", "tes.jsonl"
 MANIFEST = format_json(
     [
         "calyx-tree-v1",
@@ -114,9 +118,22 @@ MODELS: list[Any] = [SaidHello, SaidTip, SaidRecords, SaidFound, SaidObject, Sai
 
 def counted(data: bytes) -> tuple[int, int]:
     try:
-        return counters._parse(data, Counters(url="http://127.0.0.1/metrics"))
-    except counters._Unreadable as error:
+        return parse_counts(parse_object(data), Counters(url="http://127.0.0.1/metrics"))
+    except Unreadable as error:
         raise CalyxError("unreadable", str(error)) from None
+
+
+def answered(data: bytes) -> Decimal:
+    try:
+        return parse_result(parse_object(data))
+    except Unreadable as error:
+        raise CalyxError("unreadable", str(error)) from None
+
+
+QUERIED = [
+    b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.5,"12e2"]}]}}',
+    b'{"status":"success","data":{"resultType":"scalar","result":[1435781451.781,"1"]},"warnings":[]}',
+]
 
 
 PARSERS = [
@@ -127,6 +144,7 @@ PARSERS = [
     Parser("web address", of_text(parse_url), None, [b"https://host:443/log", b"http://[::1]/a/b"]),
     Parser("request", parse_request, format_request, REQUESTS),
     Parser("counters", counted, None, [b'{"requests": 120, "errors": 3, "more": [1.5, {}]}']),
+    Parser("prometheus", answered, None, QUERIED),
 ]  # fmt: skip
 
 
@@ -164,7 +182,7 @@ def kept(root: Path) -> dict[str, tuple[Callable[[], Any], list[bytes]]]:
     layout = Layout(root)
     home = Home(root)
     instance = Instance(name="a", root="/srv/a")
-    target = Target(instances=(instance,), tes=TesFile(path=str(root / "tes.csv")))
+    target, lines = (Target(instances=(instance,), tes=TesFile(path=str(root / name))) for name in (CSV, JSONL))
     settings_file = Settings.from_json({"version": 1, "me": "ada", "keys": {"ada": "/k"}}).canonical()
     write_prepared(root / "prepared", STATEMENT, ["what it means"], None)
     to_sign = (root / "prepared" / TO_SIGN).read_bytes()
@@ -172,19 +190,21 @@ def kept(root: Path) -> dict[str, tuple[Callable[[], Any], list[bytes]]]:
     running = {"boot": "b", "pid": 1, "started": "1", "tree": HASH}
     fence = {"continues": [], "epoch": 3, "leaf": HASH, "ledger": HASH}
     tes = b'timestamp,mode,tes\n1789999980,safe,91.5\n2026-09-21T14:13:00+00:00,"a,b",96\n'
+    tes_lines = b'{"timestamp": 1789999980, "tes": 91.5}\n{"tes": "96", "timestamp": "2026-09-21T14:13:00Z"}\n'
     return {
         "fence.json": (lambda: load_fence(root / "fence.json"), [format_json(fence)]),  # type: ignore[arg-type]
         ".calyx/process.json": (lambda: load_running(layout), [format_json(running)]),  # type: ignore[arg-type]
         "settings.json": (home.load_settings, [settings_file]),
         "notify.yaml": (lambda: load_book(root / "notify.yaml"), [b"oncall: ['json://h']\nteam:\n  - xml://x\n"]),
-        "tes.csv": (lambda: TesSource(lambda: 1_790_000_000, 300).read(target, None), [tes]),
+        CSV: (lambda: TesSource(lambda: 1_790_000_000, 300).read(target, None), [tes]),
+        JSONL: (lambda: TesSource(lambda: 1_790_000_000, 300).read(lines, None), [tes_lines]),
         f"prepared/{TO_SIGN}": (lambda: read_prepared(root / "prepared"), [to_sign]),
         f"prepared/{SIGNATURE}": (lambda: read_signature(root / "prepared", STATEMENT), [armor]),
         "reverse": (lambda: _parse_directories((root / "reverse").read_bytes()), [DIRECTORIES]),
     }
 
 
-FILES = [".calyx/process.json", "fence.json", "notify.yaml", "reverse", "settings.json", "tes.csv",
+FILES = [".calyx/process.json", "fence.json", "notify.yaml", "reverse", "settings.json", "tes.csv", "tes.jsonl",
          f"prepared/{SIGNATURE}", f"prepared/{TO_SIGN}"]  # fmt: skip
 
 

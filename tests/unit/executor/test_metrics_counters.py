@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from executor.host import Running
-from executor.metrics.counters import MAX_BODY, CounterSource
+from executor.metrics.counters import CounterSource
+from executor.metrics.http import MAX_BODY
 from executor.metrics.measure import Place, Reading
 from policies.fleet import Counters, Instance, Metrics
 

@@ -8,12 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from executor.host import Running
 from executor.metrics.measure import Place, Reading
 from executor.metrics.process import ProcessSource
-from policies.fleet import Instance
+from policies.fleet import Instance, Metrics, Prometheus
 
 # Uses CPU for as many seconds as each line of its input says; a line `child N` lets a child of its own do that.
 SERVICE = """
@@ -151,3 +152,24 @@ def test_window_with_a_hole_does_not_span_it(start: Callable[[], Service]) -> No
 
 def test_process_of_another_machine_is_not_looked_up_here(start: Callable[[], Service]) -> None:
     assert read(source(0.0), start().running(), address="ops@far").values == {}
+
+
+def test_whole_machine_is_measured_where_the_fleet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = Instance(name="a", root="/srv/a", metrics=Metrics(usage="host"))
+    kinds = psutil.cpu_times()._fields
+    times = [dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0) | {"user": 3.0, "idle": 4.0, "iowait": 1.0}]
+    readings = iter([psutil.cpu_times().__class__(**one) for one in times])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(readings))
+    meter = source()
+    assert "cpu" not in meter.read([Place(instance, None)])["a"].values
+    second = meter.read([Place(instance, None)])["a"].values
+    assert second["cpu"] == Decimal("37.50")
+    assert 0 < second["memory"] <= 100
+
+
+def test_what_another_source_is_asked_for_is_not_measured_here(start: Callable[[], Service]) -> None:
+    asked = Prometheus(url="http://127.0.0.1:9090", cpu="cpu")
+    place = Place(Instance(name="a", root="/srv/a", metrics=Metrics(prometheus=asked)), start().running())
+    meter = source(0.0, 1.0)
+    for _ in range(2):
+        assert meter.read([place])["a"].values.keys() == {"memory"}

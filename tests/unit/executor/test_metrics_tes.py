@@ -42,6 +42,42 @@ def test_times_that_stations_write(path: Path, time: str) -> None:
     assert score(path, f"iso_ts,tes\n{time},90\n".encode(), timestamp="iso_ts") == Decimal(90)
 
 
+def test_file_of_json_lines_has_a_score_too(tmp_path: Path) -> None:
+    path = tmp_path / "agent_metrics.jsonl"
+    rows = b'{"iso_ts":"2026-09-21T14:10:00Z","tes":91.5}\n{"mode":"safe","tes":96.125,"iso_ts":1789999980.5}\n'
+    assert score(path, rows, timestamp="iso_ts") == Decimal("96.13")
+    assert score(path, rows + b'{"iso_ts":1789999990,"tes":"97"}\n{"iso_ts":178', timestamp="iso_ts") == Decimal(97)
+    # From the middle of a long file on.
+    filler = b'{"timestamp":1789999000,"tes":1}\n' * (TAIL // 32 + 5)
+    assert score(path, filler + b'{"timestamp":1789999980,"tes":88}\n') == Decimal(88)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"1789999990,97",
+        b"[1789999990, 97]",
+        b'[["timestamp", "1789999990"], ["tes", "97"]]',
+        b'{"timestamp":1789999990}',
+        b'{"timestamp":1789999990,"tes":97,"tes":98}',
+        b'{"timestamp":1789999990,"tes":true}',
+        b'{"timestamp":1789999990,"tes":null}',
+        b'{"timestamp":1789999990,"tes":NaN}',
+        b'{"timestamp":1789999990,"tes":1e1}',
+        b'{"timestamp":1789999990,"tes":101}',
+        b'{"timestamp":1789999990,"tes":-1}',
+        b'{"timestamp":{"tes":1},"tes":[97]}',
+        b"[" * 5000,
+        b'\xff{"timestamp":1789999990,"tes":97}',
+    ],
+)
+def test_bad_line_of_json_is_no_score(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "agent_metrics.jsonl"
+    got = read(path, b'{"timestamp":1789999980,"tes":95}\n' + line + b"\n")
+    assert got.values == {"tes": Decimal(95)}
+    assert len(got.notes) == 1
+
+
 def test_half_written_last_line_is_not_looked_at(path: Path) -> None:
     # Cut before its end, 97 reads as 9.
     assert read(path, b"timestamp,tes\n1789999980,95\n1789999990,9") == Reading({"tes": Decimal("95.00")}, ())

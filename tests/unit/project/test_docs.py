@@ -68,7 +68,7 @@ LIMITS: Final = (
     ("fence of a host", "executor.fence.MAX_FENCE", "bytes"),
     ("ledgers before the present one that a fence names", "executor.host.MAX_LINEAGE", "ledgers"),
     ("answer of a probe", "executor.probe.MAX_BODY", "bytes"),
-    ("answer with counters", "executor.metrics.counters.MAX_BODY", "bytes"),
+    ("answer with counters, or of Prometheus", "executor.metrics.http.MAX_BODY", "bytes"),
     ("line of the event feed that is read back", "executor.svf.lines.MAX_LINE", "bytes"),
     ("preview in a line of the event feed", "executor.svf.preview.MAX_PREVIEW", "characters"),
     ("Python file that CP18 reads", "executor.agents.syntax.MAX_BYTES[python]", "bytes"),

@@ -11,7 +11,7 @@ from documents import CHECKOUT, read_part
 from pydantic import BaseModel
 
 from executor.commands.files import load_document
-from policies.fleet import Counters, Fleet, Instance, Metrics, Probe, Process, Reload, Target, TesFile
+from policies.fleet import Counters, Fleet, Instance, Metrics, Probe, Process, Prometheus, Reload, Target, TesFile
 from policies.matrix import CapabilityMatrix
 from policies.matrix_file import default_matrix_text, load_yaml
 
@@ -48,7 +48,9 @@ def test_the_changes_to_the_packaged_policy_enable_the_example(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "model", [Target, TesFile, Instance, Process, Reload, Probe, Metrics, Counters], ids=lambda model: model.__name__
+    "model",
+    [Target, TesFile, Instance, Process, Reload, Probe, Metrics, Counters, Prometheus],
+    ids=lambda model: model.__name__,
 )
 def test_every_field_of_a_fleet_is_named(model: type[BaseModel]) -> None:
     named = set(re.findall(r"`([a-z_]+)(?:: [^`]*)?`", read_part(FLEET, "fields")))

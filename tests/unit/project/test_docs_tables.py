@@ -90,6 +90,7 @@ SHAPES: Final[tuple[type[Model], ...]] = (
     fleet.Probe,
     fleet.Metrics,
     fleet.Counters,
+    fleet.Prometheus,
     fleet.TesFile,
     fleet.Hooks,
 )
