@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
+from executor.gates import silence_limit
 from keys.errors import LawRefused
 from keys.values import parse_time
 from policies.deployment import CommandNote, Deployment, Phase
@@ -17,9 +18,6 @@ from policies.law.commands import BAD_VERDICTS, check_rollback
 from policies.law.events import check_forward
 from policies.law.health import check_health
 from policies.state import State
-
-MIN_SILENCE_S: Final = 15
-"""A monitor that starts needs time: silence shorter than this is never missing data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +102,6 @@ def decide(state: State, deployment: Deployment, seen: Observations, now: int) -
     return _go_forward(deployment)
 
 
-def silence_limit(deployment: Deployment) -> int:
-    """Seconds without a word of the monitor that count as missing data."""
-    longest = max((gate.missing_s for gate in deployment.lease.gates), default=0)
-    return max(MIN_SILENCE_S, longest) + 2 * deployment.lease.interval_s
-
-
 def _must_stop(state: State, deployment: Deployment, seen: Observations, now: int) -> Action | None:
     """A reason to abort or halt, the gravest first, or None."""
     for order in (deployment.rollback_order, deployment.abort_order):
@@ -148,7 +140,7 @@ def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | 
         heard.append(state.history.time(deployment.verdict.seq))
     if deployment.resumed_at is not None:
         heard.append(deployment.resumed_at)
-    limit = silence_limit(deployment)
+    limit = silence_limit(deployment.lease.gates, deployment.lease.interval_s)
     if now - max(heard) <= limit:
         return None
     return _stop(deployment, "missing", f"the monitor said nothing for {limit} s")

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from executor.evidence import Counts, Evidence, upper_bound
+from executor.metrics.measure import count_of
 from keys.values import parse_decimal
 from policies.deployment import Baseline, Deployment, SampleNote
 from policies.law.health import samples_needed
@@ -59,6 +60,16 @@ class Judgement:
     gate: str | None
     text: str
     readings: tuple[Reading, ...]
+
+
+MIN_SILENCE_S: Final = 15
+"""A monitor that starts needs time: silence shorter than this is never missing data."""
+
+
+def silence_limit(gates: Iterable[Gate], interval_s: int) -> int:
+    """Seconds without a word of the monitor that count as missing data."""
+    longest = max((gate.missing_s for gate in gates), default=0)
+    return max(MIN_SILENCE_S, longest) + 2 * interval_s
 
 
 def worst(verdicts: Iterable[VerdictName]) -> VerdictName:
@@ -302,8 +313,7 @@ class _RateCourse(_Course):
 
     def _count(self, rate: Decimal, total: int) -> Counts:
         """The requests on the bad side of a rate in percent."""
-        failed = int((rate * total / 100).to_integral_value(ROUND_HALF_UP))
-        failed = min(max(failed, 0), total)
+        failed = min(max(count_of(rate, total), 0), total)
         return Counts(failed if self.gate.breach == "above" else total - failed, total)
 
     def _room(self, other: Decimal, share: float, distance: float) -> float:

@@ -100,7 +100,7 @@ def propose(
 
     if activate and deactivate:
         raise UsageError("two_forms", "--activate and --deactivate exclude each other", hint="give one of them")
-    allowed = [_pair(text) for text in allow or ()]
+    allowed = [_split(text, "TARGET=PATH", "--allow web=app.py") for text in allow or ()]
     if path is None and not (activate or deactivate or allowed):
         raise UsageError("nothing_proposed", "no change is given", hint="give a FILE, --allow or --activate")
     given = None if path is None else _load(path.expanduser())
@@ -112,6 +112,40 @@ def propose(
     propose_change(
         "policy", home, build, Asking(approve, reason, valid_for, yes, key, as_principal, prepare, accept_clock)
     )
+
+
+@app.command()
+def simulate(
+    path: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy, as YAML, or JSON in a .json file.")],
+    metrics: Annotated[
+        Path | None, typer.Argument(metavar="[METRICS]", help="What was measured: CSV, or JSON lines in a .jsonl file.")
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option("--lease", metavar="LEASE", help="The samples of this deployment instead of a file.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="FIELD=COLUMN", help="What METRICS calls a field, such as timestamp=iso_ts."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay recorded metrics against a policy: what each gate would have said, and when it would have halted.
+
+    Example: calyx policy simulate policy.yaml metrics.csv
+
+    METRICS has a timestamp, requests and errors of each interval, cpu, memory and tes, as far as they were measured.
+    With a column tier it is one rollout; without, one tier after another. Ends with 1 when a tier would have been
+    halted. docs/GATES.md shows an example.
+    """
+    from executor.commands.simulate import simulate_policy
+
+    if (metrics is None) == (lease is None):
+        raise UsageError(
+            "nothing_recorded", "one recording is replayed", hint="give METRICS or --lease, and one of them"
+        )
+    columns = dict(_split(text, "FIELD=COLUMN", "--column timestamp=iso_ts") for text in column or ())
+    simulate_policy(_load(path.expanduser()), metrics, lease, columns, home, as_json=as_json)
 
 
 def _load(path: Path) -> CapabilityMatrix:
@@ -126,8 +160,8 @@ def _load(path: Path) -> CapabilityMatrix:
         raise FormatError(f"{path}: {error.message}", code=error.code, hint=error.hint) from None
 
 
-def _pair(text: str) -> tuple[str, str]:
-    target, found, path = text.partition("=")
-    if not (target and found and path):
-        raise UsageError("bad_option", f"{text} is not TARGET=PATH", hint="write --allow web=app.py")
-    return target, path
+def _split(text: str, form: str, example: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not (name and found and value):
+        raise UsageError("bad_option", f"{text} is not {form}", hint=f"write {example}")
+    return name, value

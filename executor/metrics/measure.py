@@ -93,6 +93,23 @@ def two_decimals(value: Decimal | float) -> Decimal:
     return Decimal(value).quantize(_CENT, ROUND_HALF_UP)
 
 
+def share(bad: int, total: int) -> Decimal | None:
+    """Percent of requests that were bad; of no requests there is none.
+
+    Counts are judged, so it has two decimals where these give the count of bad ones again, and nine otherwise.
+    """
+    if not total:
+        return None
+    rate = Decimal(bad) * 100 / total
+    short = two_decimals(rate)
+    return short if count_of(short, total) == bad else rate.quantize(_BILLIONTH, ROUND_HALF_UP)
+
+
+def count_of(percent: Decimal, total: int) -> int:
+    """How many of some requests a percentage stands for. Inverse of `share`."""
+    return int((percent * total / 100).to_integral_value(ROUND_HALF_UP))
+
+
 def gate_values(
     gates: Iterable[Gate], snapshot: Snapshot, cohort: Sequence[str], rest: Sequence[str]
 ) -> tuple[GateValue, ...]:
@@ -158,20 +175,12 @@ def _highest(quantity: Literal["cpu", "memory"], readings: Sequence[Reading]) ->
 
 
 def _error_rate(readings: Sequence[Reading]) -> tuple[Decimal | None, int | None]:
-    """Percent of requests that failed, and how many requests there were. Of no requests there is no rate.
-
-    The counts are judged, so the rate has two decimals where these give the number of failed ones, and nine otherwise.
-    """
+    """Percent of requests that failed, and how many requests there were; None for both where an instance has none."""
     if not readings or any(not {"requests", "errors"} <= reading.values.keys() for reading in readings):
         return None, None
     requests = sum((reading.values["requests"] for reading in readings), Decimal(0))
     errors = sum((reading.values["errors"] for reading in readings), Decimal(0))
-    if not requests:
-        return None, 0
-    rate = errors * 100 / requests
-    short = two_decimals(rate)
-    same = (short * requests / 100).to_integral_value(ROUND_HALF_UP) == errors
-    return (short if same else rate.quantize(_BILLIONTH, ROUND_HALF_UP)), int(requests)
+    return share(int(errors), int(requests)), int(requests)
 
 
 def _merge(readings: Iterable[Reading]) -> Reading:

@@ -30,7 +30,7 @@ _EPOCH: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _CLOCKED: Final = re.compile(r"[0-9T:.+Z -]{10,40}", re.ASCII)
 
 
-class _Refused(Exception):
+class Unusable(Exception):
     """What is wrong with the file or a row: one line."""
 
 
@@ -46,7 +46,7 @@ class TesSource:
             return Reading(notes=("the fleet names no TES file",))
         try:
             header, rows = _tail(target.tes)
-        except _Refused as error:
+        except Unusable as error:
             return Reading(notes=(f"tes: {error}",))
         except OSError as error:
             return Reading(notes=(f"tes: cannot read the file: {error.strerror}",))
@@ -56,8 +56,8 @@ class TesSource:
             try:
                 time, score = _parse(target.tes, header, line)
                 if time > now + SKEW_S:
-                    raise _Refused("its time is in the future")
-            except _Refused as error:
+                    raise Unusable("its time is in the future")
+            except Unusable as error:
                 notes.append(f"tes: row at byte {offset}: {error}")
                 continue
             if now - time > self._max_age_s:
@@ -81,7 +81,7 @@ def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _Refused("it is not a regular file")
+            raise Unusable("it is not a regular file")
         first = b"" if _is_jsonl(file) else _first_line(os.pread(descriptor, MAX_HEADER, 0))
         top = len(first)
         begin = max(top, status.st_size - TAIL)
@@ -91,7 +91,7 @@ def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
     header = _split(first)
     for column in (file.timestamp, file.tes):
         if header.count(column) != 1 and not _is_jsonl(file):
-            raise _Refused(f"the header does not name a column {column} once")
+            raise Unusable(f"the header does not name a column {column} once")
     rows: list[tuple[int, bytes]] = []
     whole = tail[: tail.rfind(b"\n") + 1]
     # A tail that begins in the middle of the file begins in the middle of a row.
@@ -110,21 +110,21 @@ def _is_jsonl(file: TesFile) -> bool:
 def _first_line(head: bytes) -> bytes:
     first, ending, _ = head.partition(b"\n")
     if not ending:
-        raise _Refused("it has no header line")
+        raise Unusable("it has no header line")
     return first + ending
 
 
 def _parse(file: TesFile, header: list[str], line: bytes) -> tuple[int, Decimal]:
     time, score = _members(file, line) if _is_jsonl(file) else _cells(file, header, line)
     if not _NUMBER.fullmatch(score) or Decimal(score) > 100:
-        raise _Refused("its score is not a number from 0 to 100")
-    return _time(time), two_decimals(Decimal(score))
+        raise Unusable("its score is not a number from 0 to 100")
+    return parse_moment(time), two_decimals(Decimal(score))
 
 
 def _cells(file: TesFile, header: list[str], line: bytes) -> tuple[str, str]:
     cells = _split(line)
     if len(cells) != len(header):
-        raise _Refused(f"it has {len(cells)} cells instead of {len(header)}")
+        raise Unusable(f"it has {len(cells)} cells instead of {len(header)}")
     return cells[header.index(file.timestamp)].strip(), cells[header.index(file.tes)].strip()
 
 
@@ -133,19 +133,19 @@ def _members(file: TesFile, line: bytes) -> tuple[str, str]:
     try:
         pairs = json.loads(line, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=list)
     except (ValueError, RecursionError):
-        raise _Refused("it is not JSON in UTF-8") from None
+        raise Unusable("it is not JSON in UTF-8") from None
     if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs):
-        raise _Refused("it is not a JSON object")
+        raise Unusable("it is not a JSON object")
     found = []
     for name in (file.timestamp, file.tes):
         values = [value for key, value in pairs if key == name]
         if len(values) != 1 or not isinstance(values[0], str):
-            raise _Refused(f"it does not have one text or number {name}")
+            raise Unusable(f"it does not have one text or number {name}")
         found.append(values[0].strip())
     return found[0], found[1]
 
 
-def _time(text: str) -> int:
+def parse_moment(text: str) -> int:
     """Seconds since 1970 of an ISO 8601 time, UTC where it names no zone, or of a number of seconds."""
     if _EPOCH.fullmatch(text):
         return int(Decimal(text))
@@ -155,12 +155,12 @@ def _time(text: str) -> int:
         time = datetime.fromisoformat(text)
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
-        raise _Refused("its time is not ISO 8601") from None
+        raise Unusable("its time is not ISO 8601") from None
 
 
 def _split(line: bytes) -> list[str]:
     try:
         rows = list(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], strict=True))
     except (UnicodeDecodeError, csv.Error):
-        raise _Refused("it is not CSV in UTF-8") from None
+        raise Unusable("it is not CSV in UTF-8") from None
     return rows[0] if rows else []
