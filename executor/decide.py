@@ -112,7 +112,7 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
     if (
         verdict is not None
         and verdict.verdict in BAD_VERDICTS
-        and (verdict is deployment.bad_verdict or verdict.tier == deployment.tier)
+        and (verdict is deployment.bad_verdict or verdict.tier == deployment.watched_tier)
     ):
         return _stop(deployment, verdict.verdict, verdict.text, gate=verdict.gate, evidence=verdict.digest)
     for name, failure in sorted(seen.failed.items()):

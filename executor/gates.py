@@ -128,7 +128,7 @@ class RunningJudge:
         lease, began = deployment.lease, deployment.bake_started_at
         if began is None:
             return Judgement("inconclusive", None, "the bake has not begun", ())
-        key = (deployment.lease_digest, deployment.tier, began)
+        key = (deployment.lease_digest, deployment.watched_tier, began)
         if self._tier is None or key != self._key or self._seen > len(deployment.samples):
             self._key, self._seen = key, 0
             self._tier = TierJudge(
@@ -139,8 +139,7 @@ class RunningJudge:
                 planned=samples_needed(deployment),
             )
         for sample in deployment.samples[self._seen :]:
-            if sample.tier == deployment.tier:
-                self._tier.see(sample)
+            self._tier.see(sample)
         self._seen = len(deployment.samples)
         return self._tier.judge(now, drift)
 

@@ -91,7 +91,12 @@ MOVES: Final[dict[tuple[Phase, str], Phase]] = {
     (_P.CLAIMED, "BASELINE"): _P.CLAIMED,
     (_P.DEPLOYING, "BASELINE"): _P.DEPLOYING,
     (_P.PAUSED, "BASELINE"): _P.PAUSED,
-    **{(phase, event): phase for phase in (_P.BAKING, _P.PAUSED) for event in ("SAMPLE", "VERDICT")},
+    # What a tier runs is watched until the next one bakes, also while that is being applied.
+    **{
+        (phase, event): phase
+        for phase in (_P.BAKING, _P.PROMOTED, _P.DEPLOYING, _P.PAUSED)
+        for event in ("SAMPLE", "VERDICT")
+    },
     **{(phase, "SANITY"): phase for phase in Phase},
 }
 
@@ -154,10 +159,12 @@ class Deployment:
     `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order;
     `tier_of`: the same by instance. `before`, `after`: instance ->
     tree.
-    `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
+    `tier`: the newest intended tier, 0 before the first. `watched_tier`, `bake_started_at`: of the newest bake; its
+    samples go on until the next one begins. `phase_before_pause`: where RESUMED leads.
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
-    `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the newest tier, while it
-    lives. `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
+    `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the watched tier, while it
+    lives; `whole`: how many of them have a value for every gate. `failed`: instances that the newest failed rollback
+    left. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -181,10 +188,12 @@ class Deployment:
     restored: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
+    watched_tier: int = 0
     bake_started_at: int | None = None
     paused_at: int | None = None
     resumed_at: int | None = None
     samples: list[SampleNote] = field(default_factory=list)
+    whole: int = 0
     verdict: VerdictNote | None = None
     bad_verdict: VerdictNote | None = None
     halted_cause: str | None = None
@@ -229,7 +238,7 @@ class Deployment:
 
     def whole_samples(self) -> int:
         """How many samples of the present tier have a value for every gate."""
-        return sum(1 for sample in self.samples if sample.tier == self.tier and sample.whole)
+        return self.whole if self.watched_tier == self.tier else 0
 
     def move(self, event: str) -> Phase:
         """The phase after an event.

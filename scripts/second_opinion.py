@@ -895,7 +895,7 @@ class Lease(Subject):
 
 @dataclass
 class Deployment:
-    """What became of a claim. `bake`: when that of the newest tier began. `samples`: of that tier, whether whole."""
+    """What became of a claim. `bake`: when the newest one began. `watched`: its tier. `samples`: whether whole."""
 
     lease: Lease
     seq: int
@@ -913,6 +913,7 @@ class Deployment:
     restored: set[str] = field(default_factory=set)
     baseline: bool = False
     bake: int | None = None
+    watched: int = 0
     samples: dict[int, bool] = field(default_factory=dict)
     verdict: tuple[int, str, int, str] | None = None
     breach: str | None = None
@@ -942,13 +943,13 @@ MOVES: dict[str, dict[str, str]] = {
     "CLAIMED": {"STARTED": "DEPLOYING", "ABORTED": "ABORTED", "PAUSED": "PAUSED", "BASELINE": ""},
     "DEPLOYING": {
         "BAKE_STARTED": "BAKING", "PAUSED": "PAUSED", "HALTED": "HALTED", "TIER_INTENT": "", "INSTANCE_APPLIED": "",
-        "TIER_APPLIED": "", "BASELINE": "",
+        "TIER_APPLIED": "", "BASELINE": "", "SAMPLE": "", "VERDICT": "",
     },
     "BAKING": {
         "CANARY_PROMOTED": "PROMOTED", "COMPLETED": "COMPLETED", "PAUSED": "PAUSED", "HALTED": "HALTED", "SAMPLE": "",
         "VERDICT": "",
     },
-    "PROMOTED": {"TIER_INTENT": "DEPLOYING", "PAUSED": "PAUSED", "HALTED": "HALTED"},
+    "PROMOTED": {"TIER_INTENT": "DEPLOYING", "PAUSED": "PAUSED", "HALTED": "HALTED", "SAMPLE": "", "VERDICT": ""},
     "PAUSED": {
         "HALTED": "HALTED", "RESUMED": "", "ABORTED": "ABORTED", "INSTANCE_APPLIED": "", "TIER_APPLIED": "",
         "BASELINE": "", "SAMPLE": "", "VERDICT": "",
@@ -1525,7 +1526,7 @@ class Law:
         need(fits, "bad_command", "nothing waits for this order")
         if says["verb"] == "start":
             return
-        missing = deployment.verdict is not None and deployment.verdict[:2] == (deployment.tier, "missing")
+        missing = deployment.verdict is not None and deployment.verdict[:2] == (deployment.watched, "missing")
         need(not (deployment.breach or missing), "health_refused", "no order overrides the monitor")
         skip = self.terms(lease["policy"])["skip_bake"] or not says["skip_bake"]
         need(skip, "skip_not_allowed", "the policy lets nobody skip a bake")
@@ -1599,9 +1600,8 @@ class Law:
                 need(free, "illegal_transition", "the tier before was not promoted")
                 need(told["tier"] == deployment.next_tier(), "wrong_tier", "it is not the next tier")
                 need(deployment.baseline, "no_baseline", "there is no baseline")
-                deployment.tier, deployment.tier_applied, deployment.bake = told["tier"], False, None
+                deployment.tier, deployment.tier_applied = told["tier"], False
                 deployment.intended |= set(deployment.cohorts[told["tier"]])
-                deployment.samples = {}
             case "INSTANCE_APPLIED":
                 name = told["instance"]
                 of_tier = name in deployment.cohorts.get(told["tier"], []) and name in deployment.intended
@@ -1617,7 +1617,7 @@ class Law:
             case "BAKE_STARTED":
                 right = told["tier"] == tier and deployment.tier_applied
                 need(right, "wrong_tier", "it is not the newest tier, or that is not applied")
-                deployment.bake = self.now
+                deployment.bake, deployment.watched, deployment.samples = self.now, tier, {}
             case "CANARY_PROMOTED":
                 right = (told["tier"], told["to"]) == (tier, deployment.next_tier())
                 need(right, "wrong_tier", "it does not lead from this tier to the next")
@@ -1688,16 +1688,16 @@ class Law:
                 need(absent == (told["values"] is None), "bad_baseline", "values are null exactly where nothing was")
                 deployment.baseline = True
             case "SAMPLE":
-                if deployment.working != "BAKING" or deployment.bake is None:
-                    raise Refused("not_baking", "no tier bakes")
-                need(told["tier"] == deployment.tier, "wrong_tier", "it is not the tier that bakes")
+                if deployment.bake is None:
+                    raise Refused("not_baking", "no tier baked yet")
+                need(told["tier"] == deployment.watched, "wrong_tier", "it is not the tier that is watched")
                 need(told["n"] > newest, "repeated", "its number does not rise")
                 due = deployment.bake + told["n"] * deployment.lease.says["interval_s"] - 1
                 need(min(self.made, self.now) >= due, "early_sample", "its interval is not over")
                 deployment.samples[told["n"]] = all(value["value"] is not None for value in told["values"])
             case "VERDICT":
-                right = told["tier"] == deployment.tier and told["n"] == newest
-                need(right, "wrong_sample", "it is not on the newest sample of the newest tier")
+                right = told["tier"] == deployment.watched and told["n"] == newest
+                need(right, "wrong_sample", "it is not on the newest sample of the tier that is watched")
                 need(newest or told["verdict"] != "pass", "not_healthy", "nothing was seen that could pass")
                 deployment.verdict = (told["tier"], told["verdict"], newest, self.digest)
                 if told["verdict"] in {"breach", "abort"} and deployment.breach is None:

@@ -1,5 +1,5 @@
 """CP19, the monitor, says what it sees of a deployment: a baseline before the first tier, then one sample per interval
-while a tier bakes, and a verdict on each.
+from a tier's bake on, and a verdict on each, until the next tier bakes.
 
 It watches through a pause, and signs no number that it did not measure: an interval that it missed is skipped, and a
 reading that failed is null. Which sample is next stands in the ledger; only where a window began is kept in memory, so
@@ -33,6 +33,8 @@ from policies.registrar import Draft, Receipt
 from policies.state import State
 
 MAX_AT_ONCE: Final = 16
+_WATCHED: Final = frozenset({Phase.BAKING, Phase.PROMOTED, Phase.DEPLOYING})
+"""A tier is watched from its bake until the next one bakes: what it runs serves while the next is being applied."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Monitor:
         begun = deployment.started or deployment.lease.start == "auto"
         if begun and deployment.baseline is None and deployment.phase in {Phase.CLAIMED, Phase.DEPLOYING}:
             self._take_baseline(deployment, target, watch)
-        elif deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
+        elif deployment.working_phase in _WATCHED and deployment.bake_started_at is not None:
             self._take_sample(deployment, target, watch, deployment.bake_started_at)
 
     def _take_baseline(self, deployment: Deployment, target: Target, watch: _Watch) -> None:
@@ -134,16 +136,17 @@ class Monitor:
         self._log(f"{deployment.lease.id} baseline: {shown} (entry {receipt.seq})")
 
     def _take_sample(self, deployment: Deployment, target: Target, watch: _Watch, began: int) -> None:
-        lease, now = deployment.lease, self._ledger.now()
-        cohort = [instance.name for instance in target.instances if instance.name in deployment.applied]
-        if watch.window != (deployment.tier, began):
+        lease, now, tier = deployment.lease, self._ledger.now(), deployment.watched_tier
+        # Instances of the next tier are neither: they restart while it is applied, and nobody expects values of them.
+        cohort = [one.name for one in target.instances if deployment.tier_of.get(one.name, 101) <= tier]
+        if watch.window != (tier, began):
             # The left edge of the first interval.
             seen = self._look(deployment, target, cohort)
-            self._open_window(target, watch, (deployment.tier, began), seen, now)
+            self._open_window(target, watch, (tier, began), seen, now)
             return
         opened_at = now if watch.opened_at is None else watch.opened_at
         newest = deployment.samples[-1] if deployment.samples else None
-        last = newest.n if newest is not None and newest.tier == deployment.tier else 0
+        last = 0 if newest is None else newest.n
         n = (now - began) // lease.interval_s
         # After a restart the window is shorter than the interval; one much shorter says too little, and n is skipped.
         if n <= last or 2 * (now - opened_at) < lease.interval_s:
@@ -151,11 +154,11 @@ class Monitor:
         seen = self._look(deployment, target, cohort)
         snapshot = watch.meters.read(target, seen.places, began)
         watch.opened_at = now
-        rest = [instance.name for instance in target.instances if instance.name not in deployment.applied]
+        rest = [one.name for one in target.instances if one.name not in deployment.intended]
         values = gate_values(lease.gates, snapshot, cohort, rest)
         detail = {
             "type": "SAMPLE",
-            "tier": deployment.tier,
+            "tier": tier,
             "n": n,
             "values": [value.to_json() for value in values],
             "trees": [
@@ -165,13 +168,13 @@ class Monitor:
             "raw": self._keep_raw(snapshot, seen, now - opened_at),
         }
         receipt = self._say(deployment, detail)
-        self._log(f"{lease.id} sample {n} of {deployment.tier} %: {_spell(values)} (entry {receipt.seq})")
-        self._give_verdict(watch, deployment.lease_digest, deployment.tier, n, seen.drift)
+        self._log(f"{lease.id} sample {n} of {tier} %: {_spell(values)} (entry {receipt.seq})")
+        self._give_verdict(watch, deployment.lease_digest, tier, n, seen.drift)
 
     def _give_verdict(self, watch: _Watch, digest: str, tier: int, n: int, drift: str | None) -> None:
         deployment = self._ledger.sync().deployments[digest]
         newest = deployment.samples[-1] if deployment.samples else None
-        if newest is None or (newest.tier, newest.n, deployment.tier) != (tier, n, tier):
+        if newest is None or (newest.tier, newest.n, deployment.watched_tier) != (tier, n, tier):
             return
         judgement = watch.judge.judge(deployment, self._ledger.now(), drift)
         detail = {

@@ -157,7 +157,7 @@ def _terms(state: State, deployment: Deployment) -> DeployProduction:
 
 def _check_no_breach(deployment: Deployment, verb: str) -> None:
     newest, bad = deployment.verdict, deployment.bad_verdict
-    if bad is None and newest is not None and newest.tier == deployment.tier and newest.verdict in BAD_VERDICTS:
+    if bad is None and newest is not None and newest.tier == deployment.watched_tier and newest.verdict in BAD_VERDICTS:
         bad = newest
     if bad is not None:
         refuse(

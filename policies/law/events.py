@@ -209,7 +209,6 @@ def _tier_intent(case: Case, deployment: Deployment, detail: kinds.TierIntent) -
     def effect(ours: Deployment) -> None:
         ours.tier = detail.tier
         ours.tier_applied = False
-        ours.bake_started_at = None
         ours.promote_order = None
         ours.intended.update(ours.cohorts[detail.tier])
 
@@ -247,8 +246,10 @@ def _bake_started(case: Case, deployment: Deployment, detail: kinds.BakeStarted)
         refuse("wrong_tier", f"the tier {detail.tier} % is not applied", rule=RULE)
 
     def effect(ours: Deployment) -> None:
+        ours.watched_tier = detail.tier
         ours.bake_started_at = case.now
         ours.samples = []
+        ours.whole = 0
 
     return effect
 

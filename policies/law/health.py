@@ -6,7 +6,7 @@ from typing import Any
 
 from keys.values import parse_decimal
 from policies import event_kinds as kinds
-from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, Phase, SampleNote, VerdictNote
+from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
 from policies.kinds import ABSENT
 from policies.law.case import Case, Effect, refuse
 
@@ -52,13 +52,13 @@ def judge_baseline(case: Case, deployment: Deployment, detail: kinds.Baseline) -
 
 
 def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Effect:
-    """One interval's observation of the tier that bakes, not taken before its time."""
-    lease = deployment.lease
-    if deployment.working_phase is not Phase.BAKING or deployment.bake_started_at is None:
-        refuse("not_baking", "a sample is taken while a tier bakes", rule="health")
-    if detail.tier != deployment.tier:
-        refuse("wrong_tier", f"the tier {deployment.tier} % bakes, not {detail.tier} %", rule="health")
-    last = deployment.samples[-1].n if deployment.samples and deployment.samples[-1].tier == detail.tier else 0
+    """One interval's observation of the tier whose bake began last, not taken before its time."""
+    lease, watched = deployment.lease, deployment.watched_tier
+    if deployment.bake_started_at is None:
+        refuse("not_baking", "samples are taken once a tier bakes", rule="health")
+    if detail.tier != watched:
+        refuse("wrong_tier", f"the tier {watched} % is watched, not {detail.tier} %", rule="health")
+    last = deployment.samples[-1].n if deployment.samples else 0
     if detail.n <= last:
         refuse("repeated", f"sample {last} of this tier is recorded; the next one is later", rule="repetition")
     made_at = case.statement.made_at
@@ -76,15 +76,19 @@ def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Ef
         rest={v.gate: None if v.rest is None else parse_decimal(v.rest) for v in detail.values},
         rest_requests={v.gate: v.rest_requests for v in detail.values},
     )
-    return lambda ours: ours.samples.append(note)
+
+    def effect(ours: Deployment) -> None:
+        ours.samples.append(note)
+        ours.whole += note.whole
+
+    return effect
 
 
 def judge_verdict(case: Case, deployment: Deployment, detail: kinds.Verdict) -> Effect:
     """The monitor's judgement of the newest sample."""
-    newest = deployment.samples[-1] if deployment.samples else None
-    n = newest.n if newest is not None and newest.tier == deployment.tier else 0
-    if detail.tier != deployment.tier or detail.n != n:
-        refuse("wrong_sample", f"the newest sample is {n} of the tier {deployment.tier} %", rule="health")
+    n = deployment.samples[-1].n if deployment.samples else 0
+    if detail.tier != deployment.watched_tier or detail.n != n:
+        refuse("wrong_sample", f"the newest sample is {n} of the tier {deployment.watched_tier} %", rule="health")
     if detail.verdict == "pass" and n == 0:
         refuse("not_healthy", "no data is not health", rule="health")
     note = VerdictNote(

@@ -9,6 +9,7 @@ from reject_deployments import B, C, _fail
 from reject_events import _do, _event, _judge, _order, _tell
 from reject_registry import add, reject
 from reject_stories import (
+    apply_tier,
     deploy,
     gate_values,
     halt,
@@ -226,6 +227,64 @@ _event(
     "cp19",
     "SAMPLE",
     prepare=lambda f: pause(f, f.it),
+)
+
+
+def _next_intended(f: Forge) -> None:
+    """The tier before goes on being watched: a third sample."""
+    f.event("cp20", f.it, "TIER_INTENT", tier=100)
+    sample(f, f.it, 3)
+
+
+_event(
+    "sample_of_the_tier_that_is_applied",
+    "A sample of the next tier while that is applied.",
+    "promoted",
+    "wrong_tier",
+    "cp19",
+    "SAMPLE",
+    prepare=_next_intended,
+    tier=100,
+    n=1,
+)
+_event(
+    "sample_again_while_the_next_tier_is_applied",
+    "The numbers of samples begin anew with the intent of the next tier.",
+    "promoted",
+    "repeated",
+    "cp19",
+    "SAMPLE",
+    prepare=_next_intended,
+    n=1,
+)
+_event(
+    "verdict_on_the_tier_that_is_applied",
+    "A verdict on the next tier while that is applied.",
+    "promoted",
+    "wrong_sample",
+    "cp19",
+    "VERDICT",
+    prepare=_next_intended,
+    tier=100,
+    n=3,
+)
+
+
+def _breached_meanwhile(f: Forge) -> None:
+    _next_intended(f)
+    verdict(f, f.it, 3, "breach")
+    apply_tier(f, f.it)
+
+
+_event(
+    "baked_after_a_breach",
+    "A tier bakes although the one before broke while it was applied.",
+    "promoted",
+    "health_refused",
+    "cp20",
+    "BAKE_STARTED",
+    prepare=_breached_meanwhile,
+    tier=100,
 )
 _event(
     "verdict_on_no_sample",

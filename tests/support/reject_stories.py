@@ -62,8 +62,13 @@ def apply(f: Forge, it: Subject, name: str) -> None:
     f.event("cp20", it, "INSTANCE_APPLIED", tier=tier, instance=name, tree=digest_of(2))
 
 
+def _watched(f: Forge, it: Subject) -> int:
+    deployment = f.state.deployments[it[1]]
+    return deployment.watched_tier or deployment.tier
+
+
 def sample_fields(f: Forge, it: Subject, n: int, value: str | None = "90", **changes: Any) -> dict[str, Any]:
-    tier = f.state.deployments[it[1]].tier
+    tier = _watched(f, it)
     return {"tier": tier, "n": n, "values": gate_values(value), "trees": [], "raw": None, **changes}
 
 
@@ -73,7 +78,7 @@ def sample(f: Forge, it: Subject, n: int, value: str | None = "90") -> None:
 
 
 def verdict_fields(f: Forge, it: Subject, n: int, verdict: str = "pass", **changes: Any) -> dict[str, Any]:
-    tier = f.state.deployments[it[1]].tier
+    tier = _watched(f, it)
     return {"tier": tier, "n": n, "verdict": verdict, "gate": None, "text": verdict, **changes}
 
 

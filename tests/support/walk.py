@@ -331,7 +331,7 @@ class Walk:
             {"gate": g.name, "value": value, "requests": None, "rest": None, "rest_requests": None}
             for g in deployment.lease.gates
         ]
-        tier, n = deployment.tier or 5, len(deployment.samples)
+        tier, n = deployment.watched_tier or deployment.tier or 5, len(deployment.samples)
         detail: dict[str, Any]
         if deployment.baseline is None:
             absent = "absent" in deployment.before.values()

@@ -8,6 +8,7 @@ import pytest
 from watching import INTERVAL, NEW, Scene, gate, make_scene
 
 from executor.agents.loop import run
+from executor.decide import Observations, Say, decide
 from executor.gates import judge_deployment
 from executor.host import Host
 from keys.canonical import parse_json
@@ -215,6 +216,46 @@ def test_next_tier_begins_with_a_window_of_its_own(scene: Scene) -> None:
     assert (newest.tier, newest.n) == (25, 1)
     assert scene.world.reads == reads + 1
     assert newest.values["error_rate"] == (Decimal(0), 500)
+
+
+def test_tier_is_watched_while_the_next_one_is_applied(scene: Scene) -> None:
+    scene.claim()
+    scene.bake()
+    (name,) = scene.deployment.applied
+    scene.act(INTERVAL)
+    scene.act(INTERVAL)
+    scene.station.event("cp20", scene.lease, "CANARY_PROMOTED", tier=5, to=25)
+    scene.act(INTERVAL)
+    scene.station.event("cp20", scene.lease, "TIER_INTENT", tier=25)
+    first, second, *_ = scene.deployment.cohorts[25]
+    scene.station.event("cp20", scene.lease, "INSTANCE_APPLIED", tier=25, instance=first, tree=NEW)
+    scene.world.trees[first] = NEW
+    # What restarts for the next tier is no trouble of this one.
+    scene.world.rates |= {first: None, second: (10, 10)}
+    scene.act(INTERVAL)
+    sample, verdict = scene.said()[-2:]
+    assert (sample["tier"], sample["n"], verdict["verdict"]) == (5, 4, "pass")
+    assert sample["trees"] == [{"tree": NEW, "instances": [name]}]
+    assert sample["values"][0]["requests"] == 100
+    scene.world.rates[name] = (100, 90)
+    scene.act(INTERVAL)
+    assert (scene.said()[-1]["tier"], scene.said()[-1]["verdict"]) == (5, "breach")
+    action = decide(scene.station.state, scene.deployment, Observations(), scene.station.clock.now)
+    assert isinstance(action, Say)
+    assert (action.detail["type"], action.detail["cause"]) == ("HALTED", "breach")
+
+
+def test_rest_of_the_fleet_is_what_no_tier_has_touched(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, [gate(against="rest", absolute="50", limit="5")])
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    scene.act(INTERVAL)
+    scene.station.event("cp20", scene.lease, "CANARY_PROMOTED", tier=5, to=25)
+    scene.station.event("cp20", scene.lease, "TIER_INTENT", tier=25)
+    scene.act(INTERVAL)
+    (value,) = scene.said()[-2]["values"]
+    assert (value["requests"], value["rest_requests"]) == (100, 1500)
 
 
 def test_verdict_is_what_a_reader_computes_from_the_ledger(scene: Scene) -> None:

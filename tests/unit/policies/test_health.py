@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from refusal import refused
-from station import Station, new_station
+from station import Station, new_station, tree_digest
 
 from policies.registrar import Draft
 
@@ -74,11 +74,66 @@ def test_sample_of_another_tier_or_time(station: Station, lease: Lease) -> None:
         say_sample(station, lease, 1, tier=25)
     station.bake(lease, 5)
     station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
-    with refused("illegal_transition"):
-        say_sample(station, lease, 9)
+    with refused("wrong_tier"):
+        say_sample(station, lease, 9, tier=25)
+
+
+def test_sample_before_the_first_bake(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.event("cp20", lease, "TIER_INTENT", tier=5)
+    with refused("not_baking"):
+        say_sample(station, lease, 1)
     station.event("cp20", lease, "PAUSED", command=None, cause="test", text="")
     with refused("not_baking"):
-        say_sample(station, lease, 9)
+        say_sample(station, lease, 1)
+
+
+def test_tier_is_watched_while_the_next_one_is_applied(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.sample(lease, 5, 3)
+    station.event("cp20", lease, "TIER_INTENT", tier=25)
+    with refused("repeated"):
+        say_sample(station, lease, 3)
+    station.sample(lease, 5, 4)
+    station.verdict(lease, 5, 4)
+    with refused("wrong_sample"):
+        station.verdict(lease, 25, 4)
+    station.event("cp20", lease, "PAUSED", command=None, cause="test", text="")
+    station.sample(lease, 5, 5)
+    station.verdict(lease, 5, 5, "missing")
+    # Missing data of what runs is not overridden because another tier is on its way.
+    with refused("health_refused"):
+        station.command("ada", lease, "resume")
+
+
+def test_breach_while_the_next_tier_is_applied_stops_it(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.event("cp20", lease, "TIER_INTENT", tier=25)
+    station.sample(lease, 5, 3, error_rate="99")
+    verdict = station.verdict(lease, 5, 3, "breach")
+    for name in station.state.deployments[lease[1]].cohorts[25]:
+        station.event("cp20", lease, "INSTANCE_APPLIED", tier=25, instance=name, tree=tree_digest("v2"))
+    station.event("cp20", lease, "TIER_APPLIED", tier=25)
+    with refused("health_refused"):
+        station.event("cp20", lease, "BAKE_STARTED", tier=25)
+    station.event("cp20", lease, "HALTED", cause="breach", gate=None, evidence=verdict.digest, text="")
+
+
+def test_next_bake_begins_its_samples_anew(station: Station, lease: Lease) -> None:
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.sample(lease, 5, 3)
+    station.deploy_tier(lease, 25)
+    deployment = station.state.deployments[lease[1]]
+    assert (deployment.watched_tier, deployment.samples, deployment.whole_samples()) == (25, [], 0)
+    with refused("wrong_tier"):
+        say_sample(station, lease, 4)
+    with refused("wrong_sample"):
+        station.verdict(lease, 5, 3)
+    station.bake(lease, 25)
 
 
 def test_sample_without_a_gate_or_with_a_strange_one(station: Station, lease: Lease) -> None:
