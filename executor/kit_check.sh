@@ -3,8 +3,7 @@
 # ssh-keygen (OpenSSH 8.2), openssl (3.0), sha256sum and a POSIX shell with its usual tools; writes nothing. Prints what
 # each step of README.txt proved, and ends with 0 only if all hold. This text is the same in every kit: take it from a
 # source that you trust more than the kit.
-set -eu
-export LC_ALL=C CDPATH=''
+set -eu && export LC_ALL=C CDPATH=''
 cd -- "${1:-$(dirname -- "$0")}"
 
 say() { printf '%s\n' "$*" | tr -cd '[:print:]\n'; }
@@ -68,15 +67,13 @@ while read -r n kind by || [ -n "$n$kind$by" ]; do
     say "ok   3 entry $n: $kind, signed by $by with $keyid$touch"
 
     # 4. The record holds statement, key and signature, and is in the checkpoint's tree: RFC 6962, C2SP tlog-proof.
-    record=$(cat "$e.record")
-    case $record in
+    case $(cat "$e.record") in
     '{"envelope":{"payload":"'"$(printf %s "$text" | base64)"'","payloadType":"application/vnd.in-toto+json",'\
 '"signatures":[{"keyid":"'"$keyid"'","sig":"'"$sig"'"}]},"prev":"'*'","seq":'"$n"',"time":"'*'"}') ;;
     *) no "4 entry $n: the record does not hold this statement and signature" ;;
     esac
-    node=$(leaf "$e.record" | hash) at=$n last=$((size - 1)) time=${record##*'"time":"'}
-    {
-        read -r row && [ "$row" = c2sp.org/tlog-proof@v1 ] && read -r row && [ "$row" = "index $n" ] &&
+    node=$(leaf "$e.record" | hash) at=$n last=$((size - 1))
+    { read -r row && [ "$row" = c2sp.org/tlog-proof@v1 ] && read -r row && [ "$row" = "index $n" ] &&
             [ "$at" -le "$last" ] || no "4 entry $n: no proof of this entry"
         while read -r row && [ -n "$row" ]; do
             beside=$(unbase64 "$row" | escape)
@@ -89,7 +86,7 @@ while read -r n kind by || [ -n "$n$kind$by" ]; do
         same checkpoint || no "4 entry $n: a proof for another checkpoint"
     } <"$e.tlog-proof"
     [ "$last" -eq 0 ] && [ "$(printf %b "$node" | base64)" = "$root" ] || no "4 entry $n: not in the checkpoint's tree"
-    say "ok   4 entry $n: in the tree of the checkpoint, recorded ${time%??}"
+    say "ok   4 entry $n: in the tree of the checkpoint, recorded $(sed 's/.*"time":"\(.*\)"}/\1/' "$e.record")"
 
     me=" $(printf %s "$by" | tr '[:upper:]' '[:lower:]'):"
     case $kind:$text in

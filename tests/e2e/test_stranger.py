@@ -187,6 +187,11 @@ def test_stranger_checks_that_a_log_only_grew(stranger: Stranger, tmp_path: Path
     proof = make_consistency(size, note, parse_checkpoint(note, found.log_key.vkey), found.store)
     grown.write_bytes(format_proof(proof))
     assert reader.accepts("consistency", grown, old).startswith(f"{found.store.head().size} entries extend {size}, by ")
+    # A proof stays good for an export that has grown since.
+    (tmp_path / "5.tlog-proof").write_bytes(inclusion(found, 5))
+    found.approve(found.propose("LEASE-20260105-100000"))
+    export_ledger(found.store, found.objects, tmp_path / "log", remembered=None)
+    assert reader.accepts("proof", tmp_path / "5.tlog-proof", tmp_path / "log").startswith("entry 5 of ")
     for flipped in flips(grown, 1):
         (tmp_path / "flipped.proof").write_bytes(flipped)
         reader.refuses("consistency", tmp_path / "flipped.proof", old)

@@ -104,17 +104,22 @@ func openCheckpoint(msg []byte, vkey string) (tree tlog.Tree, err error) {
 	return tree, err
 }
 
+// open gives the checkpoint of an export, and the entries that it asks for. They are not compared yet.
+func (l log) open(vkey string) (tree tlog.Tree, entries [][]byte, err error) {
+	msg, err := os.ReadFile(filepath.Join(l.dir, "checkpoint"))
+	if err != nil {
+		return tree, nil, err
+	}
+	if tree, err = openCheckpoint(msg, vkey); err != nil {
+		return tree, nil, err
+	}
+	entries, err = l.entries(tree.N)
+	return tree, entries, err
+}
+
 func checkExport(vkey, dir string) error {
-	msg, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
-	if err != nil {
-		return err
-	}
-	tree, err := openCheckpoint(msg, vkey)
-	if err != nil {
-		return err
-	}
 	published := log{dir}
-	entries, err := published.entries(tree.N)
+	tree, entries, err := published.open(vkey)
 	if err != nil {
 		return err
 	}
@@ -214,9 +219,12 @@ func checkProof(vkey, file, dir string) error {
 	if err != nil || index < 0 || index >= tree.N || "index "+strconv.FormatInt(index, 10) != head[len(head)-1] {
 		return fmt.Errorf("the proof's index is %q", spelled)
 	}
-	entries, err := log{dir}.entries(tree.N)
+	_, entries, err := log{dir}.open(vkey)
 	if err != nil {
 		return err
+	}
+	if index >= int64(len(entries)) {
+		return fmt.Errorf("the export ends before entry %d", index)
 	}
 	extra := "extra " + base64.StdEncoding.EncodeToString(entries[index])
 	if len(head) > 3 || len(head) == 3 && head[1] != extra {
