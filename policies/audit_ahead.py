@@ -14,6 +14,7 @@ from keys.ahead import SignaturesAhead
 from keys.errors import CalyxError, FormatError
 from keys.principals import TrustRoot
 from ledger.chain import Entry
+from ledger.envelope import Envelope
 from ledger.statement import Statement, parse_statement
 from ledger.verified import foresee_envelope
 from policies.law.position import enrolled_key
@@ -53,21 +54,26 @@ def read_ahead(
                 if ahead is not None:
                     ahead.flush()
             else:
-                waiting.append(_foresee(entry, ahead, trust()))
+                waiting.append(Foreseen(entry, foresee(entry.record.envelope, ahead, trust())))
         if waiting:
             yield waiting.popleft()
     if broken is not None:
         raise broken
 
 
-def _foresee(entry: Entry, ahead: SignaturesAhead | None, trust: TrustRoot | None) -> Foreseen:
-    envelope = entry.record.envelope
+def foresee(envelope: Envelope, ahead: SignaturesAhead | None, trust: TrustRoot | None) -> Statement | None:
+    """The statement of an envelope, None where it has none, its signature foreseen by `ahead`, if there is one, with
+    the key that `trust` gives to its signer.
+
+    Raises: WorkerFailed of `ahead`.
+    """
     try:
         statement = parse_statement(envelope.body)
     except FormatError:
         # The law says so when it comes there.
-        return Foreseen(entry, None)
-    holder = None if trust is None else trust.find_key(envelope.keyid)
-    if ahead is not None and holder is not None and holder.principal.id == statement.by:
-        foresee_envelope(envelope, statement, enrolled_key(holder), ahead)
-    return Foreseen(entry, statement)
+        return None
+    if ahead is not None:
+        holder = None if trust is None else trust.find_key(envelope.keyid)
+        if holder is not None and holder.principal.id == statement.by:
+            foresee_envelope(envelope, statement, enrolled_key(holder), ahead)
+    return statement

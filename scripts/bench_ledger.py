@@ -29,6 +29,7 @@ from policies.replay import Pin, Replay
 
 SAMPLES: Final = 500
 BATCH: Final = 256
+HELPERS: Final = JOBS - 1
 
 
 class _Kept:
@@ -129,21 +130,23 @@ class _Times:
     def __call__(self) -> int:
         """Seconds since 1970."""
         head = 0 if self.registrar is None else self.registrar.head.size
-        return self.records.get(head, max(self.records.values(), default=0))
+        found = self.records.get(head)
+        return max(self.records.values(), default=0) if found is None else found
 
 
 @contextmanager
-def appending(big: Big, memory: Path | None) -> Iterator[tuple[Registrar, _Times, float]]:
+def appending(big: Big, memory: Path | None, helpers: int = 0) -> Iterator[tuple[Registrar, _Times, float]]:
     """A registrar that has read the whole ledger, its clock, and the seconds that reading took. `memory`: where it
-    remembers heads, None for nowhere.
+    remembers heads, None for nowhere. `helpers`: processes that check signatures of big batches.
     """
     times = _Times()
     with SqliteStore.open(big.path) as store:
         pin = None if memory is None else Pin(HeadMemory(memory), str(big.path))
-        registrar = Registrar(store, big.factory.objects, big.factory.log_key, pin, clock=times, random=os.urandom)
-        seconds = timed(registrar.sync)
-        times.registrar = registrar
-        yield registrar, times, seconds
+        objects, log_key = big.factory.objects, big.factory.log_key
+        with Registrar(store, objects, log_key, pin, clock=times, random=os.urandom, helpers=helpers) as registrar:
+            seconds = timed(registrar.sync)
+            times.registrar = registrar
+            yield registrar, times, seconds
 
 
 def append_all(registrar: Registrar, times: _Times, records: Sequence[Record]) -> float:
@@ -257,7 +260,7 @@ def append_batch_row(ledgers: Ledgers, entries: int, rounds: int) -> Row:
     rates, limits, ratios = [], [], []
     with (
         VerifyLimit(big.samples(ledgers.root / "samples.json"), 1) as limit,
-        appending(big, ledgers.root / "memory") as (registrar, times, _),
+        appending(big, ledgers.root / "memory", HELPERS) as (registrar, times, _),
     ):
         for _ in range(rounds):
             records = big.factory.more(BATCH)

@@ -1,0 +1,90 @@
+"""The signatures of a big batch, checked by other processes while the law judges the statements before them.
+
+What is accepted never depends on those processes: what they did not prove, or what they are gone with, is checked
+here. They get public keys, messages and signatures (`keys.ahead`), and begin only for who keeps appending big batches.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from keys.ahead import SignaturesAhead, WorkerFailed
+from keys.principals import TrustRoot
+from ledger.envelope import Envelope
+from ledger.statement import Statement
+from policies.audit_ahead import foresee
+
+WORTH_AHEAD: Final = 64
+"""Statements in a batch from which on it is worth asking other processes."""
+WORTH_START: Final = 512
+"""Statements in such batches after which it is worth starting them."""
+WINDOW: Final = 1_024
+FLUSH_AT: Final = 16
+"""Statements after which the first of them are sent, so that nobody waits for a batch to be read."""
+
+
+class Signed(NamedTuple):
+    """An envelope, and its statement where it has one."""
+
+    envelope: Envelope
+    statement: Statement | None
+
+
+class BatchAhead:
+    """Reads batches ahead, with `helpers` processes that check signatures. Close it. Not shared between threads."""
+
+    def __init__(self, helpers: int) -> None:
+        self.ahead: SignaturesAhead | None = None
+        self._helpers = 0 if sys.platform == "win32" else helpers
+        self._came = 0
+
+    def close(self) -> None:
+        """End the processes. Used again, it starts new ones."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    def give_up(self) -> None:
+        """Go on without other processes, for good: one of them failed."""
+        self._helpers = 0
+        self.close()
+
+    def read(self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]) -> Iterator[Signed]:
+        """The same envelopes, in order, their signatures foreseen by the root in force now."""
+        if self._helpers and len(envelopes) >= WORTH_AHEAD:
+            self._start(len(envelopes))
+        waiting: deque[Signed] = deque()
+        for number, envelope in enumerate(envelopes, 1):
+            waiting.append(Signed(envelope, self._foresee(envelope, trust())))
+            if number % FLUSH_AT == 0:
+                self._flush()
+            # Without helpers each is given out as it comes.
+            while len(waiting) > (0 if self.ahead is None else WINDOW):
+                yield waiting.popleft()
+        self._flush()
+        yield from waiting
+
+    def _start(self, count: int) -> None:
+        self._came += count
+        if self.ahead is None and self._came >= WORTH_START:
+            try:
+                self.ahead = SignaturesAhead(self._helpers)
+            except WorkerFailed:
+                self.give_up()
+
+    def _foresee(self, envelope: Envelope, trust: TrustRoot | None) -> Statement | None:
+        try:
+            return foresee(envelope, self.ahead, trust)
+        except WorkerFailed:
+            self.give_up()
+            return foresee(envelope, None, trust)
+
+    def _flush(self) -> None:
+        if self.ahead is not None:
+            try:
+                self.ahead.flush()
+            except WorkerFailed:
+                self.give_up()
