@@ -32,11 +32,10 @@ from ledger.head import Head
 from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
 
 MAX_HOME: Final = 4_096
-MAX_FILE: Final = 65_536
+MAX_FILE: Final = 32_768
 MAX_RECENT: Final = 1_024
 """Entries by which the head on the disk may be behind what was noted."""
 
-_USUAL_SIZE: Final = SLOTS_SIZE + 1
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -117,8 +116,9 @@ class HeadMemory:
     def __init__(self, directory: Path) -> None:
         self._directory: Final = directory
         self._files: dict[str, _Files] = {}
-        # What a home's files held when they were read last, and what that says: the same bytes say the same.
-        self._seen: dict[str, tuple[bytes | None, bytes | None, _Found]] = {}
+        # The slots of a home as they were read last, and what both files said then. Whoever replaces the other file
+        # empties the slots, so while there are the same slots, there is the same other file.
+        self._seen: dict[str, tuple[bytes, _Found]] = {}
 
     def load(self, home: str) -> Remembered | None:
         """What is remembered of `home`, its real path or another lasting identity; None for a home never seen.
@@ -156,14 +156,14 @@ class HeadMemory:
 
         Raises: as `remember`.
         """
-        with self._locked(home):
-            found = self._find(home)
+        with self._locked(home), self._slots(home) as descriptor:
+            found = self._find(home, descriptor)
             before = _check_extends(found.newest, ledger, head)
             if before is not None:
                 return before
             if found.whole is None or head.size - found.whole.size > MAX_RECENT:
                 return self._store(home, ledger, head)
-            return self._put(home, found, ledger, head)
+            return self._put(home, descriptor, found, ledger, head)
 
     def replace(self, home: str, ledger: str, head: Head) -> Remembered:
         """Forget what was remembered of `home`, by a person's decision, and remember this instead. Raises:
@@ -171,19 +171,25 @@ class HeadMemory:
         """
         with self._locked(home):
             # First, and on the disk: what was noted of the old one must not stand beside the new one.
-            self._empty(home)
+            self._empty(home, sync=True)
             return self._store(home, ledger, head)
 
-    def _find(self, home: str) -> _Found:
+    def _find(self, home: str, descriptor: int | None = None) -> _Found:
         files = self._name(home)
-        # Whoever makes the second file newer than the first does not make the first one older.
-        recent, whole = _read(files.recent), _read(files.whole)
+        # The slots first. Whoever reads old ones, and then a file that was replaced meanwhile, still finds the newer.
+        recent = _read(files.recent) if descriptor is None else os.read(descriptor, SLOTS_SIZE + 1)
         seen = self._seen.get(home)
-        if seen is not None and seen[0] == recent and seen[1] == whole:
-            return seen[2]
-        found = _parse(files, home, whole, recent)
-        self._seen[home] = recent, whole, found
+        if seen is not None and seen[0] == recent:
+            return seen[1]
+        found = _parse(files, home, _read(files.whole), recent)
+        self._keep(home, recent, found)
         return found
+
+    def _keep(self, home: str, recent: bytes | None, found: _Found) -> None:
+        if recent is not None and found.recent is not None:
+            self._seen[home] = recent, found
+        else:
+            self._seen.pop(home, None)
 
     def _store(self, home: str, ledger: str, head: Head) -> Remembered:
         remembered = _make(home, ledger, head)
@@ -192,32 +198,32 @@ class HeadMemory:
             replace_file(path, remembered.canonical(), 0o600)
         except OSError as error:
             raise _unwritten(path, error) from None
+        # A crash before this leaves slots that say no more than the file does.
+        self._empty(home, sync=False)
         return remembered
 
-    def _put(self, home: str, found: _Found, ledger: str, head: Head) -> Remembered:
+    def _put(self, home: str, descriptor: int, found: _Found, ledger: str, head: Head) -> Remembered:
         files = self._name(home)
         slot = format_slot(files.name, ledger, head)
         # The first slot brings the place of the second along, so that the file never grows again.
         data, at = (slot.ljust(SLOTS_SIZE, b"\0"), 0) if found.recent is None else (slot, found.free * SLOT_SIZE)
         try:
-            descriptor = os.open(files.recent, os.O_WRONLY | os.O_CREAT | _CLOEXEC, 0o600)
-            try:
-                os.lseek(descriptor, at, os.SEEK_SET)
-                if os.write(descriptor, data) != len(data):
-                    raise OSError(0, "the disk is full")
-            finally:
-                os.close(descriptor)
+            os.lseek(descriptor, at, os.SEEK_SET)
+            if os.write(descriptor, data) != len(data):
+                raise OSError(0, "the disk is full")
         except OSError as error:
             raise _unwritten(files.recent, error) from None
         # Their form was judged where they were verified, and is judged again by whoever reads them.
         remembered = Remembered.model_construct(home=home, ledger=ledger, size=head.size, hash=head.hash)
-        before, whole, _ = self._seen[home]
-        after = data if found.recent is None or before is None else before[:at] + slot + before[at + SLOT_SIZE :]
-        self._seen[home] = after, whole, _Found(found.whole, remembered, (at // SLOT_SIZE) ^ 1)
+        if found.recent is not None:
+            before, _ = self._seen[home]
+            data = before[:at] + slot + before[at + SLOT_SIZE :]
+        self._keep(home, data, _Found(found.whole, remembered, (at // SLOT_SIZE) ^ 1))
         return remembered
 
-    def _empty(self, home: str) -> None:
+    def _empty(self, home: str, *, sync: bool) -> None:
         files = self._name(home)
+        self._seen.pop(home, None)
         try:
             descriptor = os.open(files.recent, os.O_RDWR | _CLOEXEC)
         except FileNotFoundError:
@@ -226,9 +232,25 @@ class HeadMemory:
             raise _unwritten(files.recent, error) from None
         try:
             os.ftruncate(descriptor, 0)
-            sync_file(descriptor)
+            if sync:
+                sync_file(descriptor)
         except OSError as error:
             raise _unwritten(files.recent, error) from None
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _slots(self, home: str) -> Iterator[int]:
+        """The file with the slots, open."""
+        path = self._name(home).recent
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritten(path, error) from None
+        try:
+            yield descriptor
+        except OSError as error:
+            raise _unwritten(path, error) from None
         finally:
             os.close(descriptor)
 
@@ -307,8 +329,7 @@ def _read(path: str) -> bytes | None:
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
-        data = os.read(descriptor, _USUAL_SIZE)
-        return data + os.read(descriptor, MAX_FILE) if len(data) == _USUAL_SIZE else data
+        return os.read(descriptor, MAX_FILE)
     except OSError as error:
         raise _unreadable(path, error) from None
     finally:

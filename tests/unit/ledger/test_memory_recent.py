@@ -94,7 +94,8 @@ def test_head_on_the_disk_is_never_far_behind(tmp_path: Path) -> None:
 
 def test_first_head_of_a_home_is_on_the_disk_even_if_it_is_only_noted(tmp_path: Path) -> None:
     HeadMemory(tmp_path / "new").note(HOME, LEDGER, head(5))
-    assert [each.suffix for each in sorted((tmp_path / "new").iterdir())] == [".json", ".lock"]
+    (tmp_path / "new" / f"{NAME}.recent").unlink()
+    assert remembered(tmp_path / "new") == head(5)
 
 
 KILLED = """
@@ -202,6 +203,35 @@ def test_noting_another_history_is_contradicted(tmp_path: Path) -> None:
         with pytest.raises(HeadContradicted):
             memory.remember(HOME, ledger, other)
     assert path.read_bytes() == before
+
+
+def test_process_that_noted_a_head_sees_what_another_remembered_since(tmp_path: Path) -> None:
+    memory, other = HeadMemory(tmp_path), HeadMemory(tmp_path)
+    memory.remember(HOME, LEDGER, head(5))
+    for size in range(6, 30, 3):
+        assert memory.note(HOME, LEDGER, head(size)).head == head(size)
+        assert other.remember(HOME, LEDGER, head(size + 1)).head == head(size + 1)
+        found = memory.load(HOME)
+        assert found is not None
+        assert found.head == head(size + 1)
+        with pytest.raises(HeadContradicted):
+            memory.note(HOME, LEDGER, head(size + 1, "f"))
+        assert other.note(HOME, LEDGER, head(size + 2)).head == head(size + 2)
+        assert memory.note(HOME, LEDGER, head(size)).head == head(size + 2)
+
+
+@pytest.mark.parametrize("state", ["noted", "older"])
+def test_kill_between_the_two_files_leaves_the_higher_head(tmp_path: Path, state: str) -> None:
+    path = noted(tmp_path, 6, 7)
+    slots = path.read_bytes()
+    HeadMemory(tmp_path).remember(HOME, LEDGER, head(9 if state == "older" else 7))
+    # As if it had not come to emptying them.
+    path.write_bytes(slots)
+    assert remembered(tmp_path) == head(9 if state == "older" else 7)
+    memory = HeadMemory(tmp_path)
+    memory.note(HOME, LEDGER, head(8))
+    memory.note(HOME, LEDGER, head(12))
+    assert remembered(tmp_path) == head(12)
 
 
 def test_replaced_memory_forgets_what_was_noted(tmp_path: Path) -> None:
