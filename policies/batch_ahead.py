@@ -7,30 +7,22 @@ here. They get public keys, messages and signatures (`keys.ahead`), and begin on
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.principals import TrustRoot
 from ledger.envelope import Envelope
-from ledger.statement import Statement
-from policies.audit_ahead import foresee
+from ledger.verified import foresee_envelope
 
 WORTH_AHEAD: Final = 64
 """Statements in a batch from which on it is worth asking other processes."""
 WORTH_START: Final = 512
 """Statements in such batches after which it is worth starting them."""
 WINDOW: Final = 1_024
+"""Statements that are foreseen at once."""
 FLUSH_AT: Final = 16
 """Statements after which the first of them are sent, so that nobody waits for a batch to be read."""
-
-
-class Signed(NamedTuple):
-    """An envelope, and its statement where it has one."""
-
-    envelope: Envelope
-    statement: Statement | None
 
 
 class BatchAhead:
@@ -52,20 +44,23 @@ class BatchAhead:
         self._helpers = 0
         self.close()
 
-    def read(self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]) -> Iterator[Signed]:
-        """The same envelopes, in order, their signatures foreseen by the root in force now."""
+    def read(self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]) -> Iterator[Envelope]:
+        """The same envelopes, in order, the signatures of a big batch foreseen.
+
+        `trust`: the root in force after the last one that was given out.
+        """
         if self._helpers and len(envelopes) >= WORTH_AHEAD:
             self._start(len(envelopes))
-        waiting: deque[Signed] = deque()
-        for number, envelope in enumerate(envelopes, 1):
-            waiting.append(Signed(envelope, self._foresee(envelope, trust())))
-            if number % FLUSH_AT == 0:
-                self._flush()
-            # Without helpers each is given out as it comes.
-            while len(waiting) > (0 if self.ahead is None else WINDOW):
-                yield waiting.popleft()
-        self._flush()
-        yield from waiting
+        if self.ahead is None or len(envelopes) < WORTH_AHEAD:
+            yield from envelopes
+            return
+        for start in range(0, len(envelopes), WINDOW):
+            window = envelopes[start : start + WINDOW]
+            try:
+                self._foresee(window, trust())
+            except WorkerFailed:
+                self.give_up()
+            yield from window
 
     def _start(self, count: int) -> None:
         self._came += count
@@ -75,16 +70,13 @@ class BatchAhead:
             except WorkerFailed:
                 self.give_up()
 
-    def _foresee(self, envelope: Envelope, trust: TrustRoot | None) -> Statement | None:
-        try:
-            return foresee(envelope, self.ahead, trust)
-        except WorkerFailed:
-            self.give_up()
-            return foresee(envelope, None, trust)
-
-    def _flush(self) -> None:
-        if self.ahead is not None:
-            try:
+    def _foresee(self, envelopes: Sequence[Envelope], trust: TrustRoot | None) -> None:
+        if self.ahead is None or trust is None:
+            return
+        for number, envelope in enumerate(envelopes, 1):
+            holder = trust.find_key(envelope.keyid)
+            if holder is not None:
+                foresee_envelope(envelope, holder.enrolled, self.ahead)
+            if number % FLUSH_AT == 0:
                 self.ahead.flush()
-            except WorkerFailed:
-                self.give_up()
+        self.ahead.flush()

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -31,7 +32,7 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.record import Record, make_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import Statement, make_statement, parse_statement
+from ledger.statement import Statement, make_statement
 from ledger.store import Reader, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
@@ -267,18 +268,18 @@ class Registrar(Submitter):
                     # No other process can append meanwhile, so a longer memory is a cut, not a race.
                     self._replay.check_remembered()
                 receipts = []
-                for envelope, foreseen in self._batch.read(envelopes, lambda: self.state.trust):
-                    statement = foreseen or parse_statement(envelope.body)
-                    seq = self.state.history.find(statement.digest)
+                for envelope in self._batch.read(envelopes, lambda: self.state.trust):
+                    digest = sha256(envelope.body).hexdigest()
+                    history = self.state.history
+                    seq = history.find(digest)
                     if seq is None:
                         record = make_record(self.head.size, self.head.hash, self._record_time(), envelope)
-                        entry = self._take(record, statement)
+                        entry = self._take(record)
                         taken = True
                         writer.append(record)
-                        receipts.append(Receipt(entry.seq, statement.digest, entry.leaf, record.seconds))
+                        receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
                     else:
-                        history = self.state.history
-                        receipts.append(Receipt(seq, statement.digest, history.leaf(seq), history.time(seq)))
+                        receipts.append(Receipt(seq, digest, history.leaf(seq), history.time(seq)))
                 if empty and self._pin is not None:
                     # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
                     # and never a ledger that what is remembered contradicts.
@@ -290,14 +291,14 @@ class Registrar(Submitter):
             raise
         return receipts
 
-    def _take(self, record: Record, statement: Statement) -> Entry:
+    def _take(self, record: Record) -> Entry:
         if self._batch.ahead is not None:
             try:
-                return self._replay.take(record, statement, self._batch.ahead)
+                return self._replay.take(record, self._batch.ahead)
             except WorkerFailed:
                 # It judged nothing, and is not needed to.
                 self._batch.give_up()
-        return self._replay.take(record, statement)
+        return self._replay.take(record)
 
     def _check_log_key(self, state: State) -> None:
         if state.log_key != self._vkey:

@@ -19,7 +19,6 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import Record
-from ledger.statement import Statement
 from ledger.store import Reader, Tip
 from policies.law.step import enact, judge, step
 from policies.names import Objects
@@ -163,17 +162,16 @@ class Replay:
             raise
         return self.state
 
-    def take(self, record: Record, statement: Statement | None = None, ahead: SignaturesAhead | None = None) -> Entry:
+    def take(self, record: Record, ahead: SignaturesAhead | None = None) -> Entry:
         """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
         end, `forget`.
 
-        `statement`: what the caller already parsed from the record's envelope. `ahead`: who may have been told of its
-        signature.
+        `ahead`: who may have been told of its signature.
 
         Raises: CalyxError of the law, WorkerFailed of `ahead`; then the state is as it was.
         """
         entry = Entry(record.seq, record, record.leaf)
-        change, verified = judge(self.state, entry, self._objects, statement, ahead)
+        change, verified = judge(self.state, entry, self._objects, ahead)
         self._fold.state = enact(self.state, entry, change, verified)
         return self._chain.extend(record)
 
