@@ -269,11 +269,11 @@ class Registrar(Submitter):
                     self._replay.check_remembered()
                 receipts = []
                 for envelope in self._batch.read(envelopes, lambda: self.state.trust):
-                    digest = sha256(envelope.body).hexdigest()
-                    history = self.state.history
+                    digest, history = sha256(envelope.body).hexdigest(), self.state.history
                     seq = history.find(digest)
                     if seq is None:
-                        record = make_record(self.head.size, self.head.hash, self._record_time(), envelope)
+                        head = writer.head
+                        record = make_record(head.size, head.hash, self._record_time(), envelope)
                         entry = self._take(record)
                         taken = True
                         writer.append(record)
