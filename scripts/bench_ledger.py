@@ -158,8 +158,8 @@ def append_all(registrar: Registrar, times: _Times, records: Sequence[Record]) -
 
 
 class Bare:
-    """What SQLite alone needs: one row a commit, WAL and FULL, no law, no signature, no tree. `used`: its log was longer
-    before than it becomes, so that commits write over what is there, and wait for less.
+    """What SQLite alone needs: one row a commit, WAL and FULL, no law, no signature, no tree. `used`: its log has the
+    length that it needs, so that commits write over what is there, and wait for less.
     """
 
     def __init__(self, path: Path, *, used: bool = False) -> None:
