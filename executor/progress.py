@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from executor.gates import Reading, judge_deployment
+from executor.gates import Reading, RunningJudge
 from executor.waiting import awaited_order
 from keys.values import parse_time
 from policies.deployment import Deployment, Phase
@@ -53,8 +53,10 @@ class Progress:
     ended: bool
 
 
-def measure_progress(deployment: Deployment, now: int) -> Progress:
-    """The progress of a deployment at a time. `now`: seconds since 1970."""
+def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | None = None) -> Progress:
+    """The progress of a deployment at a time. `now`: seconds since 1970. `judge`: the same at each look, so that a look
+    reads only the samples that are new.
+    """
     lease = deployment.lease
     needed = samples_needed(deployment)
     left_s = None
@@ -62,7 +64,7 @@ def measure_progress(deployment: Deployment, now: int) -> Progress:
         left_s = max(0, deployment.bake_started_at + lease.bake_s - now)
     # After the end nothing is judged any more; a halt still shows the gate that caused it.
     watched = deployment.live and deployment.bake_started_at is not None
-    readings = judge_deployment(deployment, now).readings if watched else ()
+    readings = (judge or RunningJudge()).judge(deployment, now).readings if watched else ()
     return Progress(
         lease=lease.id,
         target=lease.target,

@@ -94,13 +94,15 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
 
 
 def _plain(replay: Replay, digest: str, *, once: bool) -> None:
+    from executor.gates import RunningJudge
     from executor.home import system_clock
     from executor.progress import measure_progress
 
     shown: list[str] = []
+    judge = RunningJudge()
     while True:
         deployment = replay.sync().deployments[digest]
-        progress = measure_progress(deployment, system_clock())
+        progress = measure_progress(deployment, system_clock(), judge)
         lines = _lines(progress)
         say_theirs(*(line for line in lines if line not in shown))
         shown = lines
@@ -110,12 +112,14 @@ def _plain(replay: Replay, digest: str, *, once: bool) -> None:
 
 
 def _objects(replay: Replay, digest: str, *, once: bool) -> None:
+    from executor.gates import RunningJudge
     from executor.home import system_clock
     from executor.progress import measure_progress
 
     shown: Progress | None = None
+    judge = RunningJudge()
     while True:
-        progress = measure_progress(replay.sync().deployments[digest], system_clock())
+        progress = measure_progress(replay.sync().deployments[digest], system_clock(), judge)
         # The time left changes by itself; it is no change of the rollout.
         if shown is None or replace(progress, left_s=None) != replace(shown, left_s=None):
             say_json(asdict(progress))
@@ -128,11 +132,14 @@ def _objects(replay: Replay, digest: str, *, once: bool) -> None:
 def _live(replay: Replay, digest: str) -> None:
     from rich.live import Live
 
+    from executor.gates import RunningJudge
     from executor.home import system_clock
     from executor.progress import measure_progress
 
+    judge = RunningJudge()
+
     def picture(deployment: Deployment) -> tuple[Progress, Group]:
-        progress = measure_progress(deployment, system_clock())
+        progress = measure_progress(deployment, system_clock(), judge)
         return progress, _picture(progress)
 
     progress, first = picture(replay.state.deployments[digest])

@@ -12,9 +12,11 @@ from console import Console
 from station import GATES, matrix
 from watching import INTERVAL, Scene, gate, make_scene
 
+from executor.gates import RunningJudge, judge_deployment
 from executor.recording import Recorder, Recording, read_recording
 from executor.simulate import HALTING, Simulation, simulate
 from keys.errors import FormatError
+from policies.deployment import SampleNote
 from policies.matrix import CapabilityMatrix, DeployProduction
 from policies.replay import Replay
 
@@ -188,6 +190,32 @@ def test_cp19_and_simulate_say_the_same(tmp_path: Path, against: str, seed: int)
             break
     assert (tier.verdict, tier.gate, tier.text) == (verdict["verdict"], verdict["gate"], verdict["text"])
     assert (tier.samples, tier.whole) == (said.index(verdict) + 1, whole)
+
+
+def test_long_bake_costs_each_verdict_its_newest_sample_alone(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path)
+    scene.claim()
+    scene.bake()
+    judge, reads = RunningJudge(), 0
+    for _ in range(4):
+        scene.act(INTERVAL)
+        deployment = scene.deployment
+        samples = CountingList(deployment.samples)
+        deployment.samples = samples
+        said = judge.judge(deployment, scene.station.clock.now)
+        deployment.samples = list(samples)
+        reads += samples.read
+        assert said == judge_deployment(deployment, scene.station.clock.now)
+    assert reads == 4
+
+
+class CountingList(list[SampleNote]):
+    read = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.read += len(found) if isinstance(key, slice) else 0
+        return found
 
 
 @pytest.fixture
