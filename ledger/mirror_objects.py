@@ -41,14 +41,17 @@ class MirrorObjects:
             self._fetch(ref, error)
 
     def find(self, digest: str) -> ObjectRef | None:
-        """The reference of what is there under a SHA-256, at most 64 MiB."""
+        """The reference of what is there under a SHA-256, at most 64 MiB. Raises: Unavailable (`object_unreadable`)."""
         known = self._kept.find(digest)
         if known is not None:
             return known
-        data = self._source.fetch(self._path(digest), MAX_IN_MEMORY)
-        if data is None:
-            return None
-        self._allowance.take(len(data))
+        try:
+            data = self._source.fetch(self._path(digest), MAX_IN_MEMORY)
+            if data is None:
+                return None
+            self._allowance.take(len(data))
+        except Unavailable as error:
+            raise self._unreadable(ObjectRef(sha256=digest, size=0), error.message) from None
         if sha256(data).hexdigest() == digest:
             return self._kept.put(data)
         return ObjectRef(sha256=digest, size=len(data))

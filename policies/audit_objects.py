@@ -12,6 +12,7 @@ Source: docs/FORMAT.md, objects and tree digest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 from keys.canonical import Json, parse_json
@@ -70,11 +71,8 @@ class ObjectAudit:
             self._check_tree(seq, manifest)
         if statement.kind == "lease":
             for digest in _named_trees(statement.predicate):
-                kept = None if digest in self._trees else self._objects.find(digest)
-                if kept is not None:
-                    self._check_tree(seq, kept)
-                elif digest not in self._trees:
-                    self.kept_nowhere.add(digest)
+                if digest not in self._trees:
+                    self._try(seq, partial(self._check_named, seq, digest))
 
     def _check(self, seq: int, ref: ObjectRef) -> None:
         if self._is_new(ref):
@@ -92,6 +90,13 @@ class ObjectAudit:
 
         self._is_new(ref)
         self._try(seq, check)
+
+    def _check_named(self, seq: int, digest: str) -> None:
+        kept = self._objects.find(digest)
+        if kept is not None:
+            self._check_tree(seq, kept)
+        else:
+            self.kept_nowhere.add(digest)
 
     def _is_new(self, ref: ObjectRef) -> bool:
         key = (ref.sha256, ref.size)

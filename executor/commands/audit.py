@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import on_terminal, say_json, say_theirs
+from executor.commands.terminal import progress_bar, say_json, say_theirs
 from keys.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
-
-SHOWN_EVERY: Final = 100
-"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
 
 
 def audit(
@@ -55,14 +50,14 @@ def audit(
     if source is not None:
         from executor.commands.audit_from import audit_from
 
-        with _progress(quiet=as_json) as progress:
+        with progress_bar("entries", quiet=as_json) as progress:
             _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
         return
     if mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
     with opened(home) as place:
         remembered = place.pin().load()
-        with _progress(quiet=as_json) as progress:
+        with progress_bar("entries", quiet=as_json) as progress:
             report = examine(
                 place.open_store(),
                 place.open_objects(),
@@ -102,21 +97,3 @@ def _say(report: Report, *, as_json: bool) -> None:
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not on_terminal():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("entries"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def show(done: int, total: int) -> None:
-            if done % SHOWN_EVERY == 0 or done == total:
-                bar.update(task, completed=done, total=total)
-
-        yield show
