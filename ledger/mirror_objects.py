@@ -9,7 +9,7 @@ from typing import Final
 from keys.errors import CalyxError, Unavailable
 from ledger.durable import hidden_file, make_directory
 from ledger.export import OBJECTS
-from ledger.mirror import Allowance, Source
+from ledger.mirror_source import Allowance, Source
 from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef
 
 
@@ -65,6 +65,7 @@ class MirrorObjects:
             make_directory(self._root)
             with hidden_file(self._root, 0o600) as (file, hidden):
                 if not self._source.fetch_to(self._path(ref.sha256), file, ref.size):
+                    self._allowance.give_back(ref.size)
                     raise why
                 file.close()
                 with hidden.open("rb") as content:

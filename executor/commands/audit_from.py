@@ -13,7 +13,8 @@ from keys.errors import CalyxError, Unavailable
 
 if TYPE_CHECKING:
     from ledger.export_reader import ExportReader
-    from ledger.mirror import Mirror, Source
+    from ledger.mirror import Mirror
+    from ledger.mirror_source import Source
     from policies.audit import Progress, Report
     from policies.audit_objects import AuditObjects
     from policies.replay import Pin
@@ -50,8 +51,9 @@ def _opened(
     from executor.http_source import HttpSource, is_url
     from ledger.export import OBJECTS
     from ledger.export_reader import ExportReader
-    from ledger.mirror import Allowance, DirectorySource, Mirror
+    from ledger.mirror import Mirror
     from ledger.mirror_objects import MirrorObjects
+    from ledger.mirror_source import Allowance, DirectorySource
     from ledger.objects import DirectoryObjects
 
     with ExitStack() as opened:
@@ -64,7 +66,8 @@ def _opened(
         )
         root = _temporary(opened) if mirror is None else mirror.absolute()
         allowance = Allowance(max_gib * GIB)
-        kept, objects = Mirror(source, root, allowance), MirrorObjects(source, root, allowance)
+        kept = opened.enter_context(Mirror(source, root, allowance))
+        objects = MirrorObjects(source, root, allowance)
         yield kept.fetch(lambda reader: _verify(reader, objects), progress), objects, kept
 
 

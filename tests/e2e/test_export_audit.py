@@ -25,8 +25,8 @@ from keys.errors import CalyxError
 from ledger.export import OBJECTS
 from ledger.export_reader import ExportReader
 from ledger.log_key import LogKey
-from ledger.mirror import Allowance, DirectorySource
 from ledger.mirror_objects import MirrorObjects
+from ledger.mirror_source import Allowance, DirectorySource
 from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
 from ledger.statement import parse_statement

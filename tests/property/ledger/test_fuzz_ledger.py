@@ -24,7 +24,8 @@ from ledger.head import Head
 from ledger.log_key import load_log_key, store_log_key
 from ledger.memory import HeadMemory
 from ledger.merkle import Frontier, LeafNodes, hash_root
-from ledger.mirror import Allowance, DirectorySource, Mirror
+from ledger.mirror import Mirror
+from ledger.mirror_source import Allowance, DirectorySource
 from ledger.note import Note, NoteSignature, format_note, format_skey, format_vkey, parse_note, parse_skey, parse_vkey
 from ledger.objects import ObjectRef
 from ledger.proof import (
@@ -192,5 +193,5 @@ def test_hostile_file_of_an_export_is_named_and_never_mirrored_for_good(
         if name != "checkpoint" and bad != good and not findings:
             assert "tile/entries" in name
             assert records
-    with bounded(), suppress(CalyxError):
-        Mirror(DirectorySource(root), mirror, Allowance(2**24)).fetch(_verify)
+    with bounded(), suppress(CalyxError), Mirror(DirectorySource(root), mirror, Allowance(2**24)) as mine:
+        mine.fetch(_verify)

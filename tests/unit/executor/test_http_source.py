@@ -51,7 +51,7 @@ def test_server_that_misbehaves_is_refused(publisher: Publisher, fault: str) -> 
     assert error.value.code == ("answer_too_large" if fault in {"flood", "bomb"} else "source_unreachable")
 
 
-@pytest.mark.parametrize("fault", [publishing.hang, publishing.drip])
+@pytest.mark.parametrize("fault", [publishing.hang, publishing.drip, publishing.drip_head])
 def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.Fault) -> None:
     publisher.fault = fault
     with source(publisher, 0.2) as web, refused("source_unreachable"):
