@@ -11,15 +11,16 @@ key is read: nothing is signed anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from keys.errors import CalyxError, Unavailable
-from ledger.fsck_assemble import HERE, LOST, Assembly, Evidence, Signed
+from ledger.fsck_assemble import HERE, Assembly, Evidence, Signed
 from ledger.fsck_replace import alone, put_in_place, workshop
 from ledger.fsck_source import LEDGER, FileSource, NoSource, Source, copy_file, open_damaged, open_source
 from ledger.memory import Remembered
@@ -27,8 +28,9 @@ from ledger.record import Record
 from ledger.sqlite_check import Finding, check_store
 from ledger.sqlite_store import SqliteStore
 
+MAX_RUNS: Final = 1_000
+"""Places that are named; damage everywhere takes no more memory than that."""
 _TRIES: Final = 3
-FLUSH: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,18 @@ def check_ledger(path: Path, *, remembered: Remembered | None) -> Checked:
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`).
     """
     if not path.exists():
-        return _examine(NoSource(), [], [], remembered, path)[0]
-    with TemporaryDirectory(prefix="calyx-") as work, ExitStack() as opened:
-        found, source = _read(path, Path(work))
-        if isinstance(source, FileSource):
-            opened.enter_context(closing(source))
-        return _examine(source, [], found, remembered, path)[0]
+        with Evidence([NoSource()], remembered) as evidence:
+            return _examine(evidence, [], path)[0]
+    try:
+        with TemporaryDirectory(prefix="calyx-") as work, ExitStack() as opened:
+            found, source = _read(path, Path(work))
+            if isinstance(source, FileSource):
+                opened.enter_context(closing(source))
+            return _examine(opened.enter_context(Evidence([source], remembered)), found, path)[0]
+    except OSError as error:
+        raise Unavailable(
+            "ledger_unreadable", f"cannot check {path}: {error.strerror}", hint="look at the disk, and that of TMPDIR"
+        ) from None
 
 
 def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | None) -> Checked:
@@ -93,7 +101,8 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
             for each in (source, *others):
                 if isinstance(each, FileSource):
                     opened.enter_context(closing(each))
-            checked, assembly = _examine(source, others, found, remembered, path)
+            evidence = opened.enter_context(Evidence([source, *others], remembered))
+            checked, assembly = _examine(evidence, found, path)
             if not checked.damage or assembly is None:
                 return checked
             new = _build(work / "new", assembly.records([source, *others]), assembly.signed)
@@ -136,12 +145,9 @@ def _check_store(path: Path) -> list[Finding]:
         return [Finding("page", error.message)]
 
 
-def _examine(
-    here: Source, others: Sequence[Source], found: list[Finding], remembered: Remembered | None, path: Path
-) -> tuple[Checked, Assembly | None]:
+def _examine(evidence: Evidence, found: list[Finding], path: Path) -> tuple[Checked, Assembly | None]:
     """What is wrong, and the whole ledger where one can be built without leaving anything out."""
-    evidence = Evidence([here, *others], remembered)
-    local = evidence.signed[HERE]
+    local, remembered = evidence.signed[HERE], evidence.remembered
     held = local.checkpoint.size if local is not None else evidence.held
     least = max(held, 0 if remembered is None else remembered.size)
     assembly = _best(evidence, least)
@@ -153,9 +159,9 @@ def _examine(
         if each.entry is None or each.entry not in named
     ]
     damage.sort(key=lambda each: -1 if each.entry is None else each.entry)
-    if assembly is None or not assembly.whole or len(assembly.choice) < least:
+    if assembly is None or not assembly.whole or assembly.size < least:
         return Checked(damage, 0), None
-    return Checked(damage, len(assembly.choice)), assembly
+    return Checked(damage, assembly.size), assembly
 
 
 def _best(evidence: Evidence, least: int) -> Assembly | None:
@@ -168,7 +174,7 @@ def _best(evidence: Evidence, least: int) -> Assembly | None:
         found.append(evidence.assemble(signed[size]))
         if found[-1].whole and size >= least:
             return found[-1]
-    return max(found, key=lambda each: (each.proved, -len(each.lost)), default=None)
+    return max(found, key=lambda each: (each.proved, -each.lost), default=None)
 
 
 def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Path) -> Iterator[Damage]:
@@ -184,25 +190,18 @@ def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Pat
         yield Damage("head_contradicted", None, f"{remembered.head} are remembered, and there are {size}: it was cut")
     if assembly is None:
         return
-    if len(assembly.choice) < least:
+    if assembly.size < least:
         yield Damage("unproved", None, f"no signed checkpoint covers all of the {least} entries that there were")
-    lost = set(assembly.lost)
-    for first, last in _runs(evidence.changed(assembly)):
-        gone = [seq for seq in range(first, last + 1) if seq in lost]
-        what = "" if first == last else f"entries {first} to {last}: "
-        way = "they can come back from an export, a backup or another home" if gone else "the copy has them, proved"
-        yield Damage("entry_lost", first, f"{what}what was appended is not in the ledger; {way}")
+    runs = assembly.changed()
+    for run in islice(runs, MAX_RUNS):
+        what = "" if run.first == run.last else f"entries {run.first} to {run.last}: "
+        way = "they can come back from an export, a backup or another home" if run.lost else "the copy has them, proved"
+        yield Damage("entry_lost", run.first, f"{what}what was appended is not in the ledger; {way}")
+    for run in runs:
+        yield Damage("entry_lost", run.first, "from here on entries are lost in more places than are listed")
+        break
     if not assembly.proved:
         yield Damage("unproved", None, "too much is lost to prove what is left against the signed root")
-
-
-def _runs(seqs: list[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers as ranges, both ends included."""
-    start = 0
-    for at in range(1, len(seqs) + 1):
-        if at == len(seqs) or seqs[at] != seqs[at - 1] + 1:
-            yield seqs[start], seqs[at - 1]
-            start = at
 
 
 def _build(directory: Path, records: Iterator[Record], signed: Signed) -> Path:
@@ -221,6 +220,3 @@ def _build(directory: Path, records: Iterator[Record], signed: Signed) -> Path:
     if check_store(path):
         raise CalyxError("ledger_corrupt", "the rebuilt ledger is not whole", hint="look at the disk")
     return path
-
-
-__all__ = ["LOST", "Checked", "Damage", "check_ledger", "repair_ledger"]

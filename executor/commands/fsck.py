@@ -104,7 +104,8 @@ def _guarded(place: Home) -> Iterator[Guarded]:
 
     for path in (place.root, place.keys, place.settings, place.addresses, *place.keys.glob("*.key")):
         yield Guarded(path, _OTHERS)
-    for path in (place.ledger, place.objects, *place.objects.rglob("*")):
+    # No deeper: what lies there is named as a stray, and a tree of any depth may.
+    for path in (place.ledger, place.objects, *place.objects.glob("*"), *place.objects.glob("*/*")):
         yield Guarded(path, _WRITERS)
 
 
