@@ -81,6 +81,14 @@ def check_modes(guarded: Iterable[Guarded], *, mend: bool) -> Iterator[Damage]:
         yield Damage("bad_mode", None, f"{path} has mode {stat.S_IMODE(mode):04o}: too many may use it", left=not mend)
 
 
+def list_objects(root: Path) -> Iterator[Path]:
+    """The objects' directories and what lies in them; no deeper, and no link is followed. Raises: OSError."""
+    for first in _listed(root):
+        yield first
+        if stat.S_ISDIR(first.lstat().st_mode):
+            yield from _listed(first)
+
+
 def _listed(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())

@@ -100,12 +100,11 @@ def _check_files(place: Home, *, repair: bool) -> list[Damage]:
 
 def _guarded(place: Home) -> Iterator[Guarded]:
     """What others must not read, and what they must not write."""
-    from ledger.fsck_files import Guarded
+    from ledger.fsck_files import Guarded, list_objects
 
     for path in (place.root, place.keys, place.settings, place.addresses, *place.keys.glob("*.key")):
         yield Guarded(path, _OTHERS)
-    # No deeper: what lies there is named as a stray, and a tree of any depth may.
-    for path in (place.ledger, place.objects, *place.objects.glob("*"), *place.objects.glob("*/*")):
+    for path in (place.ledger, place.objects, *list_objects(place.objects)):
         yield Guarded(path, _WRITERS)
 
 

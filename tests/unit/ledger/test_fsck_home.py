@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,24 @@ def test_links_are_not_followed(console: Console, tmp_path: Path) -> None:
     (console.home / "objects" / "cc").symlink_to(tmp_path)
     fsck(console, "--repair")
     assert stat.S_IMODE(outside.stat().st_mode) == 0o666
+
+
+def test_deep_directories_among_the_objects_are_one_stray(console: Console) -> None:
+    """Deeper than a path may be long, and than Python calls itself."""
+    top = console.home / "objects" / "deep"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    try:
+        for _ in range(2_000):
+            os.mkdir("d", dir_fd=here)  # noqa: PTH102  # below a descriptor
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        code, said = fsck(console)
+        assert (code, [each["code"] for each in said["damage"]]) == (1, ["stray_file"])
+    finally:
+        os.close(here)
+        subprocess.run(["rm", "-rf", str(top)], check=True)
 
 
 def test_home_that_was_lost_comes_back_from_a_backup_but_for_its_keys(console: Console, tmp_path: Path) -> None:

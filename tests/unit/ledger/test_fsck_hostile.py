@@ -143,11 +143,12 @@ def test_damage_everywhere_is_named_up_to_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     make_ledger(path, 2 * MAX_RUNS + 10, size=1).close()
     edit(path, "DELETE FROM record WHERE seq % 2 = 0")
-    with SqliteStore.open(path) as store, closing(FileSource.open(path)) as source:
-        with Evidence([source], None) as evidence:
-            found = evidence.assemble(Signed(signed(store), store.checkpoint()))
-            assert found.proved
-            assert (found.lost, len(list(found.changed()))) == (MAX_RUNS + 5, MAX_RUNS + 5)
+    with SqliteStore.open(path) as store:
+        newest = Signed(signed(store), store.checkpoint())
+    with closing(FileSource.open(path)) as source, Evidence([source], None) as evidence:
+        found = evidence.assemble(newest)
+        assert found.proved
+        assert (found.lost, len(list(found.changed()))) == (MAX_RUNS + 5, MAX_RUNS + 5)
 
 
 def peak(path: Path) -> int:
