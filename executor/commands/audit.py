@@ -13,7 +13,7 @@ import typer
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import progress_bar, say_json, say_theirs
-from keys.errors import Exit, UsageError
+from keys.errors import Exit, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
@@ -43,15 +43,16 @@ def audit(
 
     Example: calyx audit --home /mnt/copy-of-a-home
 
-    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one.
+    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one. The head of a good
+    ledger is remembered.
     """
+    from executor.commands.audit_from import audit_from, remember
     from policies.audit import audit as examine
 
     if source is not None:
-        from executor.commands.audit_from import audit_from
-
         with progress_bar("entries", quiet=as_json) as progress:
-            _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
+            report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs))
+        _say(report, failed, as_json=as_json)
         return
     if mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
@@ -66,7 +67,8 @@ def audit(
                 jobs=_jobs(jobs),
                 store_path=place.ledger if full else None,
             )
-    _say(report, as_json=as_json)
+        failed = remember(place.pin(), report)
+    _say(report, failed, as_json=as_json)
 
 
 def _jobs(wanted: int | None) -> int:
@@ -77,7 +79,7 @@ def _jobs(wanted: int | None) -> int:
     return cores if wanted is None else wanted
 
 
-def _say(report: Report, *, as_json: bool) -> None:
+def _say(report: Report, failed: Unavailable | None, *, as_json: bool) -> None:
     if as_json:
         say_json(
             {
@@ -97,3 +99,5 @@ def _say(report: Report, *, as_json: bool) -> None:
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
+    if failed is not None:
+        raise failed

@@ -24,8 +24,11 @@ MAX_GIB: Final = 16
 """How much of an export is fetched unless its reader allows more."""
 
 
-def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1) -> Report:
-    """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good.
+def audit_from(
+    address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1
+) -> tuple[Report, Unavailable | None]:
+    """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good: what
+    was found, and why it could not be remembered or kept, if so.
 
     `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
 
@@ -37,11 +40,26 @@ def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progre
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
         report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
-        if report.ok:
-            pin.store(report.ledger, report.head)
-            if kept is not None:
+        failed = remember(pin, report)
+        if report.ok and kept is not None:
+            try:
                 kept.keep(reader.note)
-    return report
+            except Unavailable as error:
+                failed = error
+    return report, failed
+
+
+def remember(pin: Pin, report: Report) -> Unavailable | None:
+    """Remember the head of a good ledger. Why not, if that failed: what was found is no less so, but a cut that comes
+    later would not be noticed. Raises: HeadContradicted.
+    """
+    if not report.ok:
+        return None
+    try:
+        pin.store(report.ledger, report.head)
+    except Unavailable as error:
+        return error
+    return None
 
 
 @contextmanager
