@@ -25,7 +25,7 @@ from ledger.fsck_replace import alone, put_in_place, workshop
 from ledger.fsck_source import LEDGER, FileSource, NoSource, Source, copy_file, open_damaged, open_source
 from ledger.memory import Remembered
 from ledger.record import Record
-from ledger.sqlite_check import Finding, check_store
+from ledger.sqlite_check import Finding, Progress, check_store
 from ledger.sqlite_store import SqliteStore
 
 MAX_RUNS: Final = 1_000
@@ -62,8 +62,9 @@ class Checked:
         return not any(each.left for each in self.damage)
 
 
-def check_ledger(path: Path, *, remembered: Remembered | None) -> Checked:
-    """Check a ledger file, which others may go on using.
+def check_ledger(path: Path, *, remembered: Remembered | None, progress: Progress | None = None) -> Checked:
+    """Check a ledger file, which others may go on using. `progress`: called with entries looked at, and of all, from
+    the first to the last each time that they are.
 
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`).
     """
@@ -72,17 +73,19 @@ def check_ledger(path: Path, *, remembered: Remembered | None) -> Checked:
             return _examine(evidence, [], path)[0]
     try:
         with TemporaryDirectory(prefix="calyx-") as work, ExitStack() as opened:
-            found, source = _read(path, Path(work))
+            found, source = _read(path, Path(work), progress)
             if isinstance(source, FileSource):
                 opened.enter_context(closing(source))
-            return _examine(opened.enter_context(Evidence([source], remembered)), found, path)[0]
+            return _examine(opened.enter_context(Evidence([source], remembered, progress)), found, path)[0]
     except OSError as error:
         raise Unavailable(
             "ledger_unreadable", f"cannot check {path}: {error.strerror}", hint="look at the disk, and that of TMPDIR"
         ) from None
 
 
-def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | None) -> Checked:
+def repair_ledger(
+    path: Path, *, remembered: Remembered | None, copy: Path | None, progress: Progress | None = None
+) -> Checked:
     """Check a ledger that nobody else has open, and put a rebuilt one in its place when it is damaged and nothing
     signed is lost. `copy`: an export, a backup or another home of the same ledger, which may give back what is proved.
 
@@ -94,14 +97,14 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
         with alone(path), workshop(path.parent) as work, ExitStack() as opened:
             aside = copy_file(path, work / "aside")
             scratch = copy_file(path, work / "scratch")
-            found = _check_store(scratch) if scratch.exists() else []
+            found = _check_store(scratch, progress) if scratch.exists() else []
             found = [replace(each, message=each.message.replace(str(scratch), str(path))) for each in found]
             source = open_damaged(scratch) if scratch.exists() else NoSource()
             others = [] if copy is None else [open_source(copy, work)]
             for each in (source, *others):
                 if isinstance(each, FileSource):
                     opened.enter_context(closing(each))
-            evidence = opened.enter_context(Evidence([source, *others], remembered))
+            evidence = opened.enter_context(Evidence([source, *others], remembered, progress))
             checked, assembly = _examine(evidence, found, path)
             if not checked.damage or assembly is None:
                 return checked
@@ -115,12 +118,12 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
     return Checked(mended, checked.size, repaired=True, kept=kept)
 
 
-def _read(path: Path, work: Path) -> tuple[list[Finding], Source]:
+def _read(path: Path, work: Path, progress: Progress | None) -> tuple[list[Finding], Source]:
     """What does not agree in a file that others may write to, and what can be read of it."""
     found: list[Finding] | None = None
     for _ in range(_TRIES):
         before = _stamp(path)
-        seen = _check_store(path)
+        seen = _check_store(path, progress)
         # Whoever appends meanwhile moves what is compared; damage stays where it is.
         found = seen if found is None or _stamp(path) == before else [each for each in found if each in seen]
         if not found or _stamp(path) == before:
@@ -136,9 +139,9 @@ def _stamp(path: Path) -> list[tuple[int, int]]:
     return [(each.stat().st_size, each.stat().st_mtime_ns) for each in places]
 
 
-def _check_store(path: Path) -> list[Finding]:
+def _check_store(path: Path, progress: Progress | None) -> list[Finding]:
     try:
-        return check_store(path)
+        return check_store(path, progress)
     except Unavailable:
         raise
     except CalyxError as error:

@@ -22,6 +22,7 @@ from ledger.memory import HeadContradicted, Remembered
 from ledger.merkle import Frontier
 from ledger.note import VerifierKey, parse_vkey
 from ledger.record import Record, parse_record
+from ledger.sqlite_check import Progress
 from ledger.statement import GENESIS, parse_statement
 
 HERE: Final = 0
@@ -104,7 +105,7 @@ class Assembly:
 class _Stock:
     """What one source has: leaf and `prev` of each record that parses, and the hints."""
 
-    def __init__(self, source: Source, opened: ExitStack) -> None:
+    def __init__(self, source: Source, opened: ExitStack, progress: Progress | None) -> None:
         self.leaves, self.prevs, self.hints = (opened.enter_context(closing(HashColumn())) for _ in range(3))
         self.first: Record | None = None
         self.end = 0
@@ -118,6 +119,8 @@ class _Stock:
             if seq == 0:
                 self.first = good
             self.end = seq + 1
+            if progress is not None:
+                progress(self.end, source.end)
             self.hints[seq] = row.hint
             if good is not None:
                 self.leaves[seq], self.prevs[seq] = bytes.fromhex(good.leaf), bytes.fromhex(good.prev)
@@ -132,11 +135,13 @@ class Evidence:
     checkpoint, None where it is not the log's. `held`: positions at the ledger's own place that hold a record.
     """
 
-    def __init__(self, sources: Sequence[Source], remembered: Remembered | None) -> None:
+    def __init__(
+        self, sources: Sequence[Source], remembered: Remembered | None, progress: Progress | None = None
+    ) -> None:
         self._sources: Final = sources
         self._opened: Final = ExitStack()
         try:
-            self._stocks: Final = [_Stock(source, self._opened) for source in sources]
+            self._stocks: Final = [_Stock(source, self._opened, progress) for source in sources]
         except BaseException:
             self._opened.close()
             raise

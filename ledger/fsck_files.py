@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from ledger.durable import sync_directory
 from ledger.fsck import Damage
+from ledger.place import is_hidden
 
 STRAY_AFTER_S: Final = 3_600
 """Seconds after which a hidden file is no longer somebody's work."""
 
-_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
 _FIRST: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _REST: Final = re.compile(r"[0-9a-f]{62}", re.ASCII)
 
@@ -33,7 +33,7 @@ def check_objects(root: Path) -> Iterator[Damage]:
     Raises: OSError.
     """
     for first in _listed(root):
-        if _HIDDEN.fullmatch(first.name):
+        if is_hidden(first.name):
             continue
         if not _FIRST.fullmatch(first.name) or not stat.S_ISDIR(first.lstat().st_mode):
             yield Damage("stray_file", None, f"{first} is no object")
@@ -55,7 +55,7 @@ def check_strays(directories: Iterable[Path], now: float, *, remove: bool) -> It
     for directory in directories:
         for path in _listed(directory):
             status = path.lstat()
-            if not _HIDDEN.fullmatch(path.name) or not stat.S_ISREG(status.st_mode):
+            if not is_hidden(path.name) or not stat.S_ISREG(status.st_mode):
                 continue
             if now - status.st_mtime < STRAY_AFTER_S:
                 continue

@@ -15,11 +15,13 @@ from typing import Final
 
 from keys.errors import Unavailable, UsageError
 
-_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
+_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp(-journal|-wal|-shm)?", re.ASCII)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is that of a file that somebody is writing, or was killed while writing."""
+    """Whether a name is that of a file that somebody is writing, or was killed while writing; SQLite has its own beside
+    one.
+    """
     return _HIDDEN.fullmatch(name) is not None
 
 

@@ -52,9 +52,17 @@ def proof(
     with opened(home) as place:
         made, vkey = _make(place, seq, consistency)
     data = _format(made, no_record=no_record)
-    if out is None:
+    if out is not None:
+        _write(out, data)
+    if as_json:
+        say_json({"ok": True, "key": vkey, **({"proof": data.decode("utf-8")} if out is None else {"file": str(out)})})
+    elif out is None:
         write_out(data)
-        return
+    else:
+        note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}")
+
+
+def _write(out: Path, data: bytes) -> None:
     from ledger.durable import create_file
 
     try:
@@ -63,7 +71,6 @@ def proof(
         raise UsageError("file_exists", f"{out} exists", hint="choose another name") from None
     except OSError as error:
         raise Unavailable("file_write_failed", f"cannot write {out}: {error.strerror}") from None
-    note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}")
 
 
 def _make(place: Home, seq: int | None, old: int | None) -> tuple[InclusionProof | ConsistencyProof, str]:
