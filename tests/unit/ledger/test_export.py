@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from ledger.chain import Chain
 from ledger.export import Exported, export_log
 from ledger.export_reader import ExportReader, check_tiles, read_bounded
 from ledger.log_key import LogKey
-from ledger.merkle import check_inclusion, hash_leaf, prove_inclusion
+from ledger.merkle import check_inclusion, prove_inclusion
 from ledger.record import parse_record
 from ledger.sqlite_store import SqliteStore
-from ledger.tiles import WIDTH, Tile, bundles_of, format_path, parse_bundle, parse_path, tiles_of
+from ledger.tiles import Tile, bundles_of, format_path, parse_bundle, parse_path, tiles_of
 
 SMALL = 40
 
@@ -99,57 +98,6 @@ def test_next_export_costs_the_new_entries_and_changes_no_file(tmp_path: Path) -
             if path.name != "checkpoint":
                 assert (path.stat().st_ino, path.stat().st_mtime_ns) == (inode, changed)
         check(out, store)
-
-
-def test_256_new_entries_of_60_000_cost_256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the new entries an export reads and hashes those of the one bundle that was not full, and few nodes."""
-    out, old, new = tmp_path / "out", 60_000, 256
-    hashed: list[int] = []
-    opened: list[Path] = []
-
-    def counted_hash(data: bytes) -> bytes:
-        hashed.append(len(data))
-        return hash_leaf(data)
-
-    def counted_open(path: Path, limit: int) -> bytes | None:
-        opened.append(path)
-        return read_bounded(path, limit)
-
-    with make_ledger(tmp_path / "ledger.db", old, size=1) as store:
-        export(store, out)
-        before = set(files(out)) - {"checkpoint"}
-        grow(store, new, size=1)
-        reads = 0
-        nodes = 0
-
-        class Counted:
-            def __getattr__(self, name: str) -> object:
-                return getattr(store, name)
-
-            def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-                nonlocal reads
-                for data in store.read(start, stop):
-                    reads += 1
-                    yield data
-
-            def node(self, level: int, index: int) -> bytes:
-                nonlocal nodes
-                nodes += 1
-                return store.node(level, index)
-
-        monkeypatch.setattr("ledger.export.hash_leaf", counted_hash)
-        monkeypatch.setattr("ledger.export.read_bounded", counted_open)
-        done = export_log(Counted(), LOG_KEY.vkey, out, lambda seq, data: None)  # type: ignore[arg-type]  # by attribute
-        again = old % WIDTH
-        assert (done.old, done.size) == (old, old + new)
-        # Once to prove them, once to write them.
-        assert reads == new + new + again
-        assert len(hashed) == reads
-        assert nodes <= 2 * 3 * WIDTH
-        # Of what was there it opens the checkpoint alone: the other names that it looks for are new.
-        assert not {str(path.relative_to(out)) for path in opened} & before
-        monkeypatch.undo()
-        assert export(store, out, full=True).files == 0
 
 
 def test_entry_that_was_incomplete_is_visited_again_until_it_is_complete(tmp_path: Path) -> None:
