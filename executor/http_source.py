@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
@@ -53,6 +54,8 @@ class HttpSource:
             follow_redirects=False,
             timeout=httpx.Timeout(patience_s),
             limits=httpx.Limits(max_connections=8),
+            # None is kept: whoever publishes could fill memory with them, and know its readers again.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"accept-encoding": "gzip, identity", "user-agent": "calyx"},
         )
 

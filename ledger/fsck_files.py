@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -51,16 +52,21 @@ def check_objects(root: Path) -> Iterator[Damage]:
 
 
 def check_strays(directories: Iterable[Path], now: float, *, remove: bool) -> Iterator[Damage]:
-    """Hidden files that a crash left long before `now` (seconds since 1970); removed if `remove`. Raises: OSError."""
+    """Hidden files, and a repair's directories, that a crash left long before `now` (seconds since 1970); removed if
+    `remove`. Raises: OSError.
+    """
     for directory in directories:
         for path in _listed(directory):
             status = path.lstat()
-            if not is_hidden(path.name) or not stat.S_ISREG(status.st_mode):
+            if not is_hidden(path.name) or stat.S_ISLNK(status.st_mode):
                 continue
             if now - status.st_mtime < STRAY_AFTER_S:
                 continue
             if remove:
-                path.unlink(missing_ok=True)
+                if stat.S_ISDIR(status.st_mode):
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
                 sync_directory(directory)
             yield Damage("stray_file", None, f"{path} was left by a process that was killed", left=not remove)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final, Protocol
@@ -70,5 +69,11 @@ class DirectorySource:
         with open_bounded(self._root / path, limit) as found:
             if found is None:
                 return False
-            shutil.copyfileobj(found, file, CHUNK)
+            left = limit
+            # It may grow while it is read.
+            while chunk := found.read(min(CHUNK, left + 1)):
+                left -= len(chunk)
+                if left < 0:
+                    raise Unavailable("answer_too_large", f"{self._root / path} is over {limit} bytes")
+                file.write(chunk)
             return True

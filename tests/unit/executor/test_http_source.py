@@ -76,6 +76,21 @@ def test_cut_answer_is_asked_for_again_and_leaves_nothing_behind(publisher: Publ
     assert file.getvalue() == b"before some content\n"
 
 
+def test_cookies_are_not_kept(publisher: Publisher) -> None:
+    sent: list[str | None] = []
+
+    def bake(handler: publishing.Handler, data: bytes | None) -> bool:
+        sent.append(handler.headers.get("cookie"))
+        handler.answer(200, data or b"", set_cookie=f"a{len(sent)}={'x' * 4_000}; Path=/; Max-Age=9999")
+        return True
+
+    publisher.fault = bake
+    with source(publisher) as web:
+        for _ in range(3):
+            assert web.fetch("checkpoint", LIMIT)
+    assert sent == [None, None, None]
+
+
 def test_server_that_failed_often_is_left_alone(publisher: Publisher) -> None:
     publisher.fault = publishing.hang
     with source(publisher, 0.1) as web:

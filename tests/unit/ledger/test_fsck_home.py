@@ -124,6 +124,23 @@ def test_what_a_crash_left_goes_when_it_is_old(console: Console) -> None:
     assert new.exists(), "somebody may be writing it"
 
 
+def test_what_a_killed_repair_left_is_named_and_goes(console: Console) -> None:
+    """It holds two copies of the ledger."""
+    work = console.home / f".{'a' * 24}.tmp"
+    (work / "aside").mkdir(parents=True)
+    (work / "aside" / "ledger.db").write_bytes(b"half")
+    beside = console.home / f".{'b' * 24}.tmp-journal"
+    beside.write_bytes(b"half")
+    before = time.time() - fsck_files.STRAY_AFTER_S - 60
+    for path in (work, beside):
+        os.utime(path, (before, before))
+    code, said = fsck(console)
+    assert (code, [each["code"] for each in said["damage"]]) == (1, ["stray_file"] * 2)
+    assert fsck(console, "--repair")[0] == 0
+    assert not work.exists()
+    assert not beside.exists()
+
+
 def test_modes(console: Console) -> None:
     log_key = console.home / "keys" / "log.key"
     log_key.chmod(0o644)

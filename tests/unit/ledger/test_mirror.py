@@ -173,3 +173,11 @@ def test_mirror_follows_no_link_at_its_source(published: Path, tmp_path: Path) -
     with Mirror(DirectorySource(published), tmp_path / "mine", Allowance(PLENTY)) as mine, refused("export_unreadable"):
         mine.fetch(verify)
     assert not DirectorySource(published).fetch_to("nowhere", BytesIO(), 10)
+
+
+def test_file_that_holds_more_than_it_said_is_not_read_to_its_end() -> None:
+    """As one that grows: this one says that it is empty."""
+    file = BytesIO()
+    with refused("answer_too_large"):
+        DirectorySource(Path("/proc/self")).fetch_to("status", file, 20)
+    assert len(file.getvalue()) <= 20
