@@ -110,7 +110,9 @@ def repair_ledger(
                 return checked
             new = _build(work / "new", assembly.records([source, *others]), assembly.signed)
             kept = put_in_place(new, path, aside.parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, Unavailable) as error:
+        if isinstance(error, Unavailable) and error.code != "ledger_write_failed":
+            raise
         raise Unavailable(
             "repair_failed", f"cannot repair {path}: {error}", hint="look at the disk; the ledger is as it was"
         ) from None

@@ -11,6 +11,7 @@ Source: docs/FORMAT.md, objects and tree digest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
@@ -19,9 +20,9 @@ from keys.canonical import Json, parse_json
 from keys.errors import CalyxError, FormatError
 from ledger.objects import ObjectRef
 from ledger.statement import Statement
-from policies.kinds import ABSENT
 
 TREE_MAGIC: Final = "calyx-tree-v1"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST_FIELD: Final = b'"sha256":'
 MAX_MANIFEST: Final = 64 * 1024 * 1024
 
@@ -156,5 +157,6 @@ def _named_trees(predicate: dict[str, Json]) -> Iterator[str]:
     for change in changes if isinstance(changes, list) else []:
         if isinstance(change, dict):
             for digest in (change.get("before"), change.get("after")):
-                if isinstance(digest, str) and digest != ABSENT:
+                # Also of an entry that is not lawful, which may name anything.
+                if isinstance(digest, str) and _DIGEST.fullmatch(digest):
                     yield digest
