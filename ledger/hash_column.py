@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from tempfile import TemporaryFile
 from typing import Final
@@ -21,7 +20,7 @@ class HashColumn:
     """
 
     def __init__(self) -> None:
-        self._file = TemporaryFile(buffering=0)  # noqa: SIM115  # closed by its owner
+        self._file = TemporaryFile()  # noqa: SIM115  # closed by its owner
         self._block = 0
         self._cells = bytearray(_CELL * _CELLS)
         self._changed = False
@@ -52,14 +51,14 @@ class HashColumn:
         if block != self._block:
             if self._changed:
                 self._write()
-            data = os.pread(self._file.fileno(), len(self._cells), block * len(self._cells))
+            self._file.seek(block * len(self._cells))
+            data = self._file.read(len(self._cells))
             self._cells[:] = data.ljust(len(self._cells), b"\x00")
             self._block = block
         return cell * _CELL
 
     def _write(self) -> None:
-        left, at = memoryview(self._cells), self._block * len(self._cells)
-        while left:
-            count = os.pwrite(self._file.fileno(), left, at)
-            left, at = left[count:], at + count
+        self._file.seek(self._block * len(self._cells))
+        self._file.write(self._cells)
+        self._file.flush()
         self._changed = False

@@ -50,6 +50,8 @@ def audit(
     from policies.audit import audit as examine
 
     if source is not None:
+        if full:
+            raise UsageError("bad_option", "--full compares a database, and an export has none", hint="leave it out")
         with progress_bar("entries", quiet=as_json) as progress:
             report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs))
         _say(report, failed, as_json=as_json)

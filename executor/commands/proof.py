@@ -43,10 +43,14 @@ def proof(
     line with --check FILE --key VKEY. It shows what the log says, not that the entry is lawful: calyx audit does.
     """
     if check is not None:
+        if seq is not None or consistency is not None or out is not None or no_record:
+            raise UsageError("bad_option", "--check reads a proof and makes none", hint="leave SEQ and --out out")
         if key is None:
             raise UsageError("key_missing", "--check wants the log's key", hint=f"--key VKEY: {_VKEY_HINT}")
         _check(check, key, record, old, as_json=as_json)
         return
+    if key is not None or record is not None or old is not None:
+        raise UsageError("bad_option", "--key, --record and --old go with --check", hint="leave them out")
     if (seq is None) == (consistency is None):
         raise UsageError("no_subject", "name one entry, or --consistency OLD, or --check FILE")
     with opened(home) as place:

@@ -406,6 +406,7 @@ def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch:
         (("--from", "gopher://example.org"), "bad_address"),
         (("--from", "https://ada:pw@example.org"), "bad_address"),
         (("--mirror", "x"), "no_source"),
+        (("--from", "x", "--full"), "bad_option"),
         (("--from", "nowhere"), "export_missing"),
     ],
 )
@@ -439,6 +440,8 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     console.refused("ledger", "proof", "1000", code="unknown_entry", ends=2)
     console.refused("ledger", "proof", "--consistency", "1000", code="unknown_entry", ends=2)
     console.refused("ledger", "proof", code="no_subject", ends=2)
+    console.refused("ledger", "proof", "1", "--key", vkey, code="bad_option", ends=2)
+    console.refused("ledger", "proof", "1", "--check", "x", "--key", vkey, code="bad_option", ends=2)
     shutil.rmtree(console.home)
     key = ("--key", vkey)
     check = ("ledger", "proof", "--check")
