@@ -24,6 +24,7 @@ class HashColumn:
         self._block = 0
         self._cells = bytearray(_CELL * _CELLS)
         self._changed = False
+        self._blocks = 0
 
     def close(self) -> None:
         """Let go of the file; nothing of it is left."""
@@ -51,8 +52,11 @@ class HashColumn:
         if block != self._block:
             if self._changed:
                 self._write()
-            self._file.seek(block * len(self._cells))
-            data = self._file.read(len(self._cells))
+            # A cell that a checkpoint claims may lie further than a file reaches.
+            data = b""
+            if block < self._blocks:
+                self._file.seek(block * len(self._cells))
+                data = self._file.read(len(self._cells))
             self._cells[:] = data.ljust(len(self._cells), b"\x00")
             self._block = block
         return cell * _CELL
@@ -60,5 +64,5 @@ class HashColumn:
     def _write(self) -> None:
         self._file.seek(self._block * len(self._cells))
         self._file.write(self._cells)
-        self._file.flush()
         self._changed = False
+        self._blocks = max(self._blocks, self._block + 1)
