@@ -485,14 +485,14 @@ MOVES = {phase: dict(re.findall("`([A-Z_]+)`(?: -> ([A-Z_]+))?", row)) for phase
 def parse_record(data: Any, seq: int) -> Data:
     """The record in a place. `body`: the statement's bytes."""
     try:
-        need(isinstance(data, bytes) and len(data) <= 65_535, "it is not 65,535 bytes at most")
+        need(isinstance(data, bytes) and len(data) <= 65_535, "bad_format: it is not 65,535 bytes at most")
         value = parse(data)
         need_fields(value, FIELDS["Record"])
-        need(value["seq"] == seq, "it says that it is another entry")
+        need(value["seq"] == seq, "bad_format: it says that it is another entry")
         (signature,), payload = value["envelope"]["signatures"], value["envelope"]["payload"]
         body, sig = unbase64(payload), unbase64(signature["sig"])
     except Refused as error:
-        raise Refused(f"broken_chain: it is no record: {error}", seq) from None
+        raise Refused(f"broken_chain: it is no record: {error.words}", seq) from None
     leaf, time = sha256(b"\x00" + data), seconds(value["time"])
     return Data(seq=seq, prev=value["prev"], time=time, body=body, keyid=signature["keyid"], sig=sig, leaf=leaf)
 
@@ -537,8 +537,10 @@ def parse_checkpoint(note: bytes, origin: str, key_id: bytes, raw: bytes) -> tup
                 verify(raw, text.encode() + b"\n", data[4:])
                 signed = True
         need(signed, "bad_checkpoint: the log did not sign it")
-    except (Refused, UnicodeDecodeError) as error:
-        raise Refused(f"bad_checkpoint: the checkpoint is not the log's: {error}") from None
+    except Refused as error:
+        raise Refused(f"bad_checkpoint: {error.words}") from None
+    except UnicodeDecodeError:
+        raise Refused("bad_checkpoint: it is not UTF-8") from None
     return size, root
 
 
@@ -573,16 +575,16 @@ class Objects:
 
     def check_tree(self, digest: str) -> None:
         """The manifest of a tree is one, and its files are there."""
-        with self.open(digest) as file:
-            size = file.seek(0, 2)
         if (digest, -1) in self.whole:
             return
+        with self.open(digest) as file:
+            size = file.seek(0, 2)
         manifest = self.read(digest, size, MAX_MANIFEST)
         need(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "bad_format: it is no manifest")
         files = []
         for row in manifest[1:]:
             match row:
-                case [str(), "file" | "exec", str(of), int(size)] if fits("hash", of) and size >= 0:
+                case [str(), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
                     files.append((of, size))
                 case [str(), "link", str()] | [str(), "dir"]:
                     pass
@@ -594,18 +596,18 @@ class Objects:
 
     def check_named(self, value: Any) -> None:
         """Everything that a value names with hash and size."""
-        if isinstance(value, dict) and value.keys() >= {"sha256", "size"}:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        if isinstance(value, dict) and fits("hash", value.get("sha256")) and fits("count", value.get("size")):
             self.check(value["sha256"], value["size"])
-        elif isinstance(value, dict | list):
-            for each in value.values() if isinstance(value, dict) else value:
-                self.check_named(each)
+        for each in parts:
+            self.check_named(each)
 
     def check_all(self, says: dict[str, Any]) -> None:
         """What an entry names is there (section 9); a tree that it names by the digest alone may be kept nowhere."""
         self.check_named(says)
         if says.get("artifact", {}).get("type") == "directory":
             self.check_tree(says["artifact"]["sha256"])
-        for digest in {change[side] for change in says.get("changes", []) for side in ("before", "after")}:
+        for digest in (change[side] for change in says.get("changes", []) for side in ("before", "after")):
             file = self.find(digest)
             if file is not None:
                 file.close()
