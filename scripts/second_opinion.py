@@ -263,21 +263,6 @@ def once(values: Iterable[Any]) -> bool:
     return len(set(every)) == len(every)
 
 
-def distinct(names: Iterable[str]) -> bool:
-    """Whether no two ids are the same."""
-    return once(name.lower() for name in names)
-
-
-def rising(tiers: list[int]) -> bool:
-    """Whether tiers rise and end at 100."""
-    return tiers == sorted(set(tiers)) and tiers[-1] == 100
-
-
-def are_paths(paths: list[str]) -> bool:
-    """Whether they are sorted, and tidy but for a slash at the end."""
-    return paths == sorted(set(paths), key=str.encode) and all(tidy(path.removesuffix("/")) for path in paths)
-
-
 def tidy(path: str) -> bool:
     """Whether no segment is empty, `.` or `..`."""
     return not {"", ".", ".."} & set(path.split("/"))
@@ -313,9 +298,8 @@ OTHERS = {
     "seconds": "integer 0..31622400",
     "timeout": "integer 1..31622400",
     "names": "ObjectRef or [id] 0..256",
-    "paths": "ObjectRef or few paths",
-    "few paths": "[string 1..4096] 0..256",
-    "many paths": "[string 1..4096]",
+    "paths": "ObjectRef or path list",
+    "path list": "[string 1..4096]",
 }
 # What must be true besides: is not False, and does not refuse.
 RULES: dict[str, Callable[[Any], object]] = {
@@ -326,12 +310,14 @@ RULES: dict[str, Callable[[Any], object]] = {
     "relative path": tidy,
     "key line": parse_key,
     "host key": parse_key,
-    "few paths": are_paths,
-    "many paths": are_paths,
+    "paths": lambda v: len(v) <= 256,
+    "path list": lambda v: v == sorted(set(v), key=str.encode) and all(tidy(path.removesuffix("/")) for path in v),
     "Principal": lambda v: v["roles"] == sorted(set(v["roles"])),
     "Gate": lambda v: v["against"] == "absolute" or v["absolute"] is not None,
     "DeployProduction": lambda v: (
-        rising(v["tiers"]) and distinct(gate["name"] for gate in v["gates"]) and once(v["reviews"])
+        v["tiers"] == sorted({*v["tiers"], 100})
+        and once(gate["name"].lower() for gate in v["gates"])
+        and once(v["reviews"])
     ),
     "Instance": lambda v: (
         (v["host_key"] is None) == (v["address"] == "local")
@@ -340,8 +326,8 @@ RULES: dict[str, Callable[[Any], object]] = {
         and not any(below.startswith(path) for path, below in pairwise(sorted(each + "/" for each in v["shared"])))
     ),
     "Fleet": lambda v: (
-        distinct(v["targets"])
-        and all(distinct(each["name"] for each in target["instances"]) for target in v["targets"].values())
+        once(map(str.lower, v["targets"]))
+        and all(once(each["name"].lower() for each in target["instances"]) for target in v["targets"].values())
         and once((each["address"], each["root"]) for target in v["targets"].values() for each in target["instances"])
     ),
 }
@@ -631,7 +617,7 @@ def make_root(body: dict[str, Any]) -> Data:
 def check_root(root: Data, log_key: bytes) -> None:
     """What holds of every root."""
     people = root.body["principals"]
-    need(distinct(each["id"] for each in people), "bad_trust_root: two ids are the same")
+    need(once(each["id"].lower() for each in people), "bad_trust_root: two ids are the same")
     for each in people:
         human, roles = each["kind"] == "human", set(each["roles"])
         need(human or not roles & {"governor", "operator", "approver"}, "bad_trust_root: only humans decide")
@@ -677,7 +663,6 @@ def standing(subject: Data) -> list[Data]:
     return [vote for vote in subject.votes if vote.seen > subject.withdrawn.get(vote.by.lower(), -1)]
 
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ON_ANOTHER = {"review", "claim", "event", "command", "cosignature", "objection"}
 PROPOSERS = {"trust": "governor", "policy": "governor", "fleet": "operator"}
 FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
@@ -738,7 +723,7 @@ class Law:
         e.root = e.proposed if e.proposed and votes and name not in self.root.keys else self.root
         need(name in e.root.keys, f"unknown_key: {e.by} holds no key {record.keyid}")
         (e.key, e.asked), e.person = e.root.keys[name], e.root.people[e.by]
-        message = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(record.body)} ".encode() + record.body
+        message = f"DSSEv1 28 application/vnd.in-toto+json {len(record.body)} ".encode() + record.body
         if e.person["kind"] == "human":
             namespace = b"approval-v1@station.calyx" if e.what == "cosignature" else b"statement-v1@station.calyx"
             check_sshsig(e.key, e.asked, namespace, message, record.sig)
@@ -830,7 +815,7 @@ class Law:
         execute, complete = seconds(says["execute_by"]), seconds(says["complete_by"])
         need(max(begin, approve) <= execute <= complete, "bad_windows: its windows are not in order")
         need(e.now <= execute, "lease_expired: its window of execution is over")
-        need(rising(says["tiers"]), "bad_tiers: tiers do not rise and end at 100")
+        need(says["tiers"] == sorted({*says["tiers"], 100}), "bad_tiers: tiers do not rise and end at 100")
         need(says["rule"] == "two_key" or says["reason"], "reason_missing: breaking the glass needs a reason")
         need(target in self.targets, "unknown_target: the fleet has no such target")
         known = {instance["name"] for instance in self.targets[target]["instances"]}
@@ -849,7 +834,7 @@ class Law:
         self.lease_ids.add(id_.lower())
         self.subjects[e.digest] = Data(
             kind="lease", name=id_, digest=e.digest, seq=e.seq, says=says, root=None, votes=[], withdrawn={},
-            paths=self.read(says["paths"], "many paths"), target=target, glass=says["rule"] == "break_glass",
+            paths=self.read(says["paths"], "path list"), target=target, glass=says["rule"] == "break_glass",
             proposer=make_vote(e, "proposer"), before=before, after=after, reviews=[], denied=False, done=False,
             time=e.now,
         )  # fmt: skip
@@ -960,7 +945,7 @@ class Law:
         if lease.glass and not any(map(self.holds, lease.reviews)):
             self.owed[lease.digest] = e.now + self.terms(lease)["break_glass"]["review_within_s"]
         self.deployments[lease.digest] = self.live[lease.digest] = Data(
-            lease=lease, seq=e.seq, counted=counted, cohorts=cohorts, leaf=e.leaf, phase="CLAIMED", paused_in="",
+            lease=lease, seq=e.seq, counted=counted, cohorts=cohorts, leaf=e.leaf, phase="CLAIMED", working="CLAIMED",
             places={name: (fleet[name]["address"], fleet[name]["root"]) for name in lease.before},
             started=False, halted="", completed=0, tier=0, tier_applied=False, intended=set(), applied=set(),
             restored=set(), baseline=False, bake=0, samples={},  # of the newest tier: n -> whether no value is null
@@ -1079,7 +1064,7 @@ class Law:
         waits = {
             "start": lease.says["start"] == "command" and not d.started,
             "resume": d.phase == "PAUSED" or "pause" in d.waiting,
-            "promote": self.working(d) == "BAKING" and d.tier == tier,
+            "promote": d.working == "BAKING" and d.tier == tier,
         }
         need(waits.get(verb, True), "bad_command: nothing waits for this order")
         if verb in {"resume", "promote"}:
@@ -1108,11 +1093,6 @@ class Law:
             there = later.seq > d.seq and mine & {later.places[name] for name in later.intended}
             need(not there, "superseded: a later deployment was there")
 
-    @staticmethod
-    def working(d: Data) -> str:
-        """The phase, or the one that a pause interrupted."""
-        return str(d.paused_in if d.phase == "PAUSED" else d.phase)
-
     def take_event(self, e: Data) -> None:
         lease, told, type_ = self.subject(e, {"lease"}), e.says["detail"], e.says["detail"]["type"]
         monitors = type_ in {"BASELINE", "SAMPLE", "VERDICT"}
@@ -1134,8 +1114,8 @@ class Law:
             self.look(e, d, told)
         else:
             self.step(e, d, told)
-        before, d.phase = d.phase, MOVES[d.phase][type_] or (d.paused_in if type_ == "RESUMED" else d.phase)
-        d.paused_in = before if type_ == "PAUSED" else d.paused_in
+        d.phase = MOVES[d.phase][type_] or (d.working if type_ == "RESUMED" else d.phase)
+        d.working = d.working if d.phase == "PAUSED" else d.phase
         d.leaf = d.leaf if e.says["epoch"] is None else e.leaf
         self.live[lease.digest] = d
         if d.phase in ENDED:
@@ -1228,7 +1208,7 @@ class Law:
                 need(absent == (told["values"] is None), "bad_baseline: values are null exactly where nothing was")
                 d.baseline = True
             case "SAMPLE":
-                need(self.working(d) == "BAKING", "not_baking: no tier bakes")
+                need(d.working == "BAKING", "not_baking: no tier bakes")
                 need(told["tier"] == d.tier, "wrong_tier: it is not the tier that bakes")
                 need(told["n"] > newest, "repeated: its number does not rise")
                 due = d.bake + told["n"] * d.lease.says["interval_s"] - 1
