@@ -1268,7 +1268,8 @@ def confirms(record: Data, following: bytes | None, leaves: list[str], last: Dat
         roots = [tree_root([*leaves, before, record.leaf]) for before in (last.leaf, record.prev)]
         return end is not None and end[0] == record.seq + 1 and end[1] in roots
     try:
-        return bool(parse_record(following, record.seq + 1).prev == record.leaf)
+        value = parse(following)
+        return fits("Record", value) and bool(value["prev"] == record.leaf)
     except Refused:
         return False
 
