@@ -166,6 +166,22 @@ def test_both_read_a_checkpoint_of_262144_bytes_and_no_more(size: int, code: str
     assert ours.code == code
 
 
+@pytest.mark.parametrize(("count", "code"), [(32, None), (33, "bad_checkpoint")])
+def test_both_read_a_checkpoint_of_32_signatures_and_no_more(count: int, code: str | None) -> None:
+    ledger = story_ledger(load_stories(), "small")
+    others = "".join(f"\u2014 witness-{number} AAAAAAAA\n" for number in range(1, count))
+    signed = Ledger(ledger.records, ledger.note + others.encode(), ledger.objects)
+    ours, theirs = audit_verdict(signed), second_verdict(signed)
+    assert same(ours, theirs)
+    assert ours.code == code
+
+
+def test_both_accept_256_paths_in_the_statement_itself() -> None:
+    forge = STORIES["main"]().moments["fleet"].fork()
+    forge.lease(1, paths=[f"static/{number:03}" for number in range(256)])
+    agree(of_forge(forge))
+
+
 # Whole stations on disk, and the script as a stranger runs it.
 
 
