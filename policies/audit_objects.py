@@ -124,8 +124,10 @@ class ObjectAudit:
 def references(value: Json) -> Iterator[ObjectRef]:
     """Every reference to an object inside a predicate: `sha256` and `size`, and in an artifact also `type`."""
     if isinstance(value, dict):
-        if set(value) - {"type"} == {"sha256", "size"}:
-            yield ObjectRef.from_json({"sha256": value["sha256"], "size": value["size"]})
+        # Members whose names are data, as those of a policy's hooks, may be called so too; they are objects.
+        digest, size = value.get("sha256"), value.get("size")
+        if set(value) - {"type"} == {"sha256", "size"} and isinstance(digest, str) and isinstance(size, int):
+            yield ObjectRef.from_json({"sha256": digest, "size": size})
             return
         for item in value.values():
             yield from references(item)
