@@ -296,7 +296,8 @@ def test_copy_is_nobody_elses_to_read_from_its_first_byte(tmp_path: Path, monkey
     def looking(database: Path, *args: Any, **options: Any) -> sqlite3.Connection:
         if database.name.endswith(".tmp"):
             seen.append(database.stat().st_mode & 0o777)
-        return connect(database, *args, **options)
+        opened: sqlite3.Connection = connect(database, *args, **options)
+        return opened
 
     with make_ledger(tmp_path / "ledger.db", 3) as store:
         monkeypatch.setattr(sqlite3, "connect", looking)
