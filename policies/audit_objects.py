@@ -18,7 +18,9 @@ from keys.canonical import Json, parse_json
 from keys.errors import CalyxError, FormatError
 from ledger.objects import ObjectRef
 from ledger.statement import Statement
+from policies.digests import Digests
 from policies.kinds import ABSENT
+from policies.scratch import IN_MEMORY, Scratch, ScratchFailed
 
 TREE_MAGIC: Final = "calyx-tree-v1"
 _DIGEST_FIELD: Final = b'"sha256":'
@@ -44,16 +46,31 @@ class AuditObjects(Protocol):
 class ObjectAudit:
     """Checks each object once, at the first entry that refers to it. `missing`: called with the entry and the error.
 
-    `kept_nowhere`: digests of trees that a lease names and of which no manifest is kept.
+    `kept_nowhere`: how many trees a lease names of which no manifest is kept. `scratch`: where what was seen is kept.
     """
 
-    def __init__(self, objects: AuditObjects, missing: Callable[[int, CalyxError], None]) -> None:
+    def __init__(
+        self,
+        objects: AuditObjects,
+        missing: Callable[[int, CalyxError], None],
+        scratch: Scratch = IN_MEMORY,
+    ) -> None:
         self._objects = objects
         self._missing = missing
-        self._seen: set[tuple[str, int]] = set()
-        self._trees: set[str] = set()
-        self.checked = 0
-        self.kept_nowhere: set[str] = set()
+        # A reference is its digest and its size.
+        self._seen = Digests(40, scratch)
+        self._trees = Digests(32, scratch)
+        self._nowhere = Digests(32, scratch)
+        self._found_later = 0
+
+    @property
+    def checked(self) -> int:
+        """How many objects were asked for."""
+        return len(self._seen)
+
+    @property
+    def kept_nowhere(self) -> int:
+        return len(self._nowhere) - self._found_later
 
     def visit(self, seq: int, statement: Statement) -> None:
         """Check what a statement refers to."""
@@ -70,21 +87,23 @@ class ObjectAudit:
             self._check_tree(seq, manifest)
         if statement.kind == "lease":
             for digest in _named_trees(statement.predicate):
-                kept = None if digest in self._trees else self._objects.find(digest)
+                if self._trees.find(digest) is not None:
+                    continue
+                kept = self._objects.find(digest)
                 if kept is not None:
                     self._check_tree(seq, kept)
-                elif digest not in self._trees:
-                    self.kept_nowhere.add(digest)
+                else:
+                    self._nowhere.add(digest)
 
     def _check(self, seq: int, ref: ObjectRef) -> None:
         if self._is_new(ref):
             self._try(seq, lambda: self._objects.check(ref))
 
     def _check_tree(self, seq: int, ref: ObjectRef) -> None:
-        if ref.sha256 in self._trees:
+        if not self._trees.add(ref.sha256):
             return
-        self._trees.add(ref.sha256)
-        self.kept_nowhere.discard(ref.sha256)
+        if self._nowhere.find(ref.sha256) is not None:
+            self._found_later += 1
 
         def check() -> None:
             for file in manifest_files(self._objects.get(ref)):
@@ -94,16 +113,13 @@ class ObjectAudit:
         self._try(seq, check)
 
     def _is_new(self, ref: ObjectRef) -> bool:
-        key = (ref.sha256, ref.size)
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        self.checked += 1
-        return True
+        return self._seen.add(f"{ref.sha256}{ref.size:016x}")
 
     def _try(self, seq: int, check: Callable[[], None]) -> None:
         try:
             check()
+        except ScratchFailed:
+            raise
         except CalyxError as error:
             self._missing(seq, error)
 

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from policies.audit import Progress, Report
     from policies.audit_objects import AuditObjects
     from policies.replay import Pin
+    from policies.scratch import Scratch
 
 GIB: Final = 1024**3
 MAX_GIB: Final = 16
 """How much of an export is fetched unless its reader allows more."""
 
 
-def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1) -> Report:
+def audit_from(
+    address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int, scratch: Scratch
+) -> Report:
     """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good.
 
     `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
@@ -35,7 +38,7 @@ def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progre
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
-        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
+        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs, scratch=scratch)
         if report.ok:
             pin.store(report.ledger, report.head)
             if kept is not None:
