@@ -10,7 +10,7 @@ from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.statement import Statement
-from ledger.verified import EnrolledKey, VerifiedStatement, open_envelope
+from ledger.verified import VerifiedStatement, open_envelope
 from policies.event_kinds import Event
 from policies.kinds import (
     Claim,
@@ -56,6 +56,10 @@ SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
 """Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""
 
 
+_ALSO_PROPOSED: Final = frozenset({"cosignature", "objection"})
+"""Kinds that keys of a proposed root may sign, about that root."""
+
+
 def parse_predicate(statement: Statement) -> Predicate:
     """Give a statement's predicate its type.
 
@@ -77,13 +81,7 @@ def open_signed(
 
     Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
     """
-    enrolled = enrolled_key(holder)
-    return open_envelope(envelope, lambda _statement, _keyid: enrolled, statement=statement, ahead=ahead)
-
-
-def enrolled_key(holder: Holder) -> EnrolledKey:
-    """A holder's key as signatures are checked with it."""
-    return EnrolledKey(holder.principal.id, holder.principal.kind, holder.entry.public, holder.entry.user_verification)
+    return open_envelope(envelope, lambda _statement, _keyid: holder.enrolled, statement=statement, ahead=ahead)
 
 
 def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:
@@ -103,15 +101,14 @@ def find_holder(state: State, statement: Statement, predicate: Predicate, keyid:
     )
 
 
-def _roots(state: State, statement: Statement, predicate: Predicate) -> list[TrustRoot]:
+def _roots(state: State, statement: Statement, predicate: Predicate) -> tuple[TrustRoot, ...]:
     if isinstance(predicate, Genesis):
-        return [predicate.trust]
-    roots = [trust_of(state)]
-    if statement.kind in {"cosignature", "objection"}:
+        return (predicate.trust,)
+    if statement.kind in _ALSO_PROPOSED:
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
-            roots.append(proposal.proposal.trust)
-    return roots
+            return (trust_of(state), proposal.proposal.trust)
+    return (trust_of(state),)
 
 
 def check_place(state: State, entry: Entry, statement: Statement) -> None:
