@@ -4,9 +4,7 @@ What an entry refers to with hash and size (artifacts, fleets, findings, reports
 there. A `directory` artifact is a tree manifest, and so must each file that it lists. The other trees of a lease are
 named by digest alone: where their manifest is kept, it must be whole with its files; else that is only counted.
 
-    manifest = canonical JSON ["calyx-tree-v1", [path, "file" | "exec", sha256, size], [path, "link" | "dir", ...], ...]
-
-Source: docs/FORMAT.md, objects and tree digest.
+Source: docs/FORMAT.md, objects.
 """
 
 from __future__ import annotations
@@ -14,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from keys.canonical import Json, parse_json
-from keys.errors import CalyxError, FormatError
+from keys.canonical import Json
+from keys.errors import CalyxError
 from ledger.objects import ObjectRef
 from ledger.statement import Statement
 from policies.digests import Digests
 from policies.kinds import ABSENT
+from policies.manifest import manifest_files
 from policies.scratch import IN_MEMORY, Scratch, ScratchFailed
 
-TREE_MAGIC: Final = "calyx-tree-v1"
 _DIGEST_FIELD: Final = b'"sha256":'
-MAX_MANIFEST: Final = 64 * 1024 * 1024
 
 
 class AuditObjects(Protocol):
@@ -142,24 +139,6 @@ def references(value: Json) -> Iterator[ObjectRef]:
     elif isinstance(value, list):
         for item in value:
             yield from references(item)
-
-
-def manifest_files(data: bytes) -> Iterator[ObjectRef]:
-    """The files that a tree manifest lists.
-
-    Raises: FormatError when the bytes are no manifest.
-    """
-    value = parse_json(data, limit=MAX_MANIFEST)
-    if not isinstance(value, list) or value[:1] != [TREE_MAGIC]:
-        raise FormatError("an object that should be a tree manifest is something else")
-    for item in value[1:]:
-        match item:
-            case [str(), "file" | "exec", digest, size]:
-                yield ObjectRef.from_json({"sha256": digest, "size": size})
-            case [str(), "link", str()] | [str(), "dir"]:
-                pass
-            case _:
-                raise FormatError("a tree manifest lists something that is no file, link or directory")
 
 
 def _named_trees(predicate: dict[str, Json]) -> Iterator[str]:

@@ -747,11 +747,21 @@ class Objects:
         try:
             manifest = parse(self.read({"sha256": digest, "size": size}, MAX_MANIFEST))
             bad(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "it is no manifest")
+            last, directories = b"", {""}
             for row in manifest[1:]:
                 bad(isinstance(row, list) and 2 <= len(row) <= 4 and isinstance(row[0], str), "a row is none")
                 bad(ROWS.get(str(row[1])) == len(row), "a row is of no type")
                 if len(row) == 4:
                     OBJECT({"sha256": row[2], "size": row[3]})
+                if len(row) == 3:
+                    bad(isinstance(row[2], str), "a link's target is no text")
+                    need(row[2] and row[2][0] != "/" and plain_text(row[2]), "bad_path", "a link has no lawful target")
+                need(tree_path(row[0]), "bad_path", f"{row[0]!r:.80} is no plain relative path")
+                need(row[0].encode() > last, "bad_tree", f"{row[0]!r:.80} is out of order or there twice")
+                need(row[0].rpartition("/")[0] in directories, "bad_tree", f"{row[0]!r:.80} is in no listed directory")
+                last = row[0].encode()
+                if row[1] == "dir":
+                    directories.add(row[0])
         except Refused as error:
             raise Refused(error.code, f"tree {digest}: {error}") from None
         for row in manifest[1:]:
@@ -761,6 +771,18 @@ class Objects:
 
 
 ROWS = {"file": 4, "exec": 4, "link": 3, "dir": 2}
+
+
+def plain_text(text: str) -> bool:
+    """Whether it is short enough for a file system, and no control character is in it."""
+    return len(text.encode()) <= 4095 and not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
+
+
+def tree_path(path: str) -> bool:
+    """Whether a path is one that a tree may hold."""
+    parts = path.split("/")
+    short = len(parts) <= 64 and all(len(part.encode()) <= 255 for part in parts)
+    return short and plain_text(path) and not {"", ".", ".."} & set(parts)
 
 
 def references(value: Any) -> Iterator[dict[str, Any]]:
