@@ -12,7 +12,6 @@ Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 secti
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from keys.canonical import MAX_INTEGER, parse_json
@@ -34,9 +33,6 @@ _RECORD: Final = re.compile(
     rb'\{"envelope":' + ENVELOPE_PATTERN + rb',"prev":"(?P<prev>[0-9a-f]{64})"'
     rb',"seq":(?P<seq>0|[1-9][0-9]{0,15}),"time":"(?P<time>[0-9TZ:-]{20})"\}'
 )
-
-# Neighbouring entries share their second, so most times are seen before. Only texts that parsed are kept.
-_seconds = lru_cache(maxsize=256)(parse_time)
 
 
 class Record(NamedTuple):
@@ -95,7 +91,7 @@ def parse_record(data: bytes) -> Record:
         raise FormatError("an integer is outside 0 .. 2^53-1")
     time = stamp.decode("ascii")
     envelope = envelope_from_groups(payload, keyid, sig)
-    return Record(seq, prev.decode("ascii"), time, _seconds(time), envelope, data, hash_leaf(data).hex())
+    return Record(seq, prev.decode("ascii"), time, parse_time(time), envelope, data, hash_leaf(data).hex())
 
 
 def format_record(record: Record) -> bytes:

@@ -12,7 +12,6 @@ Source: in-toto Attestation Framework, Statement v1; docs/FORMAT.md, statements.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -45,8 +44,6 @@ _END: Final = re.compile(
     ).encode()
 )
 _COMMON: Final = re.compile(f"{_ID} {_HEX64} {_HEX64} {_HEX32}")
-
-_seconds = lru_cache(maxsize=256)(parse_time)
 
 
 class Statement(NamedTuple):
@@ -131,7 +128,7 @@ def parse_statement(body: bytes) -> Statement:
         ledger,
         Head(size, leaf),
         nonce,
-        _seconds(made_at),
+        parse_time(made_at),
         sha256(body).hexdigest(),
         predicate,
         body,

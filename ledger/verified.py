@@ -7,6 +7,7 @@ envelope: the key id only selects among the keys that the principal named in `by
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import InitVar, dataclass
 from typing import Final, NoReturn
 
@@ -107,12 +108,11 @@ def foresee_envelope(envelope: Envelope, enrolled: EnrolledKey, ahead: Signature
 
     Raises: WorkerFailed of `ahead`.
     """
-    scheme = scheme_of(enrolled.kind)
-    # Only what humans sign depends on the kind of statement, and they say little.
-    namespace = NAMESPACE_STATEMENT if scheme == "ed25519" or _COSIGNATURE not in envelope.body else NAMESPACE_APPROVAL
-    try:
-        foresee_signature(
-            scheme, enrolled.key, enrolled.user_verification, namespace, pae(envelope.body), envelope.sig, ahead
-        )
-    except (SignatureRefused, FormatError):
+    signed = pae(envelope.body)
+    if scheme_of(enrolled.kind) == "ed25519":
+        ahead.foresee(enrolled.key.raw, signed, envelope.sig)
         return
+    namespace = NAMESPACE_APPROVAL if _COSIGNATURE in envelope.body else NAMESPACE_STATEMENT
+    # A blob that is no signature is refused when it is asked about.
+    with suppress(SignatureRefused, FormatError):
+        foresee_signature("sshsig", enrolled.key, enrolled.user_verification, namespace, signed, envelope.sig, ahead)

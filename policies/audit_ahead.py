@@ -16,7 +16,7 @@ from keys.principals import TrustRoot
 from ledger.chain import Entry
 from ledger.verified import foresee_envelope
 
-WINDOW: Final = 512
+WINDOW: Final = 256
 """Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
 _STRIDE: Final = 64
 """Entries that are given out before more are read."""

@@ -113,22 +113,23 @@ def _roots(state: State, statement: Statement, predicate: Predicate) -> tuple[Tr
 
 def check_place(state: State, entry: Entry, statement: Statement) -> None:
     """The statement belongs to this ledger, was not said before, and names a true prefix. Raises: LawRefused."""
-    if entry.seq != state.size:
-        refuse("out_of_order", f"entry {entry.seq} does not follow {state.size} entries", rule="position")
-    if (statement.kind == "genesis") != (entry.seq == 0):
+    seq, history = entry.seq, state.history
+    if seq != history.size:
+        refuse("out_of_order", f"entry {seq} does not follow {history.size} entries", rule="position")
+    if (statement.kind == "genesis") != (seq == 0):
         refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
-    before = state.history.find(statement.digest)
+    before = history.find(statement.digest)
     if before is not None:
         refuse("repeated", f"the same statement is entry {before} already", rule="repetition", entry=before)
-    if entry.seq == 0:
+    if seq == 0:
         return
     if statement.ledger != state.ledger:
         refuse("wrong_ledger", "the statement was made for another ledger", rule="identity")
     head = statement.head
-    if head.size > entry.seq or state.history.leaf(head.size - 1) != head.hash:
+    if head.size > seq or history.leaf(head.size - 1) != head.hash:
         refuse(
             "head_contradicted",
-            f"the signer had verified {head}, which is no prefix of this ledger at entry {entry.seq}",
+            f"the signer had verified {head}, which is no prefix of this ledger at entry {seq}",
             rule="heads",
             hint="two histories exist: compare both ledgers before anything else",
             head_size=head.size,
