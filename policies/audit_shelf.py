@@ -34,6 +34,16 @@ _LENGTH_BITS: Final = 28
 V = TypeVar("V")
 
 
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def adapter_of(model: type[V]) -> TypeAdapter[V]:
+    """What writes and reads values of a model as JSON. Making one takes longer than reading a small ledger."""
+    if model not in _ADAPTERS:
+        _ADAPTERS[model] = TypeAdapter(model)
+    return _ADAPTERS[model]
+
+
 class Packer(Generic[V]):
     """Values of `model` as bytes. `sample`: the first one; two values differ in little, and zlib finds the rest in it.
 
@@ -41,7 +51,7 @@ class Packer(Generic[V]):
     """
 
     def __init__(self, model: type[V], sample: bytes = b"") -> None:
-        self._adapter: Final = TypeAdapter(model)
+        self._adapter: Final[TypeAdapter[V]] = adapter_of(model)
         self.sample = sample
 
     def pack(self, value: V) -> bytes:

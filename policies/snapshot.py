@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO, Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from keys.canonical import format_json, parse_json
 from keys.errors import CalyxError
@@ -24,7 +24,7 @@ from keys.principals import TrustRoot
 from ledger.chain import Chain
 from ledger.head import Head
 from ledger.merkle import Frontier
-from policies.audit_shelf import SHELVED, Shelf, packer_of, shelf_of
+from policies.audit_shelf import SHELVED, Shelf, adapter_of, packer_of, shelf_of
 from policies.fleet import Fleet
 from policies.history import History
 from policies.kinds import Continues
@@ -109,7 +109,7 @@ def write_snapshot(file: IO[bytes], folded: Folded, code: str) -> str:
     for name in SHELVED:
         for part, chunks in shelf_of(state, name).parts().items():
             section(f"{name}.{part}", chunks)
-    section("rest", [_adapter().dump_json(_rest_of(state), by_alias=True)])
+    section("rest", [adapter_of(_Rest).dump_json(_rest_of(state), by_alias=True)])
     index = format_json(
         {
             "format": FORMAT,
@@ -180,7 +180,7 @@ def _read(file: IO[bytes], index: dict[str, Any], scratch: Scratch) -> Folded:
         packer = packer_of(name, whole(f"{name}.sample"))
         places, slots = whole(f"{name}.places"), whole(f"{name}.slots")
         setattr(state, name, Shelf.resume(packer, column(f"{name}.rows"), places, slots))
-    _restore(state, _adapter().validate_json(whole("rest")))
+    _restore(state, adapter_of(_Rest).validate_json(whole("rest")))
     if state.size != head.size or state.ledger != index["ledger"] or state.history.leaf(head.size - 1) != head.hash:
         raise SnapshotUnusable("the snapshot's parts do not belong together")
     return Folded(state, chain)
@@ -206,8 +206,3 @@ def _restore(state: State, rest: _Rest) -> None:
     state.touched = {(address, root): TouchNote(seq, by) for address, root, seq, by in rest.places}
     state.policy = rest.policies.get(rest.policy_digest)
     state.fleet = rest.fleets.get(rest.fleet_digest)
-
-
-def _adapter() -> TypeAdapter[_Rest]:
-    # Made when it is needed: it takes longer than reading a small ledger.
-    return TypeAdapter(_Rest)
