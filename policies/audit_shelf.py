@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from hashlib import blake2b
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
@@ -99,9 +99,9 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         self._slots = Slots()
 
     @classmethod
-    def resume(cls, packer: Packer[V], rows: Column, places: bytes, slots: bytes, keep: int = KEEP) -> Shelf[V]:
+    def resume(cls, packer: Packer[V], rows: Column, places: bytes, slots: Iterable[bytes]) -> Shelf[V]:
         """The shelf whose `parts` these are; the sample is in the packer."""
-        shelf = cls(packer, keep=keep)
+        shelf = cls(packer)
         shelf._rows, shelf._places = rows, array("Q", places)
         shelf._slots = Slots(slots, len(shelf._places))
         return shelf
@@ -122,7 +122,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return {
             "rows": rows(),
             "places": (places.tobytes() for _ in range(1)),
-            "slots": (self._slots.table.tobytes() for _ in range(1)),
+            "slots": self._slots.chunks(),
             "sample": (self.packer.sample for _ in range(1)),
         }
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
-from policies.scratch import IN_MEMORY, Column, Scratch
+from policies.scratch import CHUNK, IN_MEMORY, Column, Scratch
 
 RECENT: Final = 2_048
 """Rows that at least stay in memory: the law's lag of 1,024 entries reaches no farther back."""
@@ -96,13 +96,23 @@ def integer_rows(column: Column | None = None) -> Rows[int]:
 
 
 class Slots:
-    """The table: which numbers have a mark. `data`: of an earlier table of this machine, with `count` numbers in it."""
+    """The table: which numbers have a mark. `data`: of an earlier table of this machine (`chunks`), with `count`
+    numbers in it.
+    """
 
-    def __init__(self, data: bytes | None = None, count: int = 0) -> None:
-        self.table = array("Q", bytes(8 * _FIRST_SLOTS) if data is None else data)
-        if len(self.table) & (len(self.table) - 1) or 2 * count > len(self.table):
+    def __init__(self, data: Iterable[bytes] | None = None, count: int = 0) -> None:
+        self.table = array("Q", bytes(8 * _FIRST_SLOTS) if data is None else b"")
+        for chunk in data or ():
+            self.table.frombytes(chunk)
+        if not self.table or len(self.table) & (len(self.table) - 1) or 2 * count > len(self.table):
             raise ValueError("not a table of slots")
         self.count = count
+
+    def chunks(self) -> Iterator[bytes]:
+        """The table's bytes, as this machine has them, in pieces."""
+        view = memoryview(self.table).cast("B")
+        for at in range(0, len(view), CHUNK):
+            yield bytes(view[at : at + CHUNK])
 
     def numbers(self, mark: int) -> Iterator[int]:
         """Every number with this mark, and few others."""
@@ -148,7 +158,11 @@ class Digests:
     """Keys of `2 * width` lower-case hex digits that look random, by number, and the number of each."""
 
     def __init__(
-        self, width: int, scratch: Scratch = IN_MEMORY, column: Column | None = None, slots: bytes | None = None
+        self,
+        width: int,
+        scratch: Scratch = IN_MEMORY,
+        column: Column | None = None,
+        slots: Iterable[bytes] | None = None,
     ) -> None:
         self._length = 2 * width
         self.rows = hex_rows(width, column or Column(scratch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from policies.digests import Digests, hex_rows, integer_rows
@@ -26,7 +26,7 @@ class History:
         self._digests = Digests(HASH_SIZE, scratch)
 
     @classmethod
-    def resume(cls, leaves: Column, times: Column, digests: Column, slots: bytes) -> History:
+    def resume(cls, leaves: Column, times: Column, digests: Column, slots: Iterable[bytes]) -> History:
         """The history whose `parts` these are. Raises: ValueError when they do not belong together."""
         history = cls()
         history._leaves = hex_rows(HASH_SIZE, leaves)
@@ -38,12 +38,11 @@ class History:
 
     def parts(self) -> dict[str, Iterator[bytes]]:
         """All of it as bytes, by the names of `PARTS`; slots are as this machine has them."""
-        table = self._digests.slots.table
         return {
             "leaves": self._leaves.chunks(),
             "times": self._times.chunks(),
             "digests": self._digests.rows.chunks(),
-            "slots": iter((memoryview(table).tobytes(),)),
+            "slots": self._digests.slots.chunks(),
         }
 
     def __eq__(self, other: object) -> bool:

@@ -171,14 +171,11 @@ def _read(file: IO[bytes], index: dict[str, Any], scratch: Scratch) -> Folded:
 
     head = Head(index["head"]["size"], index["head"]["hash"])
     chain = Chain(head, index["seconds"], Frontier.parse(bytes.fromhex(index["frontier"])))
-    state = State(
-        history=History.resume(
-            column("history.leaves"), column("history.times"), column("history.digests"), whole("history.slots")
-        )
-    )
+    leaves, times, digests = (column(f"history.{part}") for part in ("leaves", "times", "digests"))
+    state = State(history=History.resume(leaves, times, digests, column("history.slots").chunks()))
     for name in SHELVED:
         packer = packer_of(name, whole(f"{name}.sample"))
-        places, slots = whole(f"{name}.places"), whole(f"{name}.slots")
+        places, slots = whole(f"{name}.places"), column(f"{name}.slots").chunks()
         setattr(state, name, Shelf.resume(packer, column(f"{name}.rows"), places, slots))
     _restore(state, adapter_of(_Rest).validate_json(whole("rest")))
     if state.size != head.size or state.ledger != index["ledger"] or state.history.leaf(head.size - 1) != head.hash:
