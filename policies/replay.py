@@ -174,8 +174,8 @@ class Replay:
         return self.state
 
     def keep(self, snapshots: Snapshots, whole: int, whole_at: str) -> None:
-        """Keep what was read for later readers. `whole`, `whole_at`: as in `policies.snapshots.Note`. Raises: as
-        `Snapshots.save`.
+        """Keep what the last `sync` read, for later readers; not between `take` and the commit. `whole`, `whole_at`: as
+        in `policies.snapshots.Note`. Raises: as `Snapshots.save`.
         """
         snapshots.save(Folded(self.state, self._chain), whole, whole_at)
 
