@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import on_terminal, say_json, say_theirs
+from executor.commands.terminal import progress_bar, say_json, say_theirs
 from executor.home import system_clock
-from keys.errors import Exit, UsageError
+from keys.errors import Exit, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
     from policies.audit_again import Before
-
-SHOWN_EVERY: Final = 100
-"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
 
 
 def audit(
@@ -54,9 +49,11 @@ def audit(
 
     Example: calyx audit --home /mnt/copy-of-a-home
 
-    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one. With --new, entries that
-    you audited before are not read again, and a change to one of them is not seen.
+    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one. The head of a good
+    ledger is remembered. With --new, entries that you audited before are not read again, and a change to one of them
+    is not seen.
     """
+    from executor.commands.audit_from import audit_from, remember
     from executor.snapshots import scratch_place, snapshots_of
     from policies.audit_again import audit_home
 
@@ -64,14 +61,14 @@ def audit(
         raise UsageError(
             "not_new", "--new looks at new entries of a home, and --full and --from at all", hint="leave one out"
         )
+    if full and source is not None:
+        raise UsageError("bad_option", "--full compares a database, and an export has none", hint="leave it out")
     if source is None and mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
     before = None
-    with scratch_place() as scratch, _progress(quiet=as_json) as progress:
+    with scratch_place() as scratch, progress_bar("entries", quiet=as_json) as progress:
         if source is not None:
-            from executor.commands.audit_from import audit_from
-
-            report = audit_from(source, mirror, max_gib, progress, _jobs(jobs), scratch)
+            report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs), scratch)
         else:
             with opened(home) as place:
                 pin = place.pin()
@@ -87,7 +84,8 @@ def audit(
                     store_path=place.ledger if full else None,
                     scratch=scratch,
                 )
-    _say(report, before, as_json=as_json)
+                failed = remember(pin, report)
+    _say(report, before, failed, as_json=as_json)
 
 
 def _jobs(wanted: int | None) -> int:
@@ -98,7 +96,7 @@ def _jobs(wanted: int | None) -> int:
     return cores if wanted is None else wanted
 
 
-def _say(report: Report, before: Before | None, *, as_json: bool) -> None:
+def _say(report: Report, before: Before | None, failed: Unavailable | None, *, as_json: bool) -> None:
     if as_json:
         names = ("ok", "size", "ledger", "root", "origin", "decided", "first")
         say_json(
@@ -123,21 +121,5 @@ def _say(report: Report, before: Before | None, *, as_json: bool) -> None:
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not on_terminal():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("entries"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def show(done: int, total: int) -> None:
-            if done % SHOWN_EVERY == 0 or done == total:
-                bar.update(task, completed=done, total=total)
-
-        yield show
+    if failed is not None:
+        raise failed
