@@ -201,6 +201,15 @@ def exposition(counts: dict[str, int]) -> bytes:
     return "\n".join(["# TYPE http_requests_total counter", *lines, "process_share 41.5", ""]).encode()
 
 
+def answer_of(url: str, **query: str) -> httpx.Response | None:
+    """What a server answers, None while it does not serve yet."""
+    try:
+        answer = httpx.get(url, params=query, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    return answer if answer.status_code == 200 else None
+
+
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """Starts Debian's Prometheus on loopback, scraping one address ten times a second; gives its own address."""
@@ -215,14 +224,21 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
             ],
         }
         (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        options = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-        options += [f"--config.file={tmp_path / 'prometheus.yml'}", "--storage.tsdb.retention.size=64MB"]
-        with (tmp_path / "prometheus.log").open("wb") as log:
-            started.append(subprocess.Popen([program, *options], stdout=log, stderr=log, cwd=tmp_path))
-        return f"http://127.0.0.1:{port}"
+        for _ in range(5):
+            # Another process may take the port in between; then the server ends, and the next one is tried.
+            with closing(socket.socket()) as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            options = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+            options += [f"--config.file={tmp_path / 'prometheus.yml'}", "--storage.tsdb.retention.size=64MB"]
+            with (tmp_path / "prometheus.log").open("ab") as log:
+                child = subprocess.Popen([program, *options], stdout=log, stderr=log, cwd=tmp_path)
+            started.append(child)
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: child.poll() is not None or answer_of(f"{url}/-/ready") is not None)  # noqa: B023
+            if child.poll() is None:
+                return url
+        pytest.fail((tmp_path / "prometheus.log").read_text()[-2000:])
 
     yield start
     for child in started:
@@ -242,11 +258,8 @@ def test_real_server_counts_what_a_service_exports(prometheus: Callable[[str], s
         one = place(url, requests=REQUESTS, errors=ERRORS, cpu="process_share", memory='process_share{job="other"}')
 
         def asked(query: str) -> str | None:
-            try:
-                answer = httpx.get(f"{url}/api/v1/query", params={"query": query}, trust_env=False).json()
-            except httpx.HTTPError:
-                return None
-            result = answer["data"]["result"]
+            answer = answer_of(f"{url}/api/v1/query", query=query)
+            result = [] if answer is None else answer.json()["data"]["result"]
             return result[0]["value"][1] if result else None
 
         wait_until(lambda: asked(REQUESTS) == "1010")
