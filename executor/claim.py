@@ -11,7 +11,7 @@ from executor.tree import shown
 from keys.errors import FormatError, LawRefused
 from keys.values import parse_time
 from ledger.head import Head
-from ledger.objects import ObjectStore
+from ledger.objects import ObjectRef, ObjectStore
 from policies.names import list_json
 from policies.state import LeaseState, State
 from policies.two_key import VerifiedLease, check_two_key
@@ -131,8 +131,10 @@ def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None
         return None
 
 
-def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> dict[str, Any]:
-    """What a claim says of a verified lease, without the common fields."""
+def claim_fields(
+    verified: VerifiedLease, epoch: int, objects: ObjectStore, reverse: ObjectRef | None = None
+) -> dict[str, Any]:
+    """What a claim says of a verified lease, without the common fields. `reverse`: the evidence of the way back."""
     trees: dict[str, list[str]] = {}
     for name, tree in sorted(verified.lease.before.items()):
         trees.setdefault(tree, []).append(name)
@@ -145,4 +147,5 @@ def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> d
             {"tier": tier, "instances": list_json(names, objects, len(cohorts))} for tier, names in cohorts.items()
         ],
         "seen": [{"tree": tree, "instances": list_json(names, objects, len(trees))} for tree, names in trees.items()],
+        "reverse": None if reverse is None else reverse.to_json(),
     }

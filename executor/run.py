@@ -239,7 +239,7 @@ def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
     name = result.name
     if result.back:
         tree = deployment.before[name]
-        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt}
+        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt, "warning": None}
     tier = deployment.tier_of[name]
     return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
 

@@ -201,6 +201,7 @@ class Factory:
             "counted": counted,
             "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in cohorts.items()],
             "seen": [{"tree": before.sha256, "instances": self.names}],
+            "reverse": None,
         }
         self.say("cp20", "claim", claim, lease)
         yield

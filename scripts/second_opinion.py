@@ -416,8 +416,8 @@ review: `findings` ObjectRef or null, `role` "sentinel" or "validator", `summary
 cosignature: `review` hash or null, `role` "approver" or "sentinel" or "validator" or "governor" or "operator"
 objection: `reason` text, `verb` "withdraw" or "deny"
 term: `epoch` count, `reason` text
-claim: `cohorts` [CohortTier] 1..100, `counted` [count] 2, `epoch` count, `seen` [SeenTree] 1..128, `type`
-    "VERIFIED_2KEY"
+claim: `cohorts` [CohortTier] 1..100, `counted` [count] 2, `epoch` count, `reverse` ObjectRef or null, `seen`
+    [SeenTree] 1..128, `type` "VERIFIED_2KEY"
 event: `detail` event detail, `epoch` count or null
 command: `expires_at` time, `reason` text, `skip_bake` boolean, `state` hash or null, `tier` percent or null, `verb`
     "start" or "pause" or "resume" or "promote" or "abort" or "rollback"
@@ -434,7 +434,7 @@ PAUSED: `cause` id, `command` hash or null, `text` text
 RESUMED: `command` hash or null
 HALTED: `cause` id, `evidence` hash or null, `gate` id or null, `text` text
 ROLLBACK_STARTED: `cause` id, `command` hash or null
-INSTANCE_RESTORED: `instance` id, `rebuilt` boolean, `tree` tree
+INSTANCE_RESTORED: `instance` id, `rebuilt` boolean, `tree` tree, `warning` text or null
 ROLLED_BACK: nothing more
 ROLLBACK_FAILED: `instances` names, `text` text
 COMPLETED: nothing more

@@ -259,6 +259,7 @@ class Station:
             "counted": [vote.seq for vote in verified.counted],
             "cohorts": [{"tier": tier, "instances": self.listed(names)} for tier, names in verified.cohorts.items()],
             "seen": [{"tree": tree, "instances": self.listed(names)} for tree, names in trees.items()],
+            "reverse": None,
         }
 
     def claim(self, lease: tuple[str, str], who: str = "cp20", **changes: Any) -> Receipt:

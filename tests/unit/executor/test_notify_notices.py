@@ -63,7 +63,7 @@ def test_whole_life_of_a_lease(station: Station) -> None:
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="command", command=deployment.commands[-1].digest)
     for name in sorted(deployment.intended):
         tree = deployment.before[name]
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False)
+        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False, warning=None)
     station.event("cp20", lease, "ROLLED_BACK")
     assert events(station, start) == [
         *("LEASE_PROPOSED", "COSIGNED", "COSIGNED", "CLAIMED", "STARTED", "CANARY_PROMOTED", "CANARY_PROMOTED"),
