@@ -11,7 +11,8 @@ from typing import Final
 from executor import adopt
 from executor.command import run_command
 from executor.fence import load_fence, take_fence
-from executor.host import Fence, Observed, Plan
+from executor.hooks import run_hook
+from executor.host import Fence, HookRun, Observed, Plan
 from executor.layout import Layout, layout_of, locked, point_current, prepare, read_current
 from executor.probe import check_probe, try_probe
 from executor.process import LANG, PATH, exited, load_running, start_service, stop_service, trim_log
@@ -113,6 +114,10 @@ class LocalHost:
         with _naming(instance) as layout, self._fenced(layout, fence):
             if instance.process is not None:
                 stop_service(layout, instance.process.stop_s)
+
+    def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
+        with _naming(instance) as layout, self._fenced(layout, fence):
+            run_hook(layout, instance, run)
 
     def probe(self, instance: Instance) -> None:
         with _naming(instance) as layout:

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
 from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
-from executor.effects import Step, apply_instance, restore_instance
+from executor.effects import Outcome, Step, apply_instance, restore_instance
+from executor.hooks import hooks_of
 from executor.preflight import Hosts, instances_of
 from executor.speaker import Log, Speaker
 from executor.work import Pools, Result, Work
@@ -28,6 +29,8 @@ from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
+from policies.fleet import Instance
+from policies.matrix import CapabilityMatrix
 from policies.names import list_json
 from policies.registrar import Submitter
 from policies.state import State
@@ -177,14 +180,10 @@ class Executor:
         names, do = action.instances, self._restore_one
         if isinstance(action, Apply):
             names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+        policy = self._registrar.state.policies[deployment.lease.policy]
         self._work.begin(
             deployment.lease_digest,
-            {
-                name: partial(
-                    do, Step(known[name], deployment.before[name], deployment.after[name], deployment.lease.artifact)
-                )
-                for name in names
-            },
+            {name: partial(do, _step(deployment, known[name], policy)) for name in names},
             back=isinstance(action, Restore),
         )
         return True
@@ -205,11 +204,11 @@ class Executor:
         if tries >= RESTORE_TRIES:
             self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
-    def _apply_one(self, step: Step) -> bool:
+    def _apply_one(self, step: Step) -> Outcome:
         apply_instance(self._hosts(step.instance), step, self._speaker.fence)
-        return False
+        return Outcome()
 
-    def _restore_one(self, step: Step) -> bool:
+    def _restore_one(self, step: Step) -> Outcome:
         return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
 
     def _idle(self) -> bool:
@@ -235,11 +234,17 @@ class Executor:
         return Exit.DONE
 
 
+def _step(deployment: Deployment, instance: Instance, policy: CapabilityMatrix) -> Step:
+    name, lease = instance.name, deployment.lease
+    hooks = hooks_of(policy, lease, instance)
+    return Step(instance, deployment.before[name], deployment.after[name], lease.artifact, *hooks)
+
+
 def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
     name = result.name
     if result.back:
         tree = deployment.before[name]
-        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt, "warning": None}
+        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, **asdict(result.outcome)}
     tier = deployment.tier_of[name]
     return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
 

@@ -14,7 +14,7 @@ from typing import Any
 from station import Station
 
 from executor.fence import pass_fence
-from executor.host import Fence, Observed, Plan
+from executor.host import Fence, HookRun, Observed, Plan
 from executor.run import Executor
 from executor.work import Pools
 from keys.errors import CalyxError, Exit
@@ -59,6 +59,8 @@ class Place:
     serving: str | None = None
     fence: Fence | None = None
     flips: list[str] = field(default_factory=list)
+    hooks: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """What ran: verb, name, and what the instance served meanwhile."""
 
 
 class SimHosts:
@@ -117,6 +119,12 @@ class SimHosts:
     def stop(self, instance: Instance, fence: Fence) -> None:
         del fence
         self._effect(instance, "stop").serving = None
+
+    def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
+        del fence
+        place = self._effect(instance, run.verb)
+        place.hooks.append((run.verb, run.name, place.serving))
+        self.killer.after_effect(run.verb)
 
     def probe(self, instance: Instance) -> None:
         self._effect(instance, "probe")
