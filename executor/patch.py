@@ -6,6 +6,7 @@ compares it with what was signed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 
 from executor.git import run_git
 from executor.materialise import Content, ObjectContent, discard, write_tree
-from executor.patch_format import MAX_CONTENT, FileChange, parse_patch
+from executor.patch_format import MAX_CONTENT, FileChange, split_patch
 from executor.scan import ingest, scan
 from executor.tree import Directory, Tree, check_path, check_shared, parents, shared_target, shown
 from keys.canonical import Json, format_json, parse_json
@@ -27,22 +28,37 @@ _LIST_LIMIT: Final = 16 * 1024 * 1024
 def apply_patch(patch_file: Path, tree_dir: Path) -> tuple[FileChange, ...]:
     """Apply a git patch to the files below `tree_dir`, a private directory that no repository surrounds for git.
 
-    `patch_file` must not lie in it. On an error the directory may be half changed; discard it.
+    `patch_file` must not lie in it, and may be overwritten. Commits that it carries as mails are applied in turn.
+    On an error the directory may be half changed; discard it.
 
     Raises: CalyxError (`too_large`; `bad_patch`; `path_escapes` for a path that leaves the tree, goes through a link or
     into `.git`; `patch_failed` with git's first line); Unavailable.
     """
     patch_file = patch_file.resolve()
-    changes = parse_patch(patch_file.read_bytes())
+    parts = split_patch(patch_file.read_bytes())
+    growth = _Growth(tree_dir)
+    for part in parts:
+        if len(parts) > 1:
+            patch_file.write_bytes(part.data)
+        _apply_part(patch_file, tree_dir, part.changes, growth)
+    return tuple(change for part in parts for change in part.changes)
+
+
+def _apply_part(patch_file: Path, tree_dir: Path, changes: Sequence[FileChange], growth: _Growth) -> None:
+    # A link that the patch takes away may make room for a directory; git itself follows none that stays or comes.
+    gone = {change.old for change in changes if change.new is None}
     for change in changes:
         for path in {change.old, change.new} - {None}:
-            _refuse_links(tree_dir, path or "")
-    _check_growth(tree_dir, changes)
+            _refuse_links(tree_dir, path or "", gone)
+        if change.old is not None and not os.path.lexists(tree_dir / change.old):
+            raise CalyxError(
+                "patch_failed", f"the patch does not apply: {shown(change.old)} is not there", path=shown(change.old)
+            )
+    growth.add(changes)
     reported = _apply(patch_file, tree_dir, "--numstat", "-z")
     if [item.split(b"\t", 2)[-1] for item in reported.split(b"\0")[:-1]] != [c.reported.encode() for c in changes]:
         raise CalyxError("bad_patch", "git reads other paths from the patch than its headers name")
     _apply(patch_file, tree_dir)
-    return changes
 
 
 def write_patched(before: Tree, content: Content, patch: bytes, workdir: Path, shared: Collection[str]) -> Tree:
@@ -144,30 +160,36 @@ def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
         raise CalyxError(code, f"the patch does not apply: {error.message}") from None
 
 
-def _refuse_links(tree_dir: Path, path: str) -> None:
+def _refuse_links(tree_dir: Path, path: str, gone: Collection[str | None] = ()) -> None:
     for parent in parents(path):
-        if (tree_dir / parent).is_symlink():
+        if parent not in gone and (tree_dir / parent).is_symlink():
             raise CalyxError(
                 "path_escapes", f"the patch goes through the link {shown(parent)} to {shown(path)}", path=shown(path)
             )
 
 
-def _check_growth(tree_dir: Path, changes: Sequence[FileChange]) -> None:
-    """Refuse a patch that copies a tree's files until the disk is full. Raises: CalyxError `too_large`."""
-    sizes: dict[str, int] = {}
-    room, written = MAX_CONTENT, 0
-    for change in changes:
-        if change.old is not None and change.old not in sizes:
-            with suppress(OSError):
-                sizes[change.old] = (tree_dir / change.old).lstat().st_size
-                # Each file that is there may be rewritten once.
-                room += sizes[change.old]
-        if change.new is not None:
-            size = sizes.get(change.old or "", 0) + change.added if change.size is None else change.size
-            sizes[change.new] = size
-            written += size
-    if written > room:
-        raise CalyxError("too_large", "the patch adds more than 1 GiB to the tree", limit=MAX_CONTENT)
+class _Growth:
+    """Refuses patches that copy a tree's files until the disk is full."""
+
+    def __init__(self, tree_dir: Path) -> None:
+        self._tree_dir = tree_dir
+        self._sizes: dict[str, int] = {}
+        self._room, self._written = MAX_CONTENT, 0
+
+    def add(self, changes: Sequence[FileChange]) -> None:
+        """Count what changes will write. Raises: CalyxError `too_large`."""
+        for change in changes:
+            if change.old is not None and change.old not in self._sizes:
+                with suppress(OSError):
+                    self._sizes[change.old] = (self._tree_dir / change.old).lstat().st_size
+                    # Each file that is there may be rewritten once.
+                    self._room += self._sizes[change.old]
+            if change.new is not None:
+                size = self._sizes.get(change.old or "", 0) + change.added if change.size is None else change.size
+                self._sizes[change.new] = size
+                self._written += size
+        if self._written > self._room:
+            raise CalyxError("too_large", "the patch adds more than 1 GiB to the tree", limit=MAX_CONTENT)
 
 
 def _set_shared(directory: Path, shared: Collection[str]) -> None:
