@@ -6,6 +6,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 from executor.preflight import Hosts, NotReady, check_ready
+from executor.reverse import WayBack
 from executor.speaker import Log, Speaker
 from executor.tree import shown
 from keys.errors import FormatError, LawRefused
@@ -32,7 +33,7 @@ class Claims:
         self._pool = pool
         self._log = log
         self._looked: tuple[Head, int] | None = None
-        self._running: dict[str, Future[None]] = {}
+        self._running: dict[str, Future[WayBack]] = {}
         self._not_ready: dict[str, int] = {}
 
     @property
@@ -81,13 +82,13 @@ class Claims:
             return False
         del self._running[lease.digest]
         try:
-            future.result()
+            back = future.result()
         except NotReady as problem:
             return self._refuse(lease, problem, now)
         except Exception as error:  # noqa: BLE001  # a defect that one lease finds must not stop the others
             defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
             return self._refuse(lease, defect, now)
-        return self._claim(verified, now)
+        return self._claim(verified, back, now)
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._not_ready[lease.digest] = now + RETRY_S
@@ -102,10 +103,12 @@ class Claims:
         }
         return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
 
-    def _claim(self, verified: VerifiedLease, now: int) -> bool:
+    def _claim(self, verified: VerifiedLease, back: WayBack, now: int) -> bool:
         lease = verified.lease
+        if back.why:
+            self._log(f"{lease.lease.id} no reverse patch is kept: {back.why}")
         try:
-            fields = claim_fields(verified, self._speaker.fence.epoch, self._objects)
+            fields = claim_fields(verified, self._speaker.fence.epoch, self._objects, back.ref)
             receipt = self._speaker.claim((lease.lease.id, lease.digest), fields)
         except FormatError as error:
             # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.

@@ -1,4 +1,4 @@
-"""Lead a tree to another one by a git patch, and prove that the way back exists.
+"""Lead a tree to another one by a git patch.
 
 A patch is only ever applied to a private copy of a tree. What counts is the digest of the result: whoever stages
 compares it with what was signed.
@@ -10,19 +10,14 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from executor.git import run_git
 from executor.materialise import Content, ObjectContent, discard, write_tree
 from executor.patch_format import MAX_CONTENT, FileChange, split_patch
 from executor.scan import ingest, scan
-from executor.tree import Directory, Tree, check_path, check_shared, parents, shared_target, shown
-from keys.canonical import Json, format_json, parse_json
-from keys.errors import CalyxError, FormatError
+from executor.tree import Tree, check_shared, parents, shared_target, shown
+from keys.errors import CalyxError
 from ledger.objects import ObjectStore
-
-_DIRECTORIES: Final = b"Calyx-Directories: "
-_LIST_LIMIT: Final = 16 * 1024 * 1024
 
 
 def apply_patch(patch_file: Path, tree_dir: Path) -> tuple[FileChange, ...]:
@@ -49,7 +44,7 @@ def _apply_part(patch_file: Path, tree_dir: Path, changes: Sequence[FileChange],
     gone = {change.old for change in changes if change.new is None}
     for change in changes:
         for path in {change.old, change.new} - {None}:
-            _refuse_links(tree_dir, path or "", gone)
+            refuse_links(tree_dir, path or "", gone)
         if change.old is not None and not os.path.lexists(tree_dir / change.old):
             raise CalyxError(
                 "patch_failed", f"the patch does not apply: {shown(change.old)} is not there", path=shown(change.old)
@@ -95,61 +90,6 @@ def plan_patch(before: Tree, objects: ObjectStore, patch: bytes, scratch: Path, 
         _clear(scratch)
 
 
-def reverse_patch(before: Tree, after: Tree, objects: ObjectStore, scratch: Path) -> bytes:
-    """A patch that leads from `after` back to `before`, proved by applying it; the evidence of a rollback.
-
-    A patch cannot say that a directory is empty, so a first line names directories to make and to remove. git skips it.
-
-    Raises: CalyxError `patch_not_reversible` when no patch leads back; as `write_tree`.
-    """
-    try:
-        content = ObjectContent(objects, scratch)
-        write_tree(after, content, scratch / "a", sealed=False)
-        write_tree(before, content, scratch / "b", sealed=False)
-        patch = run_git(
-            ["diff", "--no-index", "--no-prefix", "--binary", "--full-index", "--no-renames", "--no-color",
-             "--no-ext-diff", "--no-textconv", "--", "a", "b"],
-            scratch,
-            done=(0, 1),
-        )  # fmt: skip
-    finally:
-        _clear(scratch)
-    old, new = ({e.path for e in tree.entries if isinstance(e, Directory)} for tree in (before, after))
-    make, remove = sorted(old - _kept(before)), sorted((new - old) - _kept(after))
-    lists: Json = {"make": list(make), "remove": list(remove)}
-    reverse = _DIRECTORIES + format_json(lists) + b"\n" + patch
-    check_reverse(reverse, before, after, objects, scratch)
-    return reverse
-
-
-def check_reverse(reverse: bytes, before: Tree, after: Tree, objects: ObjectStore, scratch: Path) -> None:
-    """Prove that `reverse` leads from `after` back to `before`.
-
-    Raises: CalyxError `patch_not_reversible`; as `apply_patch`.
-    """
-    make, remove = _parse_directories(reverse)
-    try:
-        directory, patch_file = scratch / "tree", scratch / "patch"
-        write_tree(after, ObjectContent(objects, scratch), directory, sealed=False)
-        if b"\ndiff --git " in reverse:
-            patch_file.write_bytes(reverse)
-            apply_patch(patch_file, directory)
-        for path in sorted(remove, reverse=True):
-            _refuse_links(directory, path)
-            if (directory / path).is_dir():
-                (directory / path).rmdir()
-        for path in sorted(make):
-            _refuse_links(directory, path)
-            (directory / path).mkdir(parents=True, exist_ok=True)
-        digest = scan(directory).digest
-    except OSError as error:
-        raise _not_reversible(error.strerror or "a directory is not as the patch says") from None
-    finally:
-        _clear(scratch)
-    if digest != before.digest:
-        raise _not_reversible(f"it leads to {digest[:16]}")
-
-
 def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
     try:
         return run_git(["apply", "-p1", "--whitespace=nowarn", *options, "--", str(patch_file)], tree_dir)
@@ -160,7 +100,8 @@ def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
         raise CalyxError(code, f"the patch does not apply: {error.message}") from None
 
 
-def _refuse_links(tree_dir: Path, path: str, gone: Collection[str | None] = ()) -> None:
+def refuse_links(tree_dir: Path, path: str, gone: Collection[str | None] = ()) -> None:
+    """Prove that no directory above a path is a link, those in `gone` left out. Raises: CalyxError `path_escapes`."""
     for parent in parents(path):
         if parent not in gone and (tree_dir / parent).is_symlink():
             raise CalyxError(
@@ -194,7 +135,7 @@ class _Growth:
 
 def _set_shared(directory: Path, shared: Collection[str]) -> None:
     for path in check_shared(shared):
-        _refuse_links(directory, path)
+        refuse_links(directory, path)
         place = directory / path
         if place.is_symlink() and str(place.readlink()) == shared_target(path):
             continue
@@ -206,28 +147,6 @@ def _set_shared(directory: Path, shared: Collection[str]) -> None:
             ) from None
         discard(place)
         place.symlink_to(shared_target(path))
-
-
-def _kept(tree: Tree) -> set[str]:
-    """The directories that are there because something other than a directory is in them."""
-    return {parent for entry in tree.entries if not isinstance(entry, Directory) for parent in parents(entry.path)}
-
-
-def _parse_directories(reverse: bytes) -> tuple[list[str], list[str]]:
-    line = reverse.split(b"\n", 1)[0]
-    value = parse_json(line.removeprefix(_DIRECTORIES), limit=_LIST_LIMIT)
-    match value:
-        case {"make": list(make), "remove": list(remove), **rest} if not rest:
-            paths = [path for path in [*make, *remove] if isinstance(path, str)]
-            if len(paths) == len(make) + len(remove):
-                for path in paths:
-                    check_path(path)
-                return paths[: len(make)], paths[len(make) :]
-    raise FormatError("a reverse patch begins with the directories to make and to remove")
-
-
-def _not_reversible(why: str) -> CalyxError:
-    return CalyxError("patch_not_reversible", f"the reverse patch does not lead back: {why}")
 
 
 def _clear(scratch: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from instances import write_files
 from programs import require_program
 
-from executor.patch import check_reverse, plan_patch, reverse_patch
+from executor.patch import plan_patch
 from executor.patch_format import parse_patch, split_patch
+from executor.reverse import check_reverse, reverse_patch
 from executor.scan import ingest, scan
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
