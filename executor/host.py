@@ -23,7 +23,7 @@ from policies.matrix import Hook
 MAX_LINEAGE: Final = 16
 """Ledgers before this one that a fence names."""
 
-__all__ = ["ABSENT", "Fence", "HookRun", "Host", "Observed", "Plan", "Running"]
+__all__ = ["ABSENT", "Fence", "HookRun", "Host", "Observed", "Plan", "Pruned", "Running"]
 
 
 class Fence(Model):
@@ -69,6 +69,13 @@ class Plan(Model):
     before: Tree
     after: Hash
     artifact: Artifact | None
+
+
+class Pruned(Model):
+    """Releases that were removed, and those that were not because a process uses them, by their trees."""
+
+    removed: Seq[Hash]
+    in_use: Seq[Hash]
 
 
 class HookRun(Model):
@@ -148,6 +155,10 @@ class Host(Protocol):
         """
         ...
 
-    def prune(self, instance: Instance, keep: tuple[str, ...]) -> None:
-        """Remove every release but the current one and those in `keep`, for when retention has ended."""
+    def prune(self, instance: Instance, keep: tuple[str, ...], fence: Fence, *, dry_run: bool = False) -> Pruned:
+        """Remove every release but the current one, those in `keep`, and those that a process uses. `dry_run`: only say
+        which.
+
+        Raises: CalyxError (as `flip` for the fence; `current_unknown`, `host_busy`).
+        """
         ...

@@ -24,6 +24,7 @@ from executor.effects import Outcome, Step, apply_instance, restore_instance
 from executor.hooks import hooks_of
 from executor.preflight import Hosts, instances_of
 from executor.speaker import Log, Speaker
+from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
@@ -95,6 +96,7 @@ class Executor:
         self._memory = _Memory()
         self._work = Work(pools)
         self._speaker = Speaker(registrar, signer, log, earlier)
+        self._upkeep = Upkeep(hosts, pools(1), log)
         self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
 
     def run(self, *, until_idle: bool) -> Exit:
@@ -120,6 +122,7 @@ class Executor:
                     continue
                 if acted:
                     continue
+                self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
                 if until_idle and self._idle():
                     break
                 if self._wait(POLL_S):
@@ -128,6 +131,7 @@ class Executor:
         finally:
             self._work.close()
             self._claims.close()
+            self._upkeep.close()
             self._watchman.stop()
 
     def _take_over(self) -> None:
@@ -173,7 +177,7 @@ class Executor:
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
         """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
-        if self._work.busy(deployment.lease_digest):
+        if self._work.busy(deployment.lease_digest) or (isinstance(action, Apply) and self._upkeep.busy):
             return False
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
         known = instances_of(fleet, deployment.lease)
