@@ -6,13 +6,15 @@ from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 from executor.preflight import Hosts, NotReady, check_ready
+from executor.reserve import Reserve
 from executor.reverse import WayBack
 from executor.speaker import Log, Speaker
 from executor.tree import shown
-from keys.errors import FormatError, LawRefused
+from keys.errors import FormatError, LawRefused, Unavailable
 from keys.values import parse_time
 from ledger.head import Head
 from ledger.objects import ObjectRef, ObjectStore
+from ledger.store import DISK_FULL
 from policies.names import list_json
 from policies.state import LeaseState, State
 from policies.two_key import VerifiedLease, check_two_key
@@ -24,9 +26,20 @@ RETRY_S: Final = 10
 
 
 class Claims:
-    """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing."""
+    """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing.
+    `reserve`: as `executor.run.Executor` has it.
+    """
 
-    def __init__(self, speaker: Speaker, objects: ObjectStore, hosts: Hosts, pool: Executor, log: Log) -> None:
+    def __init__(
+        self,
+        speaker: Speaker,
+        objects: ObjectStore,
+        hosts: Hosts,
+        pool: Executor,
+        log: Log,
+        reserve: Reserve | None = None,
+    ) -> None:
+        self._reserve = reserve
         self._speaker = speaker
         self._objects = objects
         self._hosts = hosts
@@ -75,7 +88,7 @@ class Claims:
         if lease.digest not in self._running:
             fleet = state.fleets[lease.lease.fleet]
             self._running[lease.digest] = self._pool.submit(
-                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence
+                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence, self._reserve
             )
         future = self._running[lease.digest]
         if not future.done():
@@ -95,13 +108,19 @@ class Claims:
         # Each reason is said once: a host that flaps must not fill the ledger.
         if problem.code in {code for _, code, _ in lease.preflight}:
             return False
+        self._log(f"{lease.lease.id} not ready: {problem.code}: {problem.message}")
         detail = {
             "type": "PREFLIGHT_FAILED",
             "code": problem.code,
             "instance": problem.instance,
             "text": problem.message[:500],
         }
-        return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
+        try:
+            return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
+        except Unavailable as error:
+            if error.code != DISK_FULL:
+                raise
+            return False
 
     def _claim(self, verified: VerifiedLease, back: WayBack, now: int) -> bool:
         lease = verified.lease
@@ -113,6 +132,12 @@ class Claims:
         except FormatError as error:
             # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.
             return self._refuse(lease, NotReady(error.code, f"the claim: {error.message}", None), now)
+        except Unavailable as error:
+            if error.code != DISK_FULL:
+                raise
+            self._log(f"{lease.lease.id} not claimed: {error}")
+            self._not_ready[lease.digest] = now + RETRY_S
+            return False
         if receipt is None:
             return False
         self._not_ready.pop(lease.digest, None)

@@ -12,6 +12,7 @@ from typing import Final
 
 from executor.fence import pass_fence
 from executor.host import Fence, Host
+from executor.reserve import Reserve
 from executor.reverse import WayBack, prove_way_back
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
 from keys.errors import CalyxError, Unavailable
@@ -40,16 +41,23 @@ def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
 
 
 def check_ready(
-    lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore, fence: Fence | None = None
+    lease: LeaseState,
+    fleet: Fleet,
+    hosts: Hosts,
+    objects: ObjectStore,
+    fence: Fence | None = None,
+    reserve: Reserve | None = None,
 ) -> WayBack:
     """Prove that a lease can be executed now, and that a patch leads back: that evidence. `fence`: of the term that
-    would claim it; None to leave that out.
+    would claim it; None to leave that out, as for `reserve`, which is made where there is none.
 
     Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `other_ledger`,
     `base_moved`, `tree_dirty`, `no_space`, `host_io`, ...).
     """
     known = instances_of(fleet, lease.lease)
     try:
+        if reserve is not None:
+            reserve.ensure()
         check_artifact(lease.lease, objects, shared_of(known, lease))
         needed = check_paths(lease, objects)
     except CalyxError as error:

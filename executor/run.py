@@ -23,17 +23,20 @@ from executor.decide import Apply, Failure, Finished, Observations, Restore, Say
 from executor.effects import Outcome, Step, apply_instance, restore_instance
 from executor.hooks import hooks_of
 from executor.preflight import Hosts, instances_of
+from executor.reserve import Reserve
 from executor.speaker import Log, Speaker
 from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.objects import ObjectStore
+from ledger.store import DISK_FULL
 from policies.deployment import Deployment, Phase
 from policies.fleet import Instance
 from policies.matrix import CapabilityMatrix
 from policies.names import list_json
 from policies.registrar import Submitter
+from policies.safety import EVENTS
 from policies.state import State
 
 POLL_S: Final = 0.1
@@ -66,12 +69,14 @@ class _Memory:
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     handled: list[str] = field(default_factory=list)
+    no_space: set[str] = field(default_factory=set)
 
 
 class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
-    `earlier`: as `executor.speaker.Speaker` has it.
+    `earlier`: as `executor.speaker.Speaker` has it. `reserve`: without it no lease is claimed; None where the ledger's
+    disk is not this machine's.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Executor:
         log: Log,
         pools: Pools = ThreadPoolExecutor,
         earlier: Sequence[str] = (),
+        reserve: Reserve | None = None,
     ) -> None:
         self._registrar = registrar
         self._objects = objects
@@ -96,8 +102,8 @@ class Executor:
         self._memory = _Memory()
         self._work = Work(pools)
         self._speaker = Speaker(registrar, signer, log, earlier)
-        self._upkeep = Upkeep(hosts, pools(1), log)
-        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
+        self._upkeep = Upkeep(hosts, pools(1), log, reserve)
+        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.
@@ -156,7 +162,11 @@ class Executor:
         for result in results:
             self._record(deployment, result)
         state = self._registrar.state
-        seen = Observations(self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}))
+        seen = Observations(
+            self._memory.failed.get(digest, {}),
+            self._memory.unrestored.get(digest, {}),
+            digest in self._memory.no_space,
+        )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
             return self._say(deployment, action.detail)
@@ -164,6 +174,7 @@ class Executor:
             return self._begin(deployment, action) or bool(results)
         if isinstance(action, Finished):
             self._memory.failed.pop(digest, None)
+            self._memory.no_space.discard(digest)
             self._memory.unrestored.pop(digest, None)
         return bool(results)
 
@@ -173,7 +184,20 @@ class Executor:
             self._memory.tries.clear()
         if "instances" in detail:
             detail = {**detail, "instances": list_json(detail["instances"], self._objects)}
-        return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        return self._tell(deployment, detail)
+
+    def _tell(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
+        """Append an event. Where the disk is full for a step forward, the next step is one back, and the reserve is for
+        that.
+        """
+        try:
+            return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        except Unavailable as error:
+            if error.code != DISK_FULL or detail["type"] in EVENTS:
+                raise
+            self._log(f"{deployment.lease.id} {detail['type']} not said: {error}")
+            self._memory.no_space.add(deployment.lease_digest)
+            return True
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
         """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
@@ -196,7 +220,7 @@ class Executor:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._speaker.say((deployment.lease.id, digest), _result_detail(deployment, result))
+            self._tell(deployment, _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._log(f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}")

@@ -48,7 +48,7 @@ def run_executor(
 
     Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
     """
-    registrar = home.open_registrar(accept_clock=accept_clock)
+    registrar = home.open_for_safety(accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
     with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
@@ -69,6 +69,7 @@ def run_executor(
                 wait=wait_and_see,
                 log=log,
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
+                reserve=home.reserve(),
             )
             return executor.run(until_idle=until_idle)
         finally:

@@ -1,4 +1,6 @@
-"""What an executor does when there is nothing to do: it removes releases that are needed no more, once an hour."""
+"""What an executor does when there is nothing to do, once an hour: it removes releases that are needed no more, and
+makes the reserve for a full disk again.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from typing import Final
 
 from executor.host import Fence
 from executor.preflight import Hosts
+from executor.reserve import Reserve
 from executor.retention import plan_pruning
 from executor.speaker import Log
 from executor.tree import shown
-from keys.errors import CalyxError
+from keys.errors import CalyxError, Unavailable
 from policies.fleet import Instance
 from policies.state import State
 
@@ -28,7 +31,8 @@ class Upkeep:
     back need nothing staged, and go on.
     """
 
-    def __init__(self, hosts: Hosts, pool: Executor, log: Log) -> None:
+    def __init__(self, hosts: Hosts, pool: Executor, log: Log, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve
         self._hosts = hosts
         self._pool = pool
         self._log = log
@@ -47,6 +51,11 @@ class Upkeep:
         if self._running is not None or now < self._next_at:
             return
         self._next_at = now + (WHILE_BUSY_S if state.live else EVERY_S)
+        if self._reserve is not None and not state.live:
+            try:
+                self._reserve.ensure()
+            except Unavailable as error:
+                self._log(str(error))
         plan = list(plan_pruning(state, now))
         if plan:
             self._running = self._pool.submit(self._prune, plan, fence)

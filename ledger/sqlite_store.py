@@ -21,7 +21,7 @@ from ledger.head import Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
 from ledger.record import Record
 from ledger.sqlite_file import OpenFile, corrupt, create_file, mapped, open_file, put_new
-from ledger.store import HeadMoved, Tip
+from ledger.store import DISK_FULL, HeadMoved, Tip
 
 READ_BATCH: Final = 128
 FLUSH_AT: Final = 512
@@ -240,7 +240,11 @@ class SqliteStore:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
-                raise _write_failed(self.path, "the disk is full") from None
+                raise Unavailable(
+                    DISK_FULL,
+                    f"nothing was appended to {self.path}: the disk is full",
+                    hint="make room; nothing was lost, and it can be said again",
+                ) from None
             if code == sqlite3.SQLITE_IOERR:
                 self._failed = True
                 raise _write_failed(self.path, str(error)) from None
