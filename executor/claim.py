@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Final
 
@@ -146,7 +147,17 @@ class Claims:
             f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
             f"(claimed in entry {receipt.seq})"
         )
+        for line in _merged(lease.lease.tiers, verified.cohorts):
+            self._log(f"{lease.lease.id} {line}")
         return True
+
+
+def _merged(tiers: Sequence[int], cohorts: Mapping[int, object]) -> Iterator[str]:
+    """Words for tiers that reach no other instances than a later one: on a small fleet they are watched as one."""
+    for tier in tiers:
+        if tier not in cohorts:
+            wider = min(later for later in cohorts if later > tier)
+            yield f"the tier {tier} % reaches as far as {wider} %: they are one"
 
 
 def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None:
