@@ -274,6 +274,6 @@ def test_commands_of_hooks_are_shown_whoever_names_them(tmp_path: Path) -> None:
     station.genesis()
     station.enact_fleet(fleet(2, hooks={"drain": "out", "undrain": "in"}))
     old, new = tree(station, "old", {"app.py": "print(1)\n"}), tree(station, "new", {"app.py": "print(2)\n"})
-    text = shown(station, propose(station, old, new, hooks={"drain": "other", "undrain": None}))
+    text = " ".join(shown(station, propose(station, old, new, hooks={"drain": "other", "undrain": None})).split())
     for row in ("drain hook other", "fleet's drain hook out", "fleet's undrain hook in"):
-        assert f"{row}  /bin/balance {row.split()[-1]}" in text
+        assert f"{row} /bin/balance {row.split()[-1]}" in text
