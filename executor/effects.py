@@ -7,11 +7,15 @@ neither, it stops (forward) or goes back all the same (backward). A release is s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from executor.host import Fence, HookRun, Host, Plan
 from keys.errors import CalyxError
 from policies.fleet import Instance
 from policies.kinds import ABSENT, Artifact
+
+MAX_WARNING: Final = 1000
+"""Characters of a warning that an entry carries."""
 
 
 class Drifted(CalyxError):
@@ -137,4 +141,5 @@ def _try(host: Host, instance: Instance, hook: HookRun | None, fence: Fence) -> 
 
 
 def _joined(warnings: list[str | None]) -> str | None:
-    return "; ".join(filter(None, warnings)) or None
+    # Shorter than an entry's text may be, whatever a hook prints.
+    return "; ".join(filter(None, warnings))[:MAX_WARNING] or None

@@ -18,6 +18,8 @@ SIZE: Final = 16 * 1024 * 1024
 LOW: Final = 4 * 1024 * 1024
 """Free bytes below which it is given up at once: what is flipped back needs a little room, too."""
 
+_CHUNK: Final = 1024 * 1024
+
 
 class Reserve:
     """The reserve at `path`. `size`: bytes."""
@@ -37,10 +39,11 @@ class Reserve:
         try:
             if self._free() < 2 * self._size:
                 raise _missing(self._path, f"{self._free()} bytes are free")
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
             try:
-                # Blocks, not a hole. What was written in it for a disk that packs zeros makes no difference here.
-                os.posix_fallocate(descriptor, 0, self._size)
+                _fill(descriptor, self._size)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -67,6 +70,12 @@ class Reserve:
     def _free(self) -> int:
         room = os.statvfs(self._path.parent)
         return room.f_bavail * room.f_frsize
+
+
+def _fill(descriptor: int, size: int) -> None:
+    # Neither a hole nor zeros: a file system that packs what it stores would keep no room for either.
+    while size > 0:
+        size -= os.write(descriptor, os.urandom(min(size, _CHUNK)))
 
 
 def _missing(path: Path, why: str) -> Unavailable:

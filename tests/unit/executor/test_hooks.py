@@ -10,20 +10,21 @@ from typing import Any
 import psutil
 import pytest
 from fleetsim import Place, Simulation
-from instances import FENCE, LIFETIME_S, refuse
+from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
 
 import executor.hooks
+from executor.effects import MAX_WARNING, Step, restore_instance
 from executor.hooks import MAX_OUTPUT
 from executor.host import HookRun
 from executor.local_host import LocalHost
 from executor.processes import HOOK_MARKER
 from executor.progress import measure_progress
-from executor.tree import make_tree
+from executor.tree import Tree, make_tree
 from keys.errors import Exit
 from policies.deployment import Phase
 from policies.fleet import Instance
-from policies.kinds import ABSENT
+from policies.kinds import ABSENT, Artifact
 from policies.matrix import Hook
 
 
@@ -251,3 +252,15 @@ def test_nothing_is_drained_where_nothing_is_deployed(tmp_path: Path) -> None:
     assert scene.run() is Exit.ROLLED_BACK
     hooks = [place.hooks for place in scene.hosts.places.values() if place.hooks]
     assert hooks == [[("undrain", "in", new), ("drain", "out", new)]]
+
+
+def test_warning_fits_into_an_entry_whatever_a_hook_prints(host: LocalHost, instance: Instance, one: Tree) -> None:
+    host.stage(instance, directory_plan(one))
+    host.flip(instance, ABSENT, one.digest, FENCE)
+    noisy = hook("print(chr(0x2028) * 5000); raise SystemExit(1)", "x", verb="undrain")
+    step = Step(instance, one.digest, one.digest, Artifact(type="directory", sha256=one.digest, size=1), noisy, noisy)
+    warning = restore_instance(host, step, FENCE).warning
+    assert warning is not None
+    assert warning.startswith("the hook balance failed")
+    assert len(warning) <= MAX_WARNING
+    assert warning.isprintable()

@@ -10,6 +10,7 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
+import executor.reserve
 from executor.reserve import Reserve
 from executor.tree import make_tree
 from keys.errors import Exit, Unavailable
@@ -52,10 +53,10 @@ def test_reserve_is_not_made_of_the_last_room(tmp_path: Path, monkeypatch: pytes
 
 
 def test_reserve_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(executor.reserve, "_fill", full)
     with pytest.raises(Unavailable):
         Reserve(tmp_path / "reserve", SIZE).ensure()
     assert not (tmp_path / "reserve").exists()
