@@ -11,16 +11,18 @@ Source: docs/FORMAT.md, objects and tree digest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 from keys.canonical import Json, parse_json
 from keys.errors import CalyxError, FormatError
 from ledger.objects import ObjectRef
 from ledger.statement import Statement
-from policies.kinds import ABSENT
 
 TREE_MAGIC: Final = "calyx-tree-v1"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST_FIELD: Final = b'"sha256":'
 MAX_MANIFEST: Final = 64 * 1024 * 1024
 
@@ -70,11 +72,8 @@ class ObjectAudit:
             self._check_tree(seq, manifest)
         if statement.kind == "lease":
             for digest in _named_trees(statement.predicate):
-                kept = None if digest in self._trees else self._objects.find(digest)
-                if kept is not None:
-                    self._check_tree(seq, kept)
-                elif digest not in self._trees:
-                    self.kept_nowhere.add(digest)
+                if digest not in self._trees:
+                    self._try(seq, partial(self._check_named, seq, digest))
 
     def _check(self, seq: int, ref: ObjectRef) -> None:
         if self._is_new(ref):
@@ -92,6 +91,13 @@ class ObjectAudit:
 
         self._is_new(ref)
         self._try(seq, check)
+
+    def _check_named(self, seq: int, digest: str) -> None:
+        kept = self._objects.find(digest)
+        if kept is not None:
+            self._check_tree(seq, kept)
+        else:
+            self.kept_nowhere.add(digest)
 
     def _is_new(self, ref: ObjectRef) -> bool:
         key = (ref.sha256, ref.size)
@@ -118,8 +124,10 @@ class ObjectAudit:
 def references(value: Json) -> Iterator[ObjectRef]:
     """Every reference to an object inside a predicate: `sha256` and `size`, and in an artifact also `type`."""
     if isinstance(value, dict):
-        if set(value) - {"type"} == {"sha256", "size"}:
-            yield ObjectRef.from_json({"sha256": value["sha256"], "size": value["size"]})
+        # Members whose names are data, as those of a policy's hooks, may be called so too; they are objects.
+        digest, size = value.get("sha256"), value.get("size")
+        if set(value) - {"type"} == {"sha256", "size"} and isinstance(digest, str) and isinstance(size, int):
+            yield ObjectRef.from_json({"sha256": digest, "size": size})
             return
         for item in value.values():
             yield from references(item)
@@ -151,5 +159,6 @@ def _named_trees(predicate: dict[str, Json]) -> Iterator[str]:
     for change in changes if isinstance(changes, list) else []:
         if isinstance(change, dict):
             for digest in (change.get("before"), change.get("after")):
-                if isinstance(digest, str) and digest != ABSENT:
+                # Also of an entry that is not lawful, which may name anything.
+                if isinstance(digest, str) and _DIGEST.fullmatch(digest):
                     yield digest

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import on_terminal, say_json, say_theirs
-from keys.errors import Exit, UsageError
+from executor.commands.terminal import progress_bar, say_json, say_theirs
+from keys.errors import Exit, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
-
-SHOWN_EVERY: Final = 100
-"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
 
 
 def audit(
@@ -48,21 +43,24 @@ def audit(
 
     Example: calyx audit --home /mnt/copy-of-a-home
 
-    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one.
+    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one. The head of a good
+    ledger is remembered.
     """
+    from executor.commands.audit_from import audit_from, remember
     from policies.audit import audit as examine
 
     if source is not None:
-        from executor.commands.audit_from import audit_from
-
-        with _progress(quiet=as_json) as progress:
-            _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
+        if full:
+            raise UsageError("bad_option", "--full compares a database, and an export has none", hint="leave it out")
+        with progress_bar("entries", quiet=as_json) as progress:
+            report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs))
+        _say(report, failed, as_json=as_json)
         return
     if mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
     with opened(home) as place:
         remembered = place.pin().load()
-        with _progress(quiet=as_json) as progress:
+        with progress_bar("entries", quiet=as_json) as progress:
             report = examine(
                 place.open_store(),
                 place.open_objects(),
@@ -71,7 +69,8 @@ def audit(
                 jobs=_jobs(jobs),
                 store_path=place.ledger if full else None,
             )
-    _say(report, as_json=as_json)
+        failed = remember(place.pin(), report)
+    _say(report, failed, as_json=as_json)
 
 
 def _jobs(wanted: int | None) -> int:
@@ -82,7 +81,7 @@ def _jobs(wanted: int | None) -> int:
     return cores if wanted is None else wanted
 
 
-def _say(report: Report, *, as_json: bool) -> None:
+def _say(report: Report, failed: Unavailable | None, *, as_json: bool) -> None:
     if as_json:
         say_json(
             {
@@ -102,21 +101,5 @@ def _say(report: Report, *, as_json: bool) -> None:
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not on_terminal():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("entries"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def show(done: int, total: int) -> None:
-            if done % SHOWN_EVERY == 0 or done == total:
-                bar.update(task, completed=done, total=total)
-
-        yield show
+    if failed is not None:
+        raise failed

@@ -72,6 +72,18 @@ _object(
     _artifact(_manifest(["a", "file", FILE])),
 )
 _object(
+    "manifest_with_a_size_that_is_true",
+    "A file of a manifest, of one byte, has true for its size.",
+    "bad_format",
+    _artifact(_manifest(["a", "file", sha256(b"1").hexdigest(), True])),
+)
+_object(
+    "manifest_with_a_link_to_a_number",
+    "A link of a manifest leads to a number.",
+    "bad_format",
+    _artifact(_manifest(["a", "link", 7])),
+)
+_object(
     "file_missing", "A file of a directory is nowhere.", "object_missing", _artifact(_manifest(["a", "file", FILE, 6]))
 )
 

@@ -19,7 +19,7 @@ from station import Station, new_station
 from executor.fence import take_fence
 from executor.home import Home
 from executor.host import Fence
-from keys.errors import CalyxError
+from keys.errors import CalyxError, Unavailable
 from ledger.backup import copy_ledger
 from ledger.chain import Chain
 from ledger.checkpoint import parse_checkpoint
@@ -199,6 +199,35 @@ def test_restored_old_backup_is_noticed(console: Console, tmp_path: Path) -> Non
     with Home(console.home) as place, refused("head_contradicted", remembered_size=size):
         pin = Pin(HeadMemory(tmp_path / "reader"), "a reader")
         Replay(place.open_store(), place.open_objects(), pin).sync()
+
+
+def test_old_backup_is_noticed_by_an_auditor_who_only_ever_audited(console: Console, tmp_path: Path) -> None:
+    console.begin()
+    console.done("ledger", "backup", str(tmp_path / "backup"))
+    console.propose()
+    console.monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "auditor"))
+    assert "is not excluded" in console.done("audit")
+    size = console.size()
+    assert f"with the head remembered at {size}" in console.done("audit", "--full", "--json")
+    restore(console, tmp_path / "backup")
+    said = console.run("audit")
+    assert said.code == 1
+    assert f"head_contradicted: entries are missing at the end: remembered {size} entries" in said.out
+    assert console.run("audit").code == 1, "what was found wrong is not remembered"
+
+
+def test_audit_that_cannot_remember_says_what_it_found_and_that(console: Console, tmp_path: Path) -> None:
+    console.begin()
+    console.done("ledger", "export", str(tmp_path / "out"))
+
+    def full(*_: object) -> None:
+        raise Unavailable("memory_write_failed", "no space")
+
+    console.monkeypatch.setattr(HeadMemory, "remember", full)
+    for more in ((), ("--from", str(tmp_path / "out"))):
+        said = console.run("audit", *more)
+        assert (said.code, "ok: " in said.out) == (5, True)
+        assert "error: memory_write_failed: no space" in said.err
 
 
 def test_restored_old_backup_comes_forward_again_from_an_export(console: Console, tmp_path: Path) -> None:
