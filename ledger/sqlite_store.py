@@ -8,6 +8,7 @@ process for nowhere.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -210,6 +211,8 @@ class SqliteStore:
         """
         hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
         try:
+            # SQLite would make it readable by others.
+            os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with closing(sqlite3.connect(hidden)) as copy:
                 self._connection.backup(copy)
             put_new(hidden, path)

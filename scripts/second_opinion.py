@@ -530,6 +530,18 @@ def parse_checkpoint(note: bytes, origin: str, key_id: bytes, raw: bytes) -> tup
     return size, root
 
 
+def plain_text(text: str) -> bool:
+    """Whether it is short enough for a file system, and no control character is in it."""
+    return len(text.encode()) <= 4095 and not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
+
+
+def tree_path(path: str) -> bool:
+    """Whether a path is one that a tree may hold."""
+    parts = path.split("/")
+    short = len(parts) <= 64 and all(len(part.encode()) <= 255 for part in parts)
+    return short and plain_text(path) and not {"", ".", ".."} & set(parts)
+
+
 class Objects:
     """What entries name by hash and size. `find` opens an object by the hex of its digest, or gives None."""
 
@@ -567,15 +579,24 @@ class Objects:
             size = file.seek(0, 2)
         manifest = self.read(digest, size, MAX_MANIFEST)
         need(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "bad_format: it is no manifest")
-        files = []
+        files, last, directories = [], b"", {""}
         for row in manifest[1:]:
             match row:
                 case [str(), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
                     files.append((of, size))
-                case [str(), "link", str()] | [str(), "dir"]:
+                case [str(), "link", str() as target]:
+                    need(target and target[0] != "/" and plain_text(target), "bad_path: a link has no lawful target")
+                case [str(), "dir"]:
                     pass
                 case _:
                     raise Refused(f"bad_format: a row of the tree {digest} is no file, link or directory")
+            path = row[0]
+            need(tree_path(path), f"bad_path: {path!r:.80} is no plain relative path")
+            need(path.encode() > last, f"bad_tree: {path!r:.80} is out of order or there twice")
+            need(path.rpartition("/")[0] in directories, f"bad_tree: {path!r:.80} is in no listed directory")
+            last = path.encode()
+            if row[1] == "dir":
+                directories.add(path)
         for of, size in files:
             self.check(of, size)
         self.whole.add((digest, -1))

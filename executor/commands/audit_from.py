@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from policies.audit import Progress, Report
     from policies.audit_objects import AuditObjects
     from policies.replay import Pin
+    from policies.scratch import Scratch
 
 GIB: Final = 1024**3
 MAX_GIB: Final = 16
@@ -25,7 +26,7 @@ MAX_GIB: Final = 16
 
 
 def audit_from(
-    address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1
+    address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int, scratch: Scratch
 ) -> tuple[Report, Unavailable | None]:
     """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good: what
     was found, and why it could not be remembered or kept, if so.
@@ -39,7 +40,7 @@ def audit_from(
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
-        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
+        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs, scratch=scratch)
         failed = remember(pin, report)
         if report.ok and kept is not None:
             try:

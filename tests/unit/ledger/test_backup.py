@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console import Console
@@ -285,3 +287,20 @@ def fence_of(station: Station) -> Fence:
     term = station.state.term
     assert term is not None
     return Fence(ledger=station.state.ledger, epoch=term.epoch, leaf=term.leaf)
+
+
+def test_copy_is_nobody_elses_to_read_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    connect = sqlite3.connect
+
+    def looking(database: Path, *args: Any, **options: Any) -> sqlite3.Connection:
+        if database.name.endswith(".tmp"):
+            seen.append(database.stat().st_mode & 0o777)
+        opened: sqlite3.Connection = connect(database, *args, **options)
+        return opened
+
+    with make_ledger(tmp_path / "ledger.db", 3) as store:
+        monkeypatch.setattr(sqlite3, "connect", looking)
+        store.backup(tmp_path / "copy.db")
+    assert seen == [0o600]
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
