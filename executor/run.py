@@ -14,22 +14,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
 from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
-from executor.effects import Step, apply_instance, restore_instance
+from executor.effects import Outcome, Step, apply_instance, restore_instance
+from executor.hooks import hooks_of
 from executor.preflight import Hosts, instances_of
+from executor.reserve import Reserve
 from executor.speaker import Log, Speaker
+from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.objects import ObjectStore
+from ledger.store import DISK_FULL
 from policies.deployment import Deployment, Phase
+from policies.fleet import Instance
+from policies.matrix import CapabilityMatrix
 from policies.names import list_json
 from policies.registrar import Submitter
+from policies.safety import EVENTS
 from policies.state import State
 
 POLL_S: Final = 0.1
@@ -62,12 +69,14 @@ class _Memory:
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     handled: list[str] = field(default_factory=list)
+    no_space: set[str] = field(default_factory=set)
 
 
 class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
-    `earlier`: as `executor.speaker.Speaker` has it.
+    `earlier`: as `executor.speaker.Speaker` has it. `reserve`: without it no lease is claimed; None where the ledger's
+    disk is not this machine's.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Executor:
         log: Log,
         pools: Pools = ThreadPoolExecutor,
         earlier: Sequence[str] = (),
+        reserve: Reserve | None = None,
     ) -> None:
         self._registrar = registrar
         self._objects = objects
@@ -92,7 +102,8 @@ class Executor:
         self._memory = _Memory()
         self._work = Work(pools)
         self._speaker = Speaker(registrar, signer, log, earlier)
-        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
+        self._upkeep = Upkeep(hosts, pools(1), log, reserve)
+        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.
@@ -117,6 +128,7 @@ class Executor:
                     continue
                 if acted:
                     continue
+                self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
                 if until_idle and self._idle():
                     break
                 if self._wait(POLL_S):
@@ -125,6 +137,7 @@ class Executor:
         finally:
             self._work.close()
             self._claims.close()
+            self._upkeep.close()
             self._watchman.stop()
 
     def _take_over(self) -> None:
@@ -149,7 +162,11 @@ class Executor:
         for result in results:
             self._record(deployment, result)
         state = self._registrar.state
-        seen = Observations(self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}))
+        seen = Observations(
+            self._memory.failed.get(digest, {}),
+            self._memory.unrestored.get(digest, {}),
+            digest in self._memory.no_space,
+        )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
             return self._say(deployment, action.detail)
@@ -157,6 +174,7 @@ class Executor:
             return self._begin(deployment, action) or bool(results)
         if isinstance(action, Finished):
             self._memory.failed.pop(digest, None)
+            self._memory.no_space.discard(digest)
             self._memory.unrestored.pop(digest, None)
         return bool(results)
 
@@ -166,25 +184,34 @@ class Executor:
             self._memory.tries.clear()
         if "instances" in detail:
             detail = {**detail, "instances": list_json(detail["instances"], self._objects)}
-        return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        return self._tell(deployment, detail)
+
+    def _tell(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
+        """Append an event. Where the disk is full for a step forward, the next step is one back, and the reserve is for
+        that.
+        """
+        try:
+            return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        except Unavailable as error:
+            if error.code != DISK_FULL or detail["type"] in EVENTS:
+                raise
+            self._log(f"{deployment.lease.id} {detail['type']} not said: {error}")
+            self._memory.no_space.add(deployment.lease_digest)
+            return True
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
         """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
-        if self._work.busy(deployment.lease_digest):
+        if self._work.busy(deployment.lease_digest) or (isinstance(action, Apply) and self._upkeep.busy):
             return False
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
         known = instances_of(fleet, deployment.lease)
         names, do = action.instances, self._restore_one
         if isinstance(action, Apply):
             names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+        policy = self._registrar.state.policies[deployment.lease.policy]
         self._work.begin(
             deployment.lease_digest,
-            {
-                name: partial(
-                    do, Step(known[name], deployment.before[name], deployment.after[name], deployment.lease.artifact)
-                )
-                for name in names
-            },
+            {name: partial(do, _step(deployment, known[name], policy)) for name in names},
             back=isinstance(action, Restore),
         )
         return True
@@ -193,7 +220,7 @@ class Executor:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._speaker.say((deployment.lease.id, digest), _result_detail(deployment, result))
+            self._tell(deployment, _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._log(f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}")
@@ -205,11 +232,11 @@ class Executor:
         if tries >= RESTORE_TRIES:
             self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
-    def _apply_one(self, step: Step) -> bool:
+    def _apply_one(self, step: Step) -> Outcome:
         apply_instance(self._hosts(step.instance), step, self._speaker.fence)
-        return False
+        return Outcome()
 
-    def _restore_one(self, step: Step) -> bool:
+    def _restore_one(self, step: Step) -> Outcome:
         return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
 
     def _idle(self) -> bool:
@@ -235,11 +262,17 @@ class Executor:
         return Exit.DONE
 
 
+def _step(deployment: Deployment, instance: Instance, policy: CapabilityMatrix) -> Step:
+    name, lease = instance.name, deployment.lease
+    hooks = hooks_of(policy, lease, instance)
+    return Step(instance, deployment.before[name], deployment.after[name], lease.artifact, *hooks)
+
+
 def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
     name = result.name
     if result.back:
         tree = deployment.before[name]
-        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt}
+        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, **asdict(result.outcome)}
     tier = deployment.tier_of[name]
     return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
 

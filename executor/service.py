@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from executor.home import Home
-from executor.host import Host
+from executor.host import MAX_LINEAGE, Fence, Host, Pruned
 from executor.local_host import LocalHost
 from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
+from executor.retention import plan_pruning
 from executor.run import Executor, Wait
 from executor.speaker import Log
 from executor.succession import trace_lineage
 from executor.watchman import MonitorProcess, NotifierProcess
-from keys.errors import Exit, Unavailable
+from keys.errors import CalyxError, Exit, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
 
@@ -46,7 +48,7 @@ def run_executor(
 
     Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
     """
-    registrar = home.open_registrar(accept_clock=accept_clock)
+    registrar = home.open_for_safety(accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
     with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
@@ -67,7 +69,33 @@ def run_executor(
                 wait=wait_and_see,
                 log=log,
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
+                reserve=home.reserve(),
             )
             return executor.run(until_idle=until_idle)
         finally:
             notifier.stop()
+
+
+def prune_hosts(
+    home: Home, *, dry_run: bool, principal: str = EXECUTOR
+) -> Iterator[tuple[Instance, Pruned | CalyxError]]:
+    """Remove what no host needs any more, under the newest term; what became of each instance. The executor, which does
+    it by itself, must not run on this home.
+
+    Raises: Unavailable (`already_running`); CalyxError of the ledger.
+    """
+    with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
+        registrar = home.open_registrar()
+        state = registrar.sync()
+        if state.term is None:
+            return
+        earlier = trace_lineage(home.root, state.continues)[0]
+        fence = Fence(
+            ledger=state.ledger, epoch=state.term.epoch, leaf=state.term.leaf, continues=earlier[:MAX_LINEAGE]
+        )
+        hosts = host_finder(home.open_objects())
+        for instance, keep in plan_pruning(state, registrar.now()):
+            try:
+                yield instance, hosts(instance).prune(instance, keep, fence, dry_run=dry_run)
+            except CalyxError as error:
+                yield instance, error

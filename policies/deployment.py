@@ -164,7 +164,7 @@ class Deployment:
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
     `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the watched tier, while it
     lives; `whole`: how many of them have a value for every gate. `failed`: instances that the newest failed rollback
-    left. Times: seconds since 1970.
+    left. `warnings`: instance -> what went wrong beside its restore, in the newest rollback. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -187,6 +187,7 @@ class Deployment:
     applied: set[str] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    warnings: dict[str, str] = field(default_factory=dict)
     baseline: Baseline | None = None
     watched_tier: int = 0
     bake_started_at: int | None = None

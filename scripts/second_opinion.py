@@ -175,7 +175,7 @@ def verify(raw: bytes, message: bytes, signature: bytes) -> None:
 def parse_key(line: str) -> Data:
     """The key of a key line. `application`: empty unless a hardware token holds it."""
     type_, _, text = line.partition(" ")
-    need(type_ in KEY_SIZES, "bad_format: there is no such type of key")
+    need(type_ in KEY_SIZES, "unsupported_key: there is no such type of key")
     blob = unbase64(text)
     named, raw, application = [*parts_of(blob, *KEY_SIZES[type_]), b""][:3]
     need(named == type_.encode(), "bad_format: the type inside differs")
@@ -191,7 +191,7 @@ def check_sshsig(key: Data, user_verification: bool, namespace: bytes, message: 
     need(magic == b"SSHSIG\0\0\0\1", "bad_format: it is no SSHSIG of version 1")
     need((reserved, hash_) == (b"", b"sha512"), "bad_format: reserved is not empty, or the hash is not sha512")
     type_ = signer[4 : 4 + int.from_bytes(signer[:4], "big")]
-    need(type_.decode("latin-1") in KEY_SIZES, "bad_format: there is no such type of key")
+    need(type_.decode("latin-1") in KEY_SIZES, "unsupported_key: there is no such type of key")
     of_type, signature, *flags = parts_of(inner, None, None, *([5] if type_.startswith(b"sk-") else []))
     need(of_type == type_ and len(signature) == 64, "bad_format: its type is not the key's, or it has not 64 bytes")
     need(signer == key.blob, "wrong_key: it is by another key")
@@ -416,8 +416,8 @@ review: `findings` ObjectRef or null, `role` "sentinel" or "validator", `summary
 cosignature: `review` hash or null, `role` "approver" or "sentinel" or "validator" or "governor" or "operator"
 objection: `reason` text, `verb` "withdraw" or "deny"
 term: `epoch` count, `reason` text
-claim: `cohorts` [CohortTier] 1..100, `counted` [count] 2, `epoch` count, `seen` [SeenTree] 1..128, `type`
-    "VERIFIED_2KEY"
+claim: `cohorts` [CohortTier] 1..100, `counted` [count] 2, `epoch` count, `reverse` ObjectRef or null, `seen`
+    [SeenTree] 1..128, `type` "VERIFIED_2KEY"
 event: `detail` event detail, `epoch` count or null
 command: `expires_at` time, `reason` text, `skip_bake` boolean, `state` hash or null, `tier` percent or null, `verb`
     "start" or "pause" or "resume" or "promote" or "abort" or "rollback"
@@ -434,7 +434,7 @@ PAUSED: `cause` id, `command` hash or null, `text` text
 RESUMED: `command` hash or null
 HALTED: `cause` id, `evidence` hash or null, `gate` id or null, `text` text
 ROLLBACK_STARTED: `cause` id, `command` hash or null
-INSTANCE_RESTORED: `instance` id, `rebuilt` boolean, `tree` tree
+INSTANCE_RESTORED: `instance` id, `rebuilt` boolean, `tree` tree, `warning` text or null
 ROLLED_BACK: nothing more
 ROLLBACK_FAILED: `instances` names, `text` text
 COMPLETED: nothing more

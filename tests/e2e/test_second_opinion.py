@@ -219,7 +219,9 @@ def test_both_accept_a_deployment_completed_and_rolled_back(station: Station) ->
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="command", command=order.digest)
     deployment = station.state.deployments[lease[1]]
     for name in sorted(deployment.intended):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
     both_accept(station)
 

@@ -283,6 +283,12 @@ def key_of_an_unknown_type_inside(f: Forge) -> None:
     f.forge("ada", "genesis", f.genesis_fields(trust=trust("ada", "ben", principals=people)))
 
 
+def _unknown_type(_: Forge, envelope: Envelope) -> bytes:
+    """The key of the signature is of a type that there is not."""
+    blob, inner = (each.replace(b"ssh-ed25519", b"ssh-ed25518") for each in (KEYS["ada"].public.blob, _inner(envelope)))
+    return frame(blob, STATEMENT, inner)
+
+
 def _another_type(_: Forge, envelope: Envelope) -> bytes:
     """The inner signature says that it is a token's."""
     inner = _inner(envelope).replace(b"\0\0\0\x0bssh-ed25519", b"\0\0\0\x1ask-ssh-ed25519@openssh.com", 1)
@@ -290,3 +296,6 @@ def _another_type(_: Forge, envelope: Envelope) -> bytes:
 
 
 _sign("of_another_type_inside", "The signature inside is of another type than its key.", "bad_format", _another_type)
+_sign(
+    "of_an_unknown_type", "The signature's key is of an unknown type, in both places.", "unsupported_key", _unknown_type
+)

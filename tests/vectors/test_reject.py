@@ -33,8 +33,7 @@ NOT_FROM_BYTES = {
     "out_of_order": "an audit judges records at their place in an unbroken chain",
     "unknown_lease": "a claim on no lease is refused as `unknown_subject` before the rule is asked",
     "wrong_signer": "the key id finds the holder, and `by` must be that holder (`unknown_key`)",
-    "unsupported_key": "a key line of another type is a wrong shape (`bad_format`); a blob of one is nobody's",
-    "bad_application": "the same",
+    "bad_application": "a key line with one is a wrong shape (`bad_format`); a blob with one is nobody's",
 }
 NOT_OF_AN_AUDIT = {
     "other_ledger": "a host refuses it, by the newest term that it was shown",
