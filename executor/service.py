@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from executor.home import Home
@@ -13,9 +14,11 @@ from executor.run import Executor, Wait
 from executor.speaker import Log
 from executor.succession import trace_lineage
 from executor.watchman import MonitorProcess, NotifierProcess
+from executor.work import Pools
 from keys.errors import Exit, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
+from policies.registrar import Clock
 
 EXECUTOR: Final = "cp20"
 MONITOR: Final = "cp19"
@@ -40,13 +43,22 @@ def host_finder(objects: ObjectStore) -> Hosts:
 
 
 def run_executor(
-    home: Home, *, until_idle: bool, wait: Wait, log: Log, principal: str = EXECUTOR, accept_clock: bool = False
+    home: Home,
+    *,
+    until_idle: bool,
+    wait: Wait,
+    log: Log,
+    principal: str = EXECUTOR,
+    accept_clock: bool = False,
+    clock: Clock | None = None,
+    pools: Pools = ThreadPoolExecutor,
 ) -> Exit:
-    """Run the executor on a home until `wait` says to stop, or until nothing is left to do.
+    """Run the executor on a home until `wait` says to stop, or until nothing is left to do. `clock`: None for this
+    machine's.
 
     Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
     """
-    registrar = home.open_registrar(accept_clock=accept_clock)
+    registrar = home.open_registrar(clock, accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
     with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
@@ -66,6 +78,7 @@ def run_executor(
                 watchman,
                 wait=wait_and_see,
                 log=log,
+                pools=pools,
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
             )
             return executor.run(until_idle=until_idle)
