@@ -33,10 +33,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What the shell saw besides the ledger: instances that failed in this run, by name."""
+    """What the shell saw besides the ledger: instances that failed in this run, by name. `listening_since`: seconds
+    since 1970 from which on this process has read the ledger without a gap; None where it does not matter.
+    """
 
     failed: Mapping[str, Failure] = field(default_factory=dict)
     unrestored: Mapping[str, Failure] = field(default_factory=dict)
+    listening_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +136,10 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
     except LawRefused as refusal:
         if refusal.code != "paused":
             return _stop(deployment, refusal.code, refusal.message)
-    return _monitor_silent(state, deployment, now)
+    return _monitor_silent(state, deployment, seen, now)
 
 
-def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | None:
+def _monitor_silent(state: State, deployment: Deployment, seen: Observations, now: int) -> Action | None:
     waits_for_baseline = deployment.working_phase is Phase.DEPLOYING and deployment.baseline is None
     if deployment.working_phase is not Phase.BAKING and not waits_for_baseline:
         return None
@@ -146,8 +149,9 @@ def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | 
         heard.append(state.history.time(deployment.samples[-1].seq))
     if deployment.verdict is not None:
         heard.append(state.history.time(deployment.verdict.seq))
-    if deployment.resumed_at is not None:
-        heard.append(deployment.resumed_at)
+    # Who did not listen cannot tell that nobody spoke: the machine may have been down, and the monitor with it. Such
+    # time is not healthy either; it brings no samples, so it extends the bake.
+    heard += [at for at in (deployment.resumed_at, seen.listening_since) if at is not None]
     limit = silence_limit(deployment)
     if now - max(heard) <= limit:
         return None

@@ -37,6 +37,8 @@ RETRY_LEDGER_S: Final = 1
 TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 RESTORE_TRIES: Final = 3
+GAP_S: Final = 10
+"""Seconds between two rounds after which this process was frozen, or its clock jumped: it did not listen meanwhile."""
 
 Wait = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
@@ -62,6 +64,8 @@ class _Memory:
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     handled: list[str] = field(default_factory=list)
+    looked_at: int | None = None
+    listening_since: int = 0
 
 
 class Executor:
@@ -133,10 +137,19 @@ class Executor:
     def _round(self) -> bool:
         """Do what can be done now; whether anything was."""
         state = self._registrar.sync()
+        self._listen(self._registrar.now())
         acted = False
         for digest in _in_order(state):
             acted |= self._advance(digest)
         return self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now()) or acted
+
+    def _listen(self, now: int) -> None:
+        """Take note of a look at the ledger."""
+        before, self._memory.looked_at = self._memory.looked_at, now
+        if before is None or not before <= now <= before + GAP_S:
+            if before is not None:
+                self._log(f"{now - before} s between two looks at the ledger: frozen, or the clock was set")
+            self._memory.listening_since = now
 
     def _advance(self, digest: str) -> bool:
         state = self._registrar.state
@@ -149,7 +162,9 @@ class Executor:
         for result in results:
             self._record(deployment, result)
         state = self._registrar.state
-        seen = Observations(self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}))
+        seen = Observations(
+            self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}), self._memory.listening_since
+        )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
             return self._say(deployment, action.detail)
