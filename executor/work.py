@@ -74,6 +74,19 @@ class Work:
             del self._jobs[digest]
         return results
 
+    def finish(self) -> dict[str, list[Result]]:
+        """Let what is under way come to its end, and begin nothing more: an instance is left between two effects, never
+        in one. The results that were not taken, by digest.
+        """
+        self.close()
+        left: dict[str, list[Result]] = {}
+        for digest, job in self._jobs.items():
+            left[digest] = [
+                _result(name, job.back, future) for name, future in job.running.items() if not future.cancelled()
+            ]
+        self._jobs.clear()
+        return left
+
     def close(self) -> None:
         """Wait for what is under way. Its results are not lost: the hosts have them, and the next run looks there."""
         self._forward.shutdown(wait=True, cancel_futures=True)
