@@ -40,7 +40,9 @@ class Daemon:
         """Play the others until the log has a line of this event."""
         self.world.play(lambda: bool(self.said(event)) or self.process.poll() is not None, LIMIT_S)
         found = self.said(event)
-        assert found, self.process.communicate()[1]
+        if not found:
+            self.process.kill()
+            raise AssertionError(f"no {event}: {self.process.communicate()[1]}{self.log.read_text()}")
         return found[0]
 
     def ask(self, path: str) -> httpx.Response:
@@ -79,6 +81,14 @@ def start(world: World) -> Iterator[Callable[..., Daemon]]:
             """Its end is waited for, and its output closed."""
 
 
+def start_first(world: World, start: Callable[..., Daemon]) -> Daemon:
+    """An executor that waits for the baseline of a rollout, until the monitor speaks."""
+    world.simulation.silent = True
+    first = start("first")
+    first.until("STARTED")
+    return first
+
+
 def finish(world: World) -> None:
     """Nothing was lost and nothing was done twice."""
     world.station.store.close()
@@ -107,15 +117,15 @@ def test_told_to_stop_it_ends_between_two_effects_and_the_next_goes_on(
 def test_standby_waits_visibly_and_takes_over_when_the_first_is_killed(
     world: World, start: Callable[..., Daemon]
 ) -> None:
-    first = start("first")
-    first.until("TERM")
+    first = start_first(world, start)
     second = start("second", "--standby")
     assert f"process {first.process.pid}" in second.until("STANDBY")["acting"]
     assert second.ask("/health").json()["role"] == "standby"
     refused = start("third")
     assert refused.process.communicate(timeout=LIMIT_S)[1].startswith("error: already_running")
     assert refused.process.returncode == 5
-    first.until("BAKE_STARTED")
+    world.simulation.silent = False
+    first.until("TIER_INTENT")
     first.end(signal.SIGKILL)
     second.until("COMPLETED")
     assert second.ask("/health").json()["role"] == "acting"
@@ -125,10 +135,10 @@ def test_standby_waits_visibly_and_takes_over_when_the_first_is_killed(
 
 
 def test_standby_ends_one_that_is_frozen_and_takes_over(world: World, start: Callable[..., Daemon]) -> None:
-    first = start("first")
-    first.until("BAKE_STARTED")
+    first = start_first(world, start)
     second = start("second", "--standby", "--takeover-after", "5")
     second.until("STANDBY")
+    world.simulation.silent = False
     os.kill(first.process.pid, signal.SIGSTOP)
     second.until("COMPLETED")
     assert first.process.wait(timeout=LIMIT_S) == -signal.SIGKILL

@@ -122,7 +122,7 @@ class World:
         os.environ["XDG_STATE_HOME"] = str(self.live / "state")
         self.time = mmap.mmap(-1, 8)
         clock = Clock(int(time.time())) if command else Clock()
-        terms = matrix(tiers=[50, 100], bake_s=1 if command else 2, interval_s=1)
+        terms = matrix(tiers=[50, 100], bake_s=2, interval_s=1)
         self.station = Station(self.home, policy=terms, clock=clock)
         self.simulation = Simulation(self.station)
         self.children: list[Child] = []
