@@ -43,10 +43,11 @@ def parse_json(data: bytes, *, limit: int = MAX_BYTES) -> Json:
     """
     if len(data) > limit:
         raise FormatError(f"JSON of {len(data)} bytes is over the limit of {limit}", code="too_large", limit=limit)
-    _check_depth(data)
     try:
         value: Json = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        # orjson gives up at a depth of its own, long before the stack ends.
+        _check_depth(data)
         raise FormatError(f"not JSON: {error.msg} at byte {error.pos}") from None
     _check(value, 1)
     if _encode(value) != data:
@@ -66,42 +67,50 @@ def _encode(value: Json) -> bytes:
 
 
 def _check(value: Json, depth: int) -> None:
-    # `type() is` on purpose: a bool is an int, and a subclass could encode as something else.
+    # `type() is` on purpose: a bool is an int, and a subclass could encode as something else. Most values are text and
+    # an audit checks millions of them, so the leaves of an object or array are judged where they are found.
     kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return
-    if kind is int:
-        if not 0 <= value <= MAX_INTEGER:  # type: ignore[operator]  # kind is int
-            raise FormatError("an integer is outside 0 .. 2^53-1")
-        return
-    if depth > MAX_DEPTH:
-        raise FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
-    if kind is list:
-        for item in value:  # type: ignore[union-attr]  # kind is list
-            if type(item) is not str:
-                _check(item, depth + 1)
-        return
     if kind is dict:
-        for key, item in value.items():  # type: ignore[union-attr]  # kind is dict
-            if type(key) is not str or not key.isascii():
-                raise FormatError("an object key is not ASCII text")
-            # Most values are text, and an audit checks millions of them.
-            if type(item) is not str:
-                _check(item, depth + 1)
-        return
-    raise FormatError(f"a value of type {kind.__name__} has no canonical JSON")
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        try:
+            ascii_keys = "".join(value).isascii()  # type: ignore[arg-type]  # kind is dict
+        except TypeError:
+            ascii_keys = False
+        if not ascii_keys:
+            raise FormatError("an object key is not ASCII text")
+        items = value.values()  # type: ignore[union-attr]  # kind is dict
+    elif kind is list:
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        items = value
+    else:
+        items = (value,)
+    for item in items:
+        kind = type(item)
+        if kind is str or item is None or kind is bool:
+            continue
+        if kind is int:
+            if not 0 <= item <= MAX_INTEGER:  # type: ignore[operator]  # kind is int
+                raise FormatError("an integer is outside 0 .. 2^53-1")
+        elif kind is dict or kind is list:
+            _check(item, depth + 1)
+        else:
+            raise FormatError(f"a value of type {kind.__name__} has no canonical JSON")
+
+
+def _too_deep() -> FormatError:
+    return FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
 
 
 def _check_depth(data: bytes) -> None:
-    # Counted before parsing, so that hostile nesting never reaches a recursive parser. Brackets inside strings do not
-    # count. The pattern also takes a string that never ends, so that it is linear whatever the bytes are.
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return
+    # Brackets inside strings do not count. The pattern also takes a string that never ends, so that it is linear
+    # whatever the bytes are.
     depth = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
         if bracket in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise FormatError(f"JSON is nested deeper than {MAX_DEPTH}", code="too_deep", limit=MAX_DEPTH)
+                raise _too_deep()
         else:
             depth -= 1

@@ -7,6 +7,7 @@ Thresholds count principals, raw keys and custodians that are all distinct: `cou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias
 
@@ -91,11 +92,28 @@ class Thresholds(Model):
     operators: Annotated[int, Field(ge=1, le=1000)]
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolledKey:
+    """A key as the trust root enrols it at some position: whose it is, what kind of principal that is, and whether its
+    token must verify its user. `keyid`: the key's fingerprint.
+    """
+
+    principal: str
+    kind: Kind
+    key: OpenSshKey
+    user_verification: bool
+    keyid: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keyid", fingerprint(self.key))
+
+
 class Holder(NamedTuple):
-    """A key and the principal who holds it."""
+    """A key and the principal who holds it. `enrolled`: both, as signatures are checked with them."""
 
     principal: Principal
     entry: KeyEntry
+    enrolled: EnrolledKey
 
 
 class Signer(NamedTuple):
@@ -154,9 +172,10 @@ class TrustRoot(Model):
     @cached_property
     def _by_keyid(self) -> dict[str, Holder]:
         return {
-            fingerprint(entry.public): Holder(principal, entry)
+            enrolled.keyid: Holder(principal, entry, enrolled)
             for principal in self.principals
             for entry in principal.keys
+            for enrolled in [EnrolledKey(principal.id, principal.kind, entry.public, entry.user_verification)]
         }
 
 

@@ -12,8 +12,7 @@ Source: docs/FORMAT.md, checkpoint.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from keys.errors import CalyxError, FormatError
 from ledger.checkpoint import Checkpoint
@@ -39,8 +38,7 @@ class ChainBroken(CalyxError):
         self.reason: Final[Reason] = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A record at its place in an unbroken chain. Only `Chain` and who is about to append make one.
 
     `leaf`: 64 hex digits.
@@ -60,11 +58,16 @@ class Chain:
     """
 
     def __init__(self, head: Head = EMPTY_HEAD, seconds: int | None = None, frontier: Frontier | None = None) -> None:
-        self.head = head
+        self._size, self._leaf = head.size, head.hash
         self.seconds = seconds
         self.frontier = frontier or Frontier()
         if self.frontier.size != head.size:
             raise ValueError("the frontier and the head are of different sizes")
+
+    @property
+    def head(self) -> Head:
+        """The prefix that is confirmed."""
+        return Head(self._size, self._leaf)
 
     def replay(self, records: Iterable[bytes], checkpoint: Checkpoint | None) -> Iterator[Entry]:
         """Give out the entries that follow the present head, each once it is confirmed.
@@ -76,8 +79,8 @@ class Chain:
         """
         rest = iter(records)
         held: Record | None = None
-        leaf, seconds = self.head.hash, self.seconds
-        seq = self.head.size
+        leaf, seconds = self._leaf, self.seconds
+        seq = self._size
         for data in rest:
             if checkpoint is not None and seq >= checkpoint.size:
                 raise ChainBroken(seq, "extra", f"the checkpoint covers {checkpoint.size} entries only")
@@ -101,22 +104,22 @@ class Chain:
 
         Raises: ChainBroken when it does not follow the head.
         """
-        if record.seq != self.head.size:
-            raise ChainBroken(record.seq, "seq", f"the next entry is {self.head.size}")
-        if record.prev != self.head.hash:
+        if record.seq != self._size:
+            raise ChainBroken(record.seq, "seq", f"the next entry is {self._size}")
+        if record.prev != self._leaf:
             raise ChainBroken(record.seq, "prev", "it does not name the leaf of the entry before it")
         if self.seconds is not None and record.seconds < self.seconds:
             raise ChainBroken(record.seq, "time", "its time is before that of the entry before it")
         return self._confirm(record)
 
     def _confirm(self, record: Record) -> Entry:
-        self.frontier.append(bytes.fromhex(record.leaf))
-        self.head = Head(record.seq + 1, record.leaf)
-        self.seconds = record.seconds
-        return Entry(record.seq, record, record.leaf)
+        leaf = record.leaf
+        self.frontier.append(bytes.fromhex(leaf))
+        self._size, self._leaf, self.seconds = record.seq + 1, leaf, record.seconds
+        return Entry(record.seq, record, leaf)
 
     def _check_root(self, held: Record | None, checkpoint: Checkpoint) -> None:
-        if self.head.size > checkpoint.size:
+        if self._size > checkpoint.size:
             raise ChainBroken(checkpoint.size, "extra", f"the checkpoint covers {checkpoint.size} entries only")
         leaves = [] if held is None else [held.leaf]
         if self._root_with(leaves) != checkpoint.root:

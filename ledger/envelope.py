@@ -16,8 +16,7 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from keys.canonical import Json, parse_json
 from keys.errors import FormatError
@@ -43,13 +42,12 @@ _KEYID: Final = re.compile(_KEYID_PATTERN)
 _ENVELOPE: Final = re.compile(ENVELOPE_PATTERN)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Statement bytes, and the key id and signature that came with them. Nothing here is verified."""
 
-    body: bytes = field(repr=False)
+    body: bytes
     keyid: str
-    sig: bytes = field(repr=False)
+    sig: bytes
 
 
 def pae(body: bytes) -> bytes:
@@ -91,7 +89,7 @@ def parse_envelope(value: Json) -> Envelope:
     keyid = _ascii(signature["keyid"])
     if not _KEYID.fullmatch(keyid):
         raise FormatError("keyid is not an OpenSSH fingerprint (SHA256:...)")
-    return _make(_ascii(value["payload"]), keyid, _ascii(signature["sig"]))
+    return envelope_from_groups(_ascii(value["payload"]), keyid, _ascii(signature["sig"]))
 
 
 def format_envelope(envelope: Envelope) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def parse_envelope_bytes(data: bytes) -> Envelope:
     if match is None:
         parse_envelope(parse_json(data))
         raise FormatError("an envelope is not in its one spelling", code="not_canonical")
-    return envelope_from_match(match)
+    return envelope_from_groups(*match.groups())
 
 
 def format_envelope_bytes(envelope: Envelope) -> bytes:
@@ -127,15 +125,11 @@ def format_envelope_bytes(envelope: Envelope) -> bytes:
     )
 
 
-def envelope_from_match(match: re.Match[bytes]) -> Envelope:
-    """The envelope that a pattern containing `ENVELOPE_PATTERN` matched.
+def envelope_from_groups(payload: bytes, keyid: bytes, sig: bytes) -> Envelope:
+    """The envelope of what the three groups of `ENVELOPE_PATTERN` matched.
 
     Raises: FormatError for base64 that is not canonical, or a signature that is too long.
     """
-    return _make(match["payload"], match["keyid"], match["sig"])
-
-
-def _make(payload: bytes, keyid: bytes, sig: bytes) -> Envelope:
     if len(payload) > MAX_ENVELOPE or len(sig) > MAX_SIGNATURE:
         raise FormatError("the payload or the signature of an envelope is over its limit", code="too_large")
     body, signature = _decode(payload), _decode(sig)
@@ -150,7 +144,7 @@ def _decode(text: bytes) -> bytes:
     except Base64Error:
         raise FormatError("not standard padded base64") from None
     # The lenient decoder skips what it does not know, and the comparison refuses everything that it skipped.
-    if _encode(data) != text:
+    if b2a_base64(data, newline=False) != text:
         raise FormatError("base64 is not canonical")
     return data
 

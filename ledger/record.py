@@ -12,9 +12,7 @@ Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 secti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from keys.canonical import MAX_INTEGER, parse_json
 from keys.errors import FormatError
@@ -23,7 +21,7 @@ from ledger.envelope import (
     ENVELOPE_PATTERN,
     MAX_SIGNATURE,
     Envelope,
-    envelope_from_match,
+    envelope_from_groups,
     format_envelope_bytes,
     parse_envelope,
 )
@@ -36,12 +34,8 @@ _RECORD: Final = re.compile(
     rb',"seq":(?P<seq>0|[1-9][0-9]{0,15}),"time":"(?P<time>[0-9TZ:-]{20})"\}'
 )
 
-# Neighbouring entries share their second, so most times are seen before. Only texts that parsed are kept.
-_seconds = lru_cache(maxsize=256)(parse_time)
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One entry's bytes, read. Made by `parse_record` and `make_record` only, so `data` and `leaf` belong together.
 
     `prev`, `leaf`: 64 hex digits. `time`: UTC text; `seconds`: the same since 1970.
@@ -52,7 +46,7 @@ class Record:
     time: str
     seconds: int
     envelope: Envelope
-    data: bytes = field(repr=False)
+    data: bytes
     leaf: str
 
 
@@ -91,12 +85,13 @@ def parse_record(data: bytes) -> Record:
     match = _RECORD.fullmatch(data)
     if match is None:
         raise _reason(data)
-    seq = int(match["seq"])
+    payload, keyid, sig, prev, digits, stamp = match.groups()
+    seq = int(digits)
     if seq > MAX_INTEGER:
         raise FormatError("an integer is outside 0 .. 2^53-1")
-    time = match["time"].decode("ascii")
-    envelope = envelope_from_match(match)
-    return Record(seq, match["prev"].decode("ascii"), time, _seconds(time), envelope, data, hash_leaf(data).hex())
+    time = stamp.decode("ascii")
+    envelope = envelope_from_groups(payload, keyid, sig)
+    return Record(seq, prev.decode("ascii"), time, parse_time(time), envelope, data, hash_leaf(data).hex())
 
 
 def format_record(record: Record) -> bytes:

@@ -12,12 +12,10 @@ Source: in-toto Attestation Framework, Statement v1; docs/FORMAT.md, statements.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from keys.canonical import MAX_BYTES, MAX_INTEGER, Json, format_json, parse_json
+from keys.canonical import MAX_BYTES, Json, format_json, parse_json
 from keys.errors import FormatError
 from keys.values import ZERO_HASH, parse_time
 from ledger.head import Head
@@ -32,16 +30,23 @@ SELF_SUBJECT: Final = frozenset({"genesis", "trust", "policy", "fleet", "intent"
 KINDS: Final = SELF_SUBJECT | {"review", "cosignature", "objection", "claim", "event", "command"}
 
 _KIND_OF: Final = {TYPE_PREFIX + kind + TYPE_SUFFIX: kind for kind in KINDS}
-_PREDICATE_AT: Final = len('{"_type":"') + len(STATEMENT_TYPE) + len('","predicate":')
-_HEX64: Final = re.compile(r"[0-9a-f]{64}")
-_HEX32: Final = re.compile(r"[0-9a-f]{32}")
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_HEX32: Final = "[0-9a-f]{32}"
+_HEX64: Final = "[0-9a-f]{64}"
 
-_seconds = lru_cache(maxsize=256)(parse_time)
+_BEGIN: Final = f'{{"_type":"{STATEMENT_TYPE}","predicate":{{'.encode()
+_PREDICATE_AT: Final = len(_BEGIN) - 1
+_END_BEGINS: Final = b',"predicateType":"'
+_END: Final = re.compile(
+    (
+        f'{_END_BEGINS.decode()}{re.escape(TYPE_PREFIX)}(?P<kind>{"|".join(sorted(KINDS))}){TYPE_SUFFIX}",'
+        rf'"subject":\[\{{"digest":\{{"sha256":"(?P<digest>{_HEX64})"\}},"name":"(?P<name>{_ID})"\}}\]\}}'
+    ).encode()
+)
+_COMMON: Final = re.compile(f"{_ID} {_HEX64} {_HEX64} {_HEX32}")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement, read but not verified. Made by `parse_statement` and `make_statement` only.
 
     `body`: its canonical bytes. `digest`: SHA-256 of them, its identity. `predicate`: parsed JSON; do not change it.
@@ -58,8 +63,8 @@ class Statement:
     nonce: str
     made_at: int
     digest: str
-    predicate: dict[str, Any] = field(repr=False)
-    body: bytes = field(repr=False)
+    predicate: dict[str, Any]
+    body: bytes
 
 
 def make_statement(kind: str, predicate: dict[str, Any], subject: tuple[str, str] | None = None) -> Statement:
@@ -86,38 +91,44 @@ def parse_statement(body: bytes) -> Statement:
     missing or misspelled.
     """
     value = parse_json(body, limit=MAX_BYTES)
-    if not isinstance(value, dict) or len(value) != 4 or value.get("_type") != STATEMENT_TYPE:
-        raise FormatError("not an in-toto Statement v1 with exactly one predicate and one subject")
-    kind = _KIND_OF.get(_text(value, "predicateType"))
-    if kind is None:
-        raise FormatError("the predicate type names no kind of statement that is known here", code="unknown_kind")
-    predicate = value.get("predicate")
-    if not isinstance(predicate, dict):
-        raise FormatError("the predicate is not an object")
-    name, digest = _subject(value.get("subject"))
+    # In canonical bytes `_END_BEGINS` is a key wherever it stands, and what `_END` matches up to the last byte closes
+    # the outermost object: so both frames together are the statement but for its predicate.
+    end = body.rfind(_END_BEGINS)
+    match = _END.fullmatch(body, end) if end > 0 and body.startswith(_BEGIN) else None
+    if match is None or len(value) != 4:  # type: ignore[arg-type]  # it begins as an object
+        raise _misshapen(value)
+    kind, digest, name = match["kind"].decode(), match["digest"].decode(), match["name"].decode()
+    predicate: dict[str, Any] = value["predicate"]  # type: ignore[index, call-overload, assignment]
+    try:
+        by, ledger, head, nonce = predicate["by"], predicate["ledger"], predicate["head"], predicate["nonce"]
+        size, leaf, made_at = head["size"], head["hash"], predicate["made_at"]
+        # No value may hold the space between them. `join` takes text alone.
+        common = _COMMON.fullmatch(" ".join((by, ledger, leaf, nonce)))
+    except (KeyError, TypeError):
+        raise _misspelled(predicate) from None
+    if common is None or type(size) is not int or type(made_at) is not str or len(head) != 2:
+        raise _misspelled(predicate)
     if kind in SELF_SUBJECT:
         if name != kind:
             raise FormatError(f"the subject of a {kind} is named {kind}")
-        # The body is canonical and `predicate` is its second key, so this slice is the predicate's canonical form.
-        end = body.rindex(b',"predicateType":"')
         if sha256(body[_PREDICATE_AT:end]).hexdigest() != digest:
             raise FormatError(f"the subject of a {kind} is not the digest of its predicate")
-    ledger = _matching(predicate, "ledger", _HEX64)
-    head = _head(predicate.get("head"))
+    if size == 0 and leaf != ZERO_HASH:
+        raise FormatError("the head of nothing is 64 zeros")
     if kind == GENESIS:
-        if ledger != ZERO_HASH or head.size != 0:
+        if ledger != ZERO_HASH or size != 0:
             raise FormatError("genesis names no ledger and no head before itself")
-    elif head.size == 0:
+    elif size == 0:
         raise FormatError("head.size is at least 1 except in genesis")
     return Statement(
         kind,
         name,
         digest,
-        _matching(predicate, "by", _ID),
+        by,
         ledger,
-        head,
-        _matching(predicate, "nonce", _HEX32),
-        _seconds(_text(predicate, "made_at")),
+        Head(size, leaf),
+        nonce,
+        parse_time(made_at),
         sha256(body).hexdigest(),
         predicate,
         body,
@@ -129,37 +140,25 @@ def format_statement(statement: Statement) -> bytes:
     return make_statement(statement.kind, statement.predicate, (statement.subject_name, statement.subject_digest)).body
 
 
-def _subject(value: Json) -> tuple[str, str]:
-    subject = value[0] if isinstance(value, list) and len(value) == 1 else None
-    if not isinstance(subject, dict) or len(subject) != 2:
-        raise FormatError("a statement has exactly one subject with a name and a digest")
-    digest = subject.get("digest")
-    if not isinstance(digest, dict) or len(digest) != 1:
-        raise FormatError("the digest of a subject is exactly one sha256")
-    return _matching(subject, "name", _ID), _matching(digest, "sha256", _HEX64)
+def _misshapen(value: Json) -> FormatError:
+    """Why canonical JSON is no statement; the frames alone decide that it is none."""
+    if not isinstance(value, dict) or len(value) != 4 or value.get("_type") != STATEMENT_TYPE:
+        return FormatError("not an in-toto Statement v1 with exactly one predicate and one subject")
+    if not isinstance(kind := value.get("predicateType"), str):
+        return FormatError("predicateType is missing or is not text")
+    if kind not in _KIND_OF:
+        return FormatError("the predicate type names no kind of statement that is known here", code="unknown_kind")
+    if not isinstance(value.get("predicate"), dict):
+        return FormatError("the predicate is not an object")
+    return FormatError("a statement has exactly one subject, with a name and one sha256 digest in their one spelling")
 
 
-def _head(value: Json) -> Head:
-    if not isinstance(value, dict) or len(value) != 2:
-        raise FormatError("head has exactly the fields size and hash")
-    size = value.get("size")
-    if type(size) is not int or not 0 <= size <= MAX_INTEGER:
-        raise FormatError("head.size is not a count")
-    digest = _matching(value, "hash", _HEX64)
-    if size == 0 and digest != ZERO_HASH:
-        raise FormatError("the head of nothing is 64 zeros")
-    return Head(size, digest)
-
-
-def _text(values: dict[str, Json], name: str) -> str:
-    text = values.get(name)
-    if type(text) is not str:
-        raise FormatError(f"{name} is missing or is not text")
-    return text
-
-
-def _matching(values: dict[str, Json], name: str, pattern: re.Pattern[str]) -> str:
-    text = _text(values, name)
-    if not pattern.fullmatch(text):
-        raise FormatError(f"{name} is not in its one spelling")
-    return text
+def _misspelled(predicate: dict[str, Json]) -> FormatError:
+    """Which of the common fields is wrong; `_COMMON` and the types alone decide that one is."""
+    for name, pattern in (("ledger", _HEX64), ("by", _ID), ("nonce", _HEX32), ("made_at", "")):
+        text = predicate.get(name)
+        if type(text) is not str:
+            return FormatError(f"{name} is missing or is not text")
+        if pattern and not re.fullmatch(pattern, text):
+            return FormatError(f"{name} is not in its one spelling")
+    return FormatError("head has exactly the fields size, a count, and hash, 64 lower-case hex digits")

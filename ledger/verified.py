@@ -13,26 +13,14 @@ from typing import Final, NoReturn
 
 from keys.ahead import SignaturesAhead
 from keys.errors import FormatError, SignatureRefused
-from keys.openssh_public import OpenSshKey, fingerprint
-from keys.principals import Kind, scheme_of
+from keys.principals import EnrolledKey, scheme_of
 from keys.signer import Signer, check_signature, foresee_signature
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
-from ledger.statement import Statement, parse_statement
+from ledger.statement import TYPE_PREFIX, TYPE_SUFFIX, Statement, parse_statement
 
 _MADE_HERE: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolledKey:
-    """A key as the trust root enrols it at some position: whose it is, what kind of principal that is, and whether its
-    token must verify its user.
-    """
-
-    principal: str
-    kind: Kind
-    key: OpenSshKey
-    user_verification: bool
+_COSIGNATURE: Final = f'"predicateType":"{TYPE_PREFIX}cosignature{TYPE_SUFFIX}"'.encode()
 
 
 Resolve = Callable[[Statement, str], EnrolledKey]
@@ -100,7 +88,7 @@ def open_envelope(
         raise SignatureRefused(
             f"a statement by {statement.by} carries the key id of {enrolled.principal}", code="wrong_signer"
         )
-    if fingerprint(enrolled.key) != envelope.keyid:
+    if enrolled.keyid != envelope.keyid:
         raise SignatureRefused("the key id of the envelope is not that of the enrolled key", code="unknown_key")
     check_signature(
         scheme_of(enrolled.kind),
@@ -114,19 +102,17 @@ def open_envelope(
     return VerifiedStatement(statement, envelope, enrolled, _MADE_HERE)
 
 
-def foresee_envelope(envelope: Envelope, statement: Statement, enrolled: EnrolledKey, ahead: SignaturesAhead) -> None:
+def foresee_envelope(envelope: Envelope, enrolled: EnrolledKey, ahead: SignaturesAhead) -> None:
     """Have the signature of an envelope checked ahead, by the key that it will probably be asked for. Proves nothing,
     and is silent where `open_envelope` will refuse.
 
     Raises: WorkerFailed of `ahead`.
     """
+    signed = pae(envelope.body)
+    if scheme_of(enrolled.kind) == "ed25519":
+        ahead.foresee(enrolled.key.raw, signed, envelope.sig)
+        return
+    namespace = NAMESPACE_APPROVAL if _COSIGNATURE in envelope.body else NAMESPACE_STATEMENT
+    # A blob that is no signature is refused when it is asked about.
     with suppress(SignatureRefused, FormatError):
-        foresee_signature(
-            scheme_of(enrolled.kind),
-            enrolled.key,
-            enrolled.user_verification,
-            namespace_of(statement.kind),
-            pae(statement.body),
-            envelope.sig,
-            ahead,
-        )
+        foresee_signature("sshsig", enrolled.key, enrolled.user_verification, namespace, signed, envelope.sig, ahead)

@@ -28,7 +28,6 @@ from ledger.head import Head
 from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
-from ledger.statement import Statement
 from ledger.store import Reader, Tip
 from policies.audit_ahead import read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
@@ -170,8 +169,8 @@ class _Audit:
         broken: CalyxError | None = None
         try:
             entries = self.chain.replay(self.reader.read(0, end), checkpoint)
-            for entry, statement in read_ahead(entries, self.ahead, lambda: self.state.trust):
-                self._judge(entry, statement)
+            for entry in read_ahead(entries, self.ahead, lambda: self.state.trust):
+                self._judge(entry)
                 if self.progress is not None:
                     self.progress(entry.seq + 1, end)
         except ChainBroken as error:
@@ -225,12 +224,12 @@ class _Audit:
             self._find("bad_checkpoint", None, f"the newest checkpoint is not the log's: {error.message}")
             return None
 
-    def _judge(self, entry: Entry, statement: Statement | None) -> None:
+    def _judge(self, entry: Entry) -> None:
         if self.survey is not None:
             self.survey.take(entry)
             return
         try:
-            change, verified = judge(self.state, entry, self.objects, statement, self.ahead)
+            change, verified = judge(self.state, entry, self.objects, self.ahead)
         except WorkerFailed:
             raise
         except CalyxError as error:

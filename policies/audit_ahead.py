@@ -8,66 +8,51 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from keys.ahead import SignaturesAhead
-from keys.errors import CalyxError, FormatError
+from keys.errors import CalyxError
 from keys.principals import TrustRoot
 from ledger.chain import Entry
-from ledger.statement import Statement, parse_statement
 from ledger.verified import foresee_envelope
-from policies.law.position import enrolled_key
 
-WINDOW: Final = 512
+WINDOW: Final = 256
 """Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
-
-
-class Foreseen(NamedTuple):
-    """An entry, and its statement where it has one."""
-
-    entry: Entry
-    statement: Statement | None
+_STRIDE: Final = 64
+"""Entries that are given out before more are read."""
 
 
 def read_ahead(
     entries: Iterator[Entry], ahead: SignaturesAhead | None, trust: Callable[[], TrustRoot | None]
-) -> Iterator[Foreseen]:
+) -> Iterator[Entry]:
     """The same entries, in order, their signatures foreseen by `ahead`, if there is one. An error of `entries` comes
     behind the last entry before it.
 
     `trust`: the root in force after the last entry that was given out.
     """
-    waiting: deque[Foreseen] = deque()
+    if ahead is None:
+        yield from entries
+        return
+    waiting: deque[Entry] = deque()
     broken: CalyxError | None = None
     more = True
     while more or waiting:
+        root = trust()
         # The first entry brings the first keys.
-        size = WINDOW if trust() is not None else 1
-        while more and len(waiting) < size:
+        for _ in range(1 if root is None else WINDOW - len(waiting)):
             try:
                 entry = next(entries, None)
             except CalyxError as error:
                 broken, entry = error, None
             if entry is None:
                 more = False
-                if ahead is not None:
-                    ahead.flush()
-            else:
-                waiting.append(_foresee(entry, ahead, trust()))
-        if waiting:
+                ahead.flush()
+                break
+            waiting.append(entry)
+            holder = None if root is None else root.find_key(entry.record.envelope.keyid)
+            if holder is not None:
+                foresee_envelope(entry.record.envelope, holder.enrolled, ahead)
+        for _ in range(min(_STRIDE, len(waiting))):
             yield waiting.popleft()
     if broken is not None:
         raise broken
-
-
-def _foresee(entry: Entry, ahead: SignaturesAhead | None, trust: TrustRoot | None) -> Foreseen:
-    envelope = entry.record.envelope
-    try:
-        statement = parse_statement(envelope.body)
-    except FormatError:
-        # The law says so when it comes there.
-        return Foreseen(entry, None)
-    holder = None if trust is None else trust.find_key(envelope.keyid)
-    if ahead is not None and holder is not None and holder.principal.id == statement.by:
-        foresee_envelope(envelope, statement, enrolled_key(holder), ahead)
-    return Foreseen(entry, statement)

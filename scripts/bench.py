@@ -4,6 +4,7 @@
     python scripts/bench.py                 everything, about a quarter of an hour on two quiet cores, 5 GB of disk
     python scripts/bench.py --quick         smaller ledgers and fewer runs, about a minute: says that it works
     python scripts/bench.py --json audit    one row, as JSON
+    python scripts/bench.py --fleet         one deployment over 1,000 to 100,000 instances, by simulation
 
 Run it in the project's environment (`scripts/test` makes it). Two of the programs that users would pick instead are no
 part of it; without them their rows say "not installed". To measure them too:
@@ -30,6 +31,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from bench_executor import approve_row, flip_back_row, flip_row, help_row, restore_row
+from bench_fleet import fleet_row
 from bench_ledger import (
     Ledgers,
     append_batch_row,
@@ -61,12 +63,26 @@ class Sizes:
     services: int
     starts: int
     others: int
+    fleets: tuple[int, ...]
 
 
 WHOLE: Final = Sizes(
-    60_000, 1_000_000, (1_000, 10_000, 60_000, 1_000_000), 5, 300, 20, 500, 200, 10_000, 100, 20, 20, 50
+    60_000,
+    1_000_000,
+    (1_000, 10_000, 60_000, 1_000_000),
+    5,
+    300,
+    20,
+    500,
+    200,
+    10_000,
+    100,
+    20,
+    20,
+    50,
+    (1_000, 10_000, 100_000),
 )
-QUICK: Final = Sizes(3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 20, 3, 10)
+QUICK: Final = Sizes(3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 20, 3, 10, (20, 1_000))
 
 Measure = Callable[[Ledgers, Path, Sizes], Row]
 
@@ -78,6 +94,7 @@ ROWS: Final[dict[str, Measure]] = {
     "memory": lambda ledgers, _, sizes: memory_row(ledgers, sizes.entries, sizes.large),
     "proof": lambda ledgers, _, sizes: proof_row(ledgers, sizes.large, sizes.proofs),
     "growth": lambda ledgers, _, sizes: growth_row(ledgers, sizes.growth, sizes.batches),
+    "fleet": lambda _, root, sizes: fleet_row(root, sizes.fleets),
     "flip": lambda _, root, sizes: flip_row(root, sizes.flips),
     "flip-back": lambda _, root, sizes: flip_back_row(root, sizes.files, sizes.backs),
     "restore": lambda _, root, sizes: restore_row(root, sizes.services, sizes.backs // 5),
@@ -106,7 +123,7 @@ def main() -> int:
     options = _parse()
     # So that services end and ledgers go, as they do after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    names = options.names or list(ROWS)
+    names = options.names + ["fleet"] * options.fleet or list(ROWS)
     with TemporaryDirectory(prefix="calyx-bench-", dir=options.directory) as directory, _progress(len(names)) as told:
         root = Path(directory).resolve()
         os.environ["XDG_STATE_HOME"] = str(root / "state")
@@ -124,6 +141,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows to measure: {', '.join(ROWS)}")
+    parser.add_argument("--fleet", action="store_true", help="the row fleet, and what else is named")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="smaller and shorter; not for publishing")
     parser.add_argument("--directory", type=Path, help="where to make the ledgers, on the disk that is to be measured")

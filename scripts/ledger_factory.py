@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from keys.canonical import format_json
+from keys.canonical import Json, format_json
 from keys.openssh import PrivateKey, format_public, new_private_key
 from keys.principals import Kind
 from keys.signer import FileSigner
@@ -32,6 +32,7 @@ from ledger.verified import sign_statement
 from policies.cohort import order_instances, plan_cohorts
 from policies.fleet import Fleet
 from policies.matrix import CapabilityMatrix
+from policies.names import list_json
 
 Subject = tuple[str, str]
 """Name and digest of the statement that another one is about."""
@@ -76,10 +77,11 @@ _PHASES: Final = {"0": ("reflect", "intent"), "1": ("review", "propose"), "2": (
 
 @dataclass
 class Factory:
-    """Everything that one ledger is made with. `root`: where it will lie."""
+    """Everything that one ledger is made with. `root`: where it will lie. `instances`: of its one target."""
 
     root: Path
     seed: int = 1
+    instances: int = INSTANCES
     head: Head = EMPTY_HEAD
     now: int = START
     ledger: str = ZERO_HASH
@@ -95,7 +97,7 @@ class Factory:
         self.log_key = LogKey.generate("station.example/calyx", self.random)
         self.objects = DirectoryObjects(self.root / "objects")
         self.trees = [self._put_tree(f"v{number}") for number in range(8)]
-        self.names = [f"web-{number:02}" for number in range(1, INSTANCES + 1)]
+        self.names = [f"web-{number:02}" for number in range(1, self.instances + 1)]
 
     def fill(self, entries: int) -> Path:
         """Make the ledger, of exactly `entries` entries, and give its path. The last lease may be unfinished."""
@@ -199,8 +201,8 @@ class Factory:
             "type": "VERIFIED_2KEY",
             "epoch": 1,
             "counted": counted,
-            "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in cohorts.items()],
-            "seen": [{"tree": before.sha256, "instances": self.names}],
+            "cohorts": [{"tier": tier, "instances": self._list(names)} for tier, names in cohorts.items()],
+            "seen": [{"tree": before.sha256, "instances": self._list(self.names)}],
         }
         self.say("cp20", "claim", claim, lease)
         yield
@@ -230,7 +232,7 @@ class Factory:
         yield
         self._event("cp20", lease, "BAKE_STARTED", tier=tier)
         yield
-        trees = [{"tree": tree, "instances": list(names)}]
+        trees = [{"tree": tree, "instances": self._list(names)}]
         for n in range(1, SAMPLES + 1):
             self._tick(TERMS["interval_s"])
             self._event("cp19", lease, "SAMPLE", tier=tier, n=n, values=_values(), trees=trees, raw=None)
@@ -268,12 +270,12 @@ class Factory:
             "policy": self.policy,
             "rule": "two_key",
             "artifact": {"type": "directory", "sha256": after.sha256, "size": after.size},
-            "changes": [{"before": before.sha256, "after": after.sha256, "instances": self.names}],
+            "changes": [{"before": before.sha256, "after": after.sha256, "instances": self._list(self.names)}],
             "paths": ["app.py"],
             "not_before": self._after(0),
             "approve_by": self._after(3600),
             "execute_by": self._after(7200),
-            "complete_by": self._after(36_000),
+            "complete_by": self._after(36_000 + self.instances),
             "tiers": TERMS["tiers"],
             "bake_s": TERMS["bake_s"],
             "interval_s": TERMS["interval_s"],
@@ -306,6 +308,9 @@ class Factory:
     def _put_tree(self, label: str) -> ObjectRef:
         content = self.objects.put(label.encode())
         return self.objects.put(format_json(["calyx-tree-v1", ["app.py", "file", content.sha256, content.size]]))
+
+    def _list(self, names: Sequence[str]) -> Json:
+        return list_json(names, self.objects)
 
     def _tick(self, seconds: int) -> None:
         self.now += seconds

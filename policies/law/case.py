@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from keys.errors import LawRefused
-from keys.principals import Principal, Role, TrustRoot
+from keys.principals import Holder, Principal, Role, TrustRoot
 from keys.values import parse_time
 from ledger.chain import Entry
 from ledger.statement import Statement
@@ -23,30 +22,30 @@ Effect: TypeAlias = Callable[[Deployment], None]
 """What a lawful event does to its deployment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One entry before its judge. `signer`: who signs, as enrolled at this position. `user_verification`: its key's
-    token must verify its user. `now`: the record's time.
+class Case(NamedTuple):
+    """One entry before its judge. `seq`: position of the entry. `now`: the record's time, seconds since 1970. `holder`:
+    who signs, as enrolled at this position.
     """
 
     state: State
+    seq: int
+    now: int
     entry: Entry
     statement: Statement
     predicate: Predicate
-    signer: SignerRef
-    user_verification: bool
-    principal: Principal
+    holder: Holder
     objects: Objects
 
     @property
-    def seq(self) -> int:
-        """Position of the entry."""
-        return self.entry.seq
+    def principal(self) -> Principal:
+        """Who signs."""
+        return self.holder.principal
 
     @property
-    def now(self) -> int:
-        """Time of the record, seconds since 1970."""
-        return self.entry.record.seconds
+    def signer(self) -> SignerRef:
+        """Who signs, as the state keeps it."""
+        principal, entry, enrolled = self.holder
+        return SignerRef(principal.id, principal.kind, enrolled.keyid, entry.public.raw.hex(), principal.custodian)
 
     @property
     def trust(self) -> TrustRoot:
@@ -70,7 +69,7 @@ class Case:
             head_size=self.statement.head.size,
             made_at=self.statement.made_at,
             time=self.now,
-            user_verified=self.user_verification,
+            user_verified=self.holder.entry.user_verification,
         )
 
 

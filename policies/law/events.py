@@ -30,40 +30,42 @@ RULE = "deployment"
 def judge_event(case: Case, event: Event) -> Change:
     """An event of a deployment, or an executor's refusal to claim a lease."""
     detail = event.detail
-    if detail.type in EXECUTOR_EVENTS:
+    type_: str = detail.type
+    by_executor = type_ in EXECUTOR_EVENTS
+    if by_executor:
         require_kind(case, "executor")
         check_epoch(case, event.epoch)
     else:
         if event.epoch is not None:
-            refuse("bad_event", f"{detail.type} carries no epoch", rule="epoch")
-        if detail.type in MONITOR_EVENTS:
+            refuse("bad_event", f"{type_} carries no epoch", rule="epoch")
+        if type_ in MONITOR_EVENTS:
             require_kind(case, "monitor")
         else:
             require_role(case, "validator")
     if isinstance(detail, kinds.PreflightFailed):
         return _judge_preflight(case, detail)
     deployment = subject_deployment(case)
-    phase = deployment.move(detail.type)
-    if detail.type in FORWARD:
+    phase = deployment.move(type_)
+    if type_ in FORWARD:
         check_forward(case.state, deployment, case.now)
-    effect = _EFFECTS.get(type(detail), _no_effect)(case, deployment, detail)
-    digest, leaf = deployment.lease_digest, case.entry.leaf
-    executors = detail.type in EXECUTOR_EVENTS
+    judge_detail: Callable[[Case, Deployment, Any], Effect] = _EFFECTS.get(type(detail), _no_effect)
+    effect = judge_detail(case, deployment, detail)
 
     def change(state: State) -> None:
-        ours = state.deployments[digest]
-        if detail.type == "PAUSED":
+        ours = state.deployments[deployment.lease_digest]
+        if type_ == "PAUSED":
             ours.phase_before_pause = ours.working_phase
-        effect(ours)
-        ours.phase = phase
-        if phase is not Phase.PAUSED:
+        elif phase is not Phase.PAUSED:
             ours.phase_before_pause = None
-        if executors:
-            ours.state_leaf, ours.state_seq = leaf, case.seq
-        _keep_live(state, ours, case)
-        if detail.type == "TIER_INTENT":
+        effect(ours)
+        if by_executor:
+            ours.state_leaf, ours.state_seq = case.entry.leaf, case.seq
+        if ours.phase is not phase:
+            ours.phase = phase
+            _keep_live(state, ours, case)
+        if type_ == "TIER_INTENT":
             for place in places_of(state, ours.lease, ours.cohorts[ours.tier]).values():
-                state.touched[place] = TouchNote(case.seq, digest)
+                state.touched[place] = TouchNote(case.seq, ours.lease_digest)
 
     return change
 

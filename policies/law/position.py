@@ -10,7 +10,7 @@ from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.statement import Statement
-from ledger.verified import EnrolledKey, VerifiedStatement, open_envelope
+from ledger.verified import VerifiedStatement, open_envelope
 from policies.event_kinds import Event
 from policies.kinds import (
     Claim,
@@ -56,6 +56,10 @@ SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
 """Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""
 
 
+_ALSO_PROPOSED: Final = frozenset({"cosignature", "objection"})
+"""Kinds that keys of a proposed root may sign, about that root."""
+
+
 def parse_predicate(statement: Statement) -> Predicate:
     """Give a statement's predicate its type.
 
@@ -77,13 +81,7 @@ def open_signed(
 
     Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
     """
-    enrolled = enrolled_key(holder)
-    return open_envelope(envelope, lambda _statement, _keyid: enrolled, statement=statement, ahead=ahead)
-
-
-def enrolled_key(holder: Holder) -> EnrolledKey:
-    """A holder's key as signatures are checked with it."""
-    return EnrolledKey(holder.principal.id, holder.principal.kind, holder.entry.public, holder.entry.user_verification)
+    return open_envelope(envelope, lambda _statement, _keyid: holder.enrolled, statement=statement, ahead=ahead)
 
 
 def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:
@@ -103,35 +101,35 @@ def find_holder(state: State, statement: Statement, predicate: Predicate, keyid:
     )
 
 
-def _roots(state: State, statement: Statement, predicate: Predicate) -> list[TrustRoot]:
+def _roots(state: State, statement: Statement, predicate: Predicate) -> tuple[TrustRoot, ...]:
     if isinstance(predicate, Genesis):
-        return [predicate.trust]
-    roots = [trust_of(state)]
-    if statement.kind in {"cosignature", "objection"}:
+        return (predicate.trust,)
+    if statement.kind in _ALSO_PROPOSED:
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
-            roots.append(proposal.proposal.trust)
-    return roots
+            return (trust_of(state), proposal.proposal.trust)
+    return (trust_of(state),)
 
 
 def check_place(state: State, entry: Entry, statement: Statement) -> None:
     """The statement belongs to this ledger, was not said before, and names a true prefix. Raises: LawRefused."""
-    if entry.seq != state.size:
-        refuse("out_of_order", f"entry {entry.seq} does not follow {state.size} entries", rule="position")
-    if (statement.kind == "genesis") != (entry.seq == 0):
+    seq, history = entry.seq, state.history
+    if seq != history.size:
+        refuse("out_of_order", f"entry {seq} does not follow {history.size} entries", rule="position")
+    if (statement.kind == "genesis") != (seq == 0):
         refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
-    before = state.history.find(statement.digest)
+    before = history.find(statement.digest)
     if before is not None:
         refuse("repeated", f"the same statement is entry {before} already", rule="repetition", entry=before)
-    if entry.seq == 0:
+    if seq == 0:
         return
     if statement.ledger != state.ledger:
         refuse("wrong_ledger", "the statement was made for another ledger", rule="identity")
     head = statement.head
-    if head.size > entry.seq or state.history.leaf(head.size - 1) != head.hash:
+    if head.size > seq or history.leaf(head.size - 1) != head.hash:
         refuse(
             "head_contradicted",
-            f"the signer had verified {head}, which is no prefix of this ledger at entry {entry.seq}",
+            f"the signer had verified {head}, which is no prefix of this ledger at entry {seq}",
             rule="heads",
             hint="two histories exist: compare both ledgers before anything else",
             head_size=head.size,

@@ -39,7 +39,7 @@ from policies.law.leases import (
 )
 from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate
 from policies.names import Objects
-from policies.state import SignerRef, State
+from policies.state import State
 
 _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
     "genesis": judge_genesis,
@@ -60,22 +60,17 @@ _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
 
 
 def judge(
-    state: State,
-    entry: Entry,
-    objects: Objects,
-    statement: Statement | None = None,
-    ahead: SignaturesAhead | None = None,
+    state: State, entry: Entry, objects: Objects, ahead: SignaturesAhead | None = None
 ) -> tuple[Change, VerifiedStatement]:
     """Prove that an entry is lawful after `state`; what it changes, and its verified statement. Changes nothing.
 
-    `statement`: what the caller already parsed from the entry. `ahead`: who may have been told of its signature.
+    `ahead`: who may have been told of its signature.
 
     Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there; Unavailable
     of `ahead`.
     """
     envelope = entry.record.envelope
-    if statement is None:
-        statement = parse_statement(envelope.body)
+    statement = parse_statement(envelope.body)
     check_place(state, entry, statement)
     predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
@@ -101,11 +96,8 @@ def foresee(state: State, statement: Statement, keyid: str, seconds: int, object
 def _judge(
     state: State, entry: Entry, statement: Statement, predicate: Predicate, holder: Holder, objects: Objects
 ) -> Change:
-    principal, key = holder.principal, holder.entry
-    check_time(state, entry, statement, machine=principal.kind != "human")
-    keyid = entry.record.envelope.keyid
-    signer = SignerRef(principal.id, principal.kind, keyid, key.public.raw.hex(), principal.custodian)
-    case = Case(state, entry, statement, predicate, signer, key.user_verification, principal, objects)
+    check_time(state, entry, statement, machine=holder.principal.kind != "human")
+    case = Case(state, entry.seq, entry.record.seconds, entry, statement, predicate, holder, objects)
     return _JUDGES[statement.kind](case, predicate)
 
 

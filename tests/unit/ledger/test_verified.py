@@ -9,11 +9,12 @@ import pytest
 
 from keys.errors import CalyxError, SignatureRefused
 from keys.openssh_private import PrivateKey
+from keys.principals import EnrolledKey
 from keys.signer import FileSigner
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope
 from ledger.statement import Statement, make_statement
-from ledger.verified import EnrolledKey, VerifiedStatement, namespace_of, open_envelope, sign_statement
+from ledger.verified import VerifiedStatement, namespace_of, open_envelope, sign_statement
 
 HUMAN, MACHINE = PrivateKey(b"h" * 32), PrivateKey(b"m" * 32)
 ENROLLED = {
