@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO, TypeAlias
@@ -38,7 +39,7 @@ from executor.releases import check_release
 from executor.scan import ingest
 from executor.service import run_executor
 from executor.tree import Tree, changed_paths
-from keys.errors import CalyxError
+from keys.errors import CalyxError, LawRefused
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.record import parse_record
@@ -151,12 +152,14 @@ class World:
         store_log_key(self.home / "keys" / "log.key", self.station.log_key)
 
     def _prepare(self) -> tuple[str, str]:
-        one, two = (self._tree(name) for name in ("one", "two"))
+        one, two = (self.tree(name) for name in ("one", "two"))
         self.propose(1, None, one)
+        self.station.store.close()
         done = self.run("off", 0)
         assert done.exit == 0, done.said
         self.open()
         lease = self.propose(2, one, two)
+        self.station.store.close()
         if self.scenario == "breach":
             self.simulation.bad[two.digest] = "breach"
         if self.scenario == "rollback":
@@ -165,13 +168,13 @@ class World:
             self.station.command("ada", lease, "rollback")
         return lease
 
-    def _tree(self, version: str) -> Tree:
+    def tree(self, version: str) -> Tree:
         files: dict[str, str | bytes] = {"app.py": version, "VERSION*": version, "static/kept": "the same"}
         return ingest(write_files(self.root / version, files), self.station.objects, ())
 
     def propose(self, number: int, before: Tree | None, after: Tree) -> tuple[str, str]:
         lease = self.station.propose(
-            f"LEASE-20260105-09000{number}",
+            f"LEASE-20260105-{90_000 + number:06}",
             artifact={"type": "directory", "sha256": after.digest, "size": len(after.manifest)},
             changes=[
                 {
@@ -183,7 +186,6 @@ class World:
             paths=list(changed_paths(before, after)),
         )
         self.station.approve(lease)
-        self.station.store.close()
         return lease
 
     def open(self) -> None:
@@ -288,7 +290,9 @@ class World:
         end = time.monotonic() + limit_s
         while not until() and time.monotonic() < end:
             self.station.clock.now = int(time.time())
-            self.simulation.monitor()
+            # The executor may have gone on since the state was read; the monitor looks again.
+            with suppress(LawRefused):
+                self.simulation.monitor()
             time.sleep(0.1)  # the executor goes by this machine's clock, too
 
     def _tell_time(self) -> None:
