@@ -209,7 +209,9 @@ class Executor:
             self._record(deployment, result)
         state = self._registrar.state
         seen = Observations(
-            self._memory.failed.get(digest, {}), self._memory.unrestored.get(digest, {}), self._memory.listening_since
+            self._memory.failed.get(digest, {}),
+            self._memory.unrestored.get(digest, {}),
+            listening_since=self._memory.listening_since,
         )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):

@@ -38,8 +38,8 @@ Token = tuple[int, int]
 
 
 class Turn:
-    """The turn of one process. `directory`: the home's `run`. `who`: its principal. `more`: locks that show who acts;
-    they are taken where they are free. `monotonic`: seconds that only grow.
+    """The turn of one process. `directory`: the home's `run`. `who`: its principal. `more`: locks of others that it
+    shuts out. `monotonic`: seconds that only grow.
     """
 
     def __init__(
@@ -65,13 +65,19 @@ class Turn:
 
     def take(self) -> None:
         """Take the turn at once. Raises: Unavailable (`already_running`, `lock_failed`)."""
-        self._lock.acquire()
-        acting = self._acting()
-        if acting is not None:
-            # It took over from one that was frozen, and that one has only just let go of the lock.
-            self._lock.release()
-            raise Unavailable("already_running", f"the executor {acting} acts already", hint="wait for it, or end it")
-        self._held.add(self._lock)
+        try:
+            for lock in (self._lock, *self._more):
+                lock.acquire()
+                self._held.add(lock)
+            acting = self._acting()
+            if acting is not None:
+                # It took over from one that was frozen, and that one has only just let go of the lock.
+                raise Unavailable(
+                    "already_running", f"the executor {acting} acts already", hint="wait for it, or end it"
+                )
+        except Unavailable:
+            self.release()
+            raise
         self._begin()
 
     def wait(self, wait: Callable[[float], bool]) -> bool:
@@ -104,6 +110,7 @@ class Turn:
                     self._log(fact_line(f"{acting} cannot be ended; its term is over all the same", level="warning"))
                     self._begin()
                     return True
+                since = now
             if wait(LOOK_S):
                 return False
 
