@@ -1,20 +1,22 @@
 """The kit: what it takes to check one approval with `ssh-keygen`, `openssl` and `sha256sum`, as files.
 
+    entries              number, kind and signer of each entry here, in the order in which the script reads them
     entry-N.record       entry N, as the ledger has it
-    entry-N.json         the statement in it, and entry-N.pae the bytes that are signed for it
+    entry-N.pae          the bytes that are signed for it
+    entry-N.key          the key that signed them, as OpenSSH spells it
     entry-N.sig          a person's signature, as `ssh-keygen -Y sign` writes it
-    entry-N.ed25519      a machine's signature, 64 bytes, with its key as entry-N.pem
+    entry-N.ed25519      a machine's signature, 64 bytes, with its key as openssl reads it in entry-N.pem
     entry-N.tlog-proof   that the entry is in the tree of `checkpoint`, without the record
+    lease.json           the lease's statement
     checkpoint           the log's signed note; its text and its signature (64 bytes) as checkpoint.text and .sig
-    log.pem              the log's key
+    log.vkey, log.pem    the log's key, as C2SP's tools and as openssl read it
     allowed_signers      the people whose signatures are here, each with the namespace that is used
-    machines             the machines whose signatures are here
-    revoked              keys that the trust root says were compromised before the last cosignature here
+    revoked              keys that the trust root says are compromised, each with the entry from which on it is
     SHA256SUMS, check.sh, README.txt
 
-The entries are the genesis, the trust roots in force at each cosignature and now, the lease, everything that was said
-for and against it, and its claim. All of it was verified when it was read; the kit shows it to somebody who does not
-believe that.
+The entries are the genesis, every trust root since, the lease, everything that was said for and against it, and its
+claim. All of it was verified when it was read; the kit shows it to somebody who does not believe that. Each fact is
+laid out so that a shell need not take it apart: the script builds the signed bytes and the records from these files.
 
 Source: docs/FORMAT.md, kit.
 """
@@ -23,7 +25,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
@@ -39,7 +40,7 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.durable import make_directory, sync_directory, sync_file
 from ledger.envelope import pae
 from ledger.merkle import ProofRefused
-from ledger.note import Note, format_note, parse_note, parse_vkey
+from ledger.note import Note, format_note, format_vkey, parse_note, parse_vkey
 from ledger.proof import format_proof, make_inclusion
 from ledger.record import Record, parse_record
 from ledger.statement import Statement, parse_statement
@@ -110,53 +111,58 @@ class _Kit:
         self._signature = own[0].signature
         self._note = format_note(Note(whole.text, (own[0],)))
         self._allowed: set[str] = set()
-        self._machines: set[str] = set()
+        self._entries: list[str] = []
 
     def files(self) -> dict[str, bytes]:
         state, lease = self._state, self._lease
-        trust = self._root_at(state.size)
-        seqs = {0, trust, lease.seq}
-        for vote in lease.ballot.votes:
-            seqs |= {vote.seq, self._root_at(vote.seq)}
-        seqs |= {withdrawal.seq for withdrawal in lease.ballot.withdrawals}
-        seqs |= set() if lease.denied is None else {lease.denied.seq}
-        seqs |= set() if lease.claim_seq is None else {lease.claim_seq}
+        compromised = () if state.trust is None else state.trust.compromised
+        seqs = [*self._roots(), lease.seq, *self._said()]
         kit: dict[str, bytes] = {}
-        for seq in sorted(seqs):
+        for seq in seqs:
             kit |= self._entry(seq)
         kit |= {
+            "entries": _lines(self._entries),
+            "lease.json": parse_record(kit[f"entry-{lease.seq}.record"]).envelope.body,
             "checkpoint": self._note,
             "checkpoint.text": parse_note(self._note).text.encode("utf-8"),
             "checkpoint.sig": self._signature,
+            "log.vkey": _lines([format_vkey(self._vkey)]),
             "log.pem": format_pem(self._vkey.public),
             "allowed_signers": _lines(sorted(self._allowed)),
-            "machines": _lines(sorted(self._machines)),
-            "revoked": _lines(list(self._revoked())),
+            "revoked": _lines([f"{each.key} {each.position}" for each in compromised]),
             "check.sh": read_script(),
         }
-        kit["README.txt"] = write_readme(state, lease, self._checkpoint, sorted(seqs), trust, kit)
+        kit["README.txt"] = write_readme(state, lease, self._checkpoint, sorted(seqs), self._roots()[-1], kit)
         kit[SUMS] = _lines([f"{sha256(kit[name]).hexdigest()}  {name}" for name in sorted(kit)])
         return kit
 
-    def _root_at(self, seq: int) -> int:
-        """The entry that proposed the trust root in force at an entry; 0 for that of the genesis."""
-        # Only one that was decided, and it is in force for the entries after its decision. Each is based on the one
-        # before it, so the newest proposal is the newest root.
+    def _roots(self) -> list[int]:
+        """The entries of the trust roots that are or were in force; the first is the genesis."""
+        # Each root's proposer holds a key of the one before it, so none may be missing between a key and entry 0.
         roots = [each for each in self._state.proposals.values() if each.kind == "trust"]
-        return max((each.seq for each in roots if each.decided_seq is not None and each.decided_seq < seq), default=0)
+        return [0, *sorted(each.seq for each in roots if each.decided_seq is not None)]
+
+    def _said(self) -> list[int]:
+        """The entries about the lease: objections, then cosignatures, then the claim."""
+        lease = self._lease
+        against = [each.seq for each in lease.ballot.withdrawals]
+        against += [] if lease.denied is None else [lease.denied.seq]
+        claim = [] if lease.claim_seq is None else [lease.claim_seq]
+        return sorted(against) + sorted(vote.seq for vote in lease.ballot.votes) + claim
 
     def _entry(self, seq: int) -> dict[str, bytes]:
         record, statement = self._read(seq)
         body, sig = statement.body, record.envelope.sig
-        found = {"record": record.data, "json": body, "pae": pae(body), "tlog-proof": self._prove(record)}
+        found = {"record": record.data, "pae": pae(body), "tlog-proof": self._prove(record)}
         if self._state.kinds[fold_id(statement.by)] == "human":
+            key = parse_blob(sig).key
             found["sig"] = format_armor(sig).encode("ascii")
-            line = format_public(parse_blob(sig).key)
-            self._allowed.add(f'{statement.by} namespaces="{namespace_of(statement.kind)}" {line}')
+            self._allowed.add(f'{statement.by} namespaces="{namespace_of(statement.kind)}" {format_public(key)}')
         else:
             key = self._machine_key(record.envelope.keyid)
             found |= {"ed25519": sig, "pem": format_pem(key.raw)}
-            self._machines.add(f"{statement.by} {format_public(key)}")
+        found["key"] = _lines([format_public(key)])
+        self._entries.append(f"{seq} {statement.kind} {statement.by}")
         return {f"entry-{seq}.{kind}": data for kind, data in found.items()}
 
     def _read(self, seq: int) -> tuple[Record, Statement]:
@@ -177,13 +183,6 @@ class _Kit:
         """The key with this key id among all that any trust root of the ledger ever held."""
         keys = (plain_key(bytes.fromhex(raw)) for raw in self._state.key_owners)
         return next(key for key in keys if fingerprint(key) == keyid)
-
-    def _revoked(self) -> Iterator[str]:
-        """As the law counts: a key stops counting at the entry from which it was compromised."""
-        newest = max((vote.seq for vote in self._lease.ballot.votes), default=0)
-        for item in () if self._state.trust is None else self._state.trust.compromised:
-            if item.position <= newest:
-                yield item.key
 
 
 def _lines(lines: list[str]) -> bytes:

@@ -13,7 +13,7 @@ from ledger.checkpoint import Checkpoint
 from policies.state import LeaseState, State
 
 TEMPLATE: Final = "kit_readme.txt"
-_INDENT: Final = " " * 13
+_INDENT: Final = " " * 14
 
 
 def write_readme(
@@ -37,20 +37,22 @@ def write_readme(
         root=checkpoint.root.hex(),
         entries=", ".join(map(str, seqs)),
         script=sha256(kit["check.sh"]).hexdigest(),
-        by_hand="\n".join(_INDENT + line for line in _by_hand(lease)),
+        by_hand="\n".join(_INDENT + line for line in _by_hand(lease, kit)),
         trust=trust,
     )
     return filled.encode("ascii")
 
 
-def _by_hand(lease: LeaseState) -> Iterator[str]:
+def _by_hand(lease: LeaseState, kit: Mapping[str, bytes]) -> Iterator[str]:
     """The commands that verify the first signature by a person, and the first by a machine."""
     for human in (True, False):
         for vote in [vote for vote in lease.ballot.votes if (vote.signer.kind == "human") is human][:1]:
             entry = f"entry-{vote.seq}"
             if human:
+                # `-r` knows no entry from which on: for a key that was revoked later, it would refuse what counts.
+                revoked = "" if kit[f"{entry}.key"].strip() in kit["revoked"] else "-r revoked "
                 yield f"ssh-keygen -Y verify -f allowed_signers -I {vote.signer.principal} -n {NAMESPACE_APPROVAL} \\"
-                yield f"  -s {entry}.sig -r revoked < {entry}.pae"
+                yield f"  -s {entry}.sig {revoked}< {entry}.pae"
             else:
                 yield f"openssl pkeyutl -verify -pubin -inkey {entry}.pem -rawin -in {entry}.pae \\"
                 yield f"  -sigfile {entry}.ed25519"

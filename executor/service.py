@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 from executor.figures import Figures, Standing
@@ -78,6 +79,9 @@ def run_executor(
     notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
 
     def stand_by(seconds: float) -> bool:
+        # Whoever waits reads along, so that its turn begins at once.
+        with suppress(Unavailable):
+            registrar.sync()
         figures.come_round()
         figures.stand(Standing(role="standby", entries=registrar.head.size))
         supervisor.alive()

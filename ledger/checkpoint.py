@@ -14,6 +14,7 @@ Source: C2SP tlog-checkpoint.
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,8 +23,8 @@ from keys.canonical import MAX_INTEGER
 from keys.ed25519 import SigningKey
 from keys.errors import FormatError
 from keys.values import format_base64, parse_base64
-from ledger.merkle import HASH_SIZE
-from ledger.note import VerifierKey, check_name, open_note, parse_note, sign_note
+from ledger.merkle import EMPTY_ROOT, HASH_SIZE
+from ledger.note import VerifierKey, check_name, hash_key, open_note, parse_note, sign_note
 
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _ORIGIN: Final = re.compile(r".+-[0-9a-f]{8}", re.ASCII)
@@ -85,6 +86,23 @@ def parse_text(text: str) -> Checkpoint:
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
     """Sign a checkpoint under its origin: a note."""
     return sign_note(format_text(checkpoint), checkpoint.origin, key)
+
+
+def checkpoint_signer(origin: str, key: SigningKey) -> CheckpointSigner:
+    """What signs checkpoints of `origin`, as `sign_checkpoint` does, for a log that signs one at each append: what is
+    the same in all of them is judged and formatted once.
+
+    Raises: FormatError when the origin cannot stand in a note.
+    """
+    sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)
+    before = f"{origin}\n".encode()
+    line, key_id = f"\n\N{EM DASH} {origin} ".encode(), hash_key(origin, key.public)
+
+    def sign(size: int, root: bytes) -> bytes:
+        text = b"%b%d\n%b\n" % (before, size, b2a_base64(root, newline=False))
+        return text + line + b2a_base64(key_id + key.sign(text))
+
+    return sign
 
 
 def parse_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:

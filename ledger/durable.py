@@ -48,6 +48,21 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def lock_file(descriptor: int) -> None:
+    """Wait for the lock of an open file, which is held until the descriptor is closed, also by a crash.
+
+    Raises: OSError.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 def make_directory(path: Path, mode: int = 0o755) -> None:
     """Make a directory and its missing parents; each one's name is on the disk on return."""
     if path.is_dir():

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Self
 
 from keys.ed25519 import SEED_SIZE, SigningKey
 from keys.errors import FormatError, UsageError
-from ledger.checkpoint import Checkpoint, check_origin, new_origin, sign_checkpoint
+from ledger.checkpoint import check_origin, checkpoint_signer, new_origin
 from ledger.durable import create_file
 from ledger.note import VerifierKey, format_skey, parse_skey
 
@@ -24,11 +24,12 @@ MAX_FILE: Final = 4_096
 class LogKey:
     """The private key of one log. Its representation never shows the secret."""
 
-    __slots__ = ("_key", "vkey")
+    __slots__ = ("_key", "_sign", "vkey")
 
     def __init__(self, origin: str, key: SigningKey) -> None:
         check_origin(origin)
         self._key: Final = key
+        self._sign: Final = checkpoint_signer(origin, key)
         self.vkey: Final = VerifierKey(origin, key.public)
 
     @classmethod
@@ -45,7 +46,7 @@ class LogKey:
 
     def sign(self, size: int, root: bytes) -> bytes:
         """Sign the checkpoint of `size` records with the tree root `root` (32 bytes): a signed note."""
-        return sign_checkpoint(Checkpoint(self.origin, size, root), self._key)
+        return self._sign(size, root)
 
     def __repr__(self) -> str:
         return f"LogKey({self.vkey})"

@@ -2,30 +2,41 @@
 directory.
 
     <directory>/<SHA-256 of the home>.json      {"hash":HEX,"home":HOME,"ledger":HEX,"size":N}
+    <directory>/<SHA-256 of the home>.recent    two slots (`ledger.recent`)
 
 A rewritten history contradicts the signatures inside it, but a cut of the end does not: only what a reader remembers
 tells the difference. So it is written before its reader signs or acts, and it never goes back.
+
+The first file is replaced whole, and is on the disk before `remember` returns. Whoever appends entry after entry notes
+each head in the second one, in place and without a sync. That outlives the process, however it ends. A machine that
+loses its power may lose what the system had not written by itself yet: then an older head is remembered, which protects
+less and is never wrong. What is remembered is the higher of the two.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
 from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError, Unavailable
 from keys.values import Count, Hash, Model
-from ledger.durable import make_directory, replace_file
+from ledger.durable import lock_file, make_directory, replace_file, sync_file
 from ledger.head import Head
+from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
 
 MAX_HOME: Final = 4_096
+MAX_FILE: Final = 32_768
+MAX_RECENT: Final = 1_024
+"""Entries by which the head on the disk may be behind what was noted."""
+
+_CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Remembered(Model):
@@ -75,28 +86,54 @@ def check_remembered(remembered: Remembered, ledger: str, head: Head, leaf_at: C
         raise HeadContradicted(remembered, ledger, head, "the history was rewritten")
 
 
+class _Files(NamedTuple):
+    """Where a home's head is. `name`: SHA-256 of the home."""
+
+    name: str
+    whole: str
+    recent: str
+    lock: str
+
+
+class _Found(NamedTuple):
+    """What the two files say. `free`: the slot to be written next."""
+
+    whole: Remembered | None
+    recent: Remembered | None
+    free: int
+
+    @property
+    def newest(self) -> Remembered | None:
+        """The higher head."""
+        if self.whole is None or (self.recent is not None and self.recent.size > self.whole.size):
+            return self.recent
+        return self.whole
+
+
 class HeadMemory:
-    """The remembered heads of one user, in `directory`: a file for each home, mode 0600, changed under a lock."""
+    """The remembered heads of one user, in `directory`: files for each home, mode 0600, changed under a lock."""
 
     def __init__(self, directory: Path) -> None:
         self._directory: Final = directory
+        self._files: dict[str, _Files] = {}
+        # The slots of a home as they were read last, and what both files said then. Whoever replaces the other file
+        # empties the slots, so while there are the same slots, there is the same other file.
+        self._seen: dict[str, tuple[bytes, _Found]] = {}
 
     def load(self, home: str) -> Remembered | None:
         """What is remembered of `home`, its real path or another lasting identity; None for a home never seen.
 
         Raises: Unavailable (`memory_unreadable`): then nothing must be signed, for the memory may have been damaged.
         """
-        path = self._path(home)
         try:
-            data = path.read_bytes()
-            remembered = Remembered.from_json(parse_json(data))
-        except FileNotFoundError:
-            return None
-        except (OSError, FormatError) as error:
-            raise _unreadable(path, error) from None
-        if remembered.home != home:
-            raise _unreadable(path, FormatError("it is about another home"))
-        return remembered
+            return self._find(home).newest
+        except Unavailable as error:
+            # It may have been read in the middle of somebody's writing.
+            try:
+                with self._locked(home):
+                    return self._find(home).newest
+            except Unavailable as again:
+                raise (error if again.code == "memory_write_failed" else again) from None
 
     def remember(self, home: str, ledger: str, head: Head) -> Remembered:
         """Remember a head that was verified to extend the one remembered before; what is remembered then, durable. A
@@ -105,67 +142,207 @@ class HeadMemory:
         Raises: HeadContradicted for another ledger, or another hash at the same size; Unavailable.
         """
         with self._locked(home):
-            before = self.load(home)
+            found = self._find(home)
+            before = _check_extends(found.newest, ledger, head)
             if before is not None:
-                if before.ledger != ledger:
-                    raise HeadContradicted(before, ledger, head, "this is another ledger")
-                if before.size == head.size and before.hash != head.hash:
-                    raise HeadContradicted(before, ledger, head, "the history was rewritten")
-                if before.size >= head.size:
+                if found.whole is not None and found.whole.size >= before.size:
                     return before
+                head = before.head
             return self._store(home, ledger, head)
+
+    def note(self, home: str, ledger: str, head: Head) -> Remembered:
+        """Remember as `remember` does, but wait for no disk: it outlives this process, and after a loss of power it may
+        be an older head that is remembered, by at most `MAX_RECENT` entries.
+
+        Raises: as `remember`.
+        """
+        with self._locked(home), self._slots(home) as descriptor:
+            found = self._find(home, descriptor)
+            before = _check_extends(found.newest, ledger, head)
+            if before is not None:
+                return before
+            if found.whole is None or head.size - found.whole.size > MAX_RECENT:
+                return self._store(home, ledger, head)
+            return self._put(home, descriptor, found, ledger, head)
 
     def replace(self, home: str, ledger: str, head: Head) -> Remembered:
         """Forget what was remembered of `home`, by a person's decision, and remember this instead. Raises:
         Unavailable.
         """
         with self._locked(home):
+            # First, and on the disk: what was noted of the old one must not stand beside the new one.
+            self._empty(home, sync=True)
             return self._store(home, ledger, head)
 
+    def _find(self, home: str, descriptor: int | None = None) -> _Found:
+        files = self._name(home)
+        # The slots first. Whoever reads old ones, and then a file that was replaced meanwhile, still finds the newer.
+        recent = _read(files.recent) if descriptor is None else os.read(descriptor, SLOTS_SIZE + 1)
+        seen = self._seen.get(home)
+        if seen is not None and seen[0] == recent:
+            return seen[1]
+        found = _parse(files, home, _read(files.whole), recent)
+        self._keep(home, recent, found)
+        return found
+
+    def _keep(self, home: str, recent: bytes | None, found: _Found) -> None:
+        if recent is not None and found.recent is not None:
+            self._seen[home] = recent, found
+        else:
+            self._seen.pop(home, None)
+
     def _store(self, home: str, ledger: str, head: Head) -> Remembered:
-        remembered = Remembered.from_json(
-            {"home": home, "ledger": ledger, "size": head.size, "hash": head.hash}, what="remembered head"
-        )
-        path = self._path(home)
+        remembered = _make(home, ledger, head)
+        path = Path(self._name(home).whole)
         try:
             replace_file(path, remembered.canonical(), 0o600)
         except OSError as error:
-            raise Unavailable("memory_write_failed", f"cannot write {path}: {error.strerror}") from None
+            raise _unwritten(path, error) from None
+        # A crash before this leaves slots that say no more than the file does.
+        self._empty(home, sync=False)
         return remembered
 
-    def _path(self, home: str) -> Path:
-        return self._directory / f"{sha256(home.encode('utf-8', 'surrogateescape')).hexdigest()}.json"
+    def _put(self, home: str, descriptor: int, found: _Found, ledger: str, head: Head) -> Remembered:
+        files = self._name(home)
+        slot = format_slot(files.name, ledger, head)
+        # The first slot brings the place of the second along, so that the file never grows again.
+        data, at = (slot.ljust(SLOTS_SIZE, b"\0"), 0) if found.recent is None else (slot, found.free * SLOT_SIZE)
+        try:
+            os.lseek(descriptor, at, os.SEEK_SET)
+            if os.write(descriptor, data) != len(data):
+                raise OSError(0, "the disk is full")
+        except OSError as error:
+            raise _unwritten(files.recent, error) from None
+        # Their form was judged where they were verified, and is judged again by whoever reads them.
+        remembered = Remembered.model_construct(home=home, ledger=ledger, size=head.size, hash=head.hash)
+        if found.recent is not None:
+            before, _ = self._seen[home]
+            data = before[:at] + slot + before[at + SLOT_SIZE :]
+        self._keep(home, data, _Found(found.whole, remembered, (at // SLOT_SIZE) ^ 1))
+        return remembered
+
+    def _empty(self, home: str, *, sync: bool) -> None:
+        files = self._name(home)
+        self._seen.pop(home, None)
+        try:
+            descriptor = os.open(files.recent, os.O_RDWR | _CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unwritten(files.recent, error) from None
+        try:
+            os.ftruncate(descriptor, 0)
+            if sync:
+                sync_file(descriptor)
+        except OSError as error:
+            raise _unwritten(files.recent, error) from None
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _slots(self, home: str) -> Iterator[int]:
+        """The file with the slots, open."""
+        path = self._name(home).recent
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritten(path, error) from None
+        try:
+            yield descriptor
+        except OSError as error:
+            raise _unwritten(path, error) from None
+        finally:
+            os.close(descriptor)
+
+    def _name(self, home: str) -> _Files:
+        files = self._files.get(home)
+        if files is None:
+            name = sha256(home.encode("utf-8", "surrogateescape")).hexdigest()
+            stem = str(self._directory / name)
+            files = self._files[home] = _Files(name, f"{stem}.json", f"{stem}.recent", f"{stem}.lock")
+        return files
 
     @contextmanager
     def _locked(self, home: str) -> Iterator[None]:
-        path = self._path(home).with_suffix(".lock")
+        path = self._name(home).lock
         try:
-            make_directory(self._directory, 0o700)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+            except FileNotFoundError:
+                make_directory(self._directory, 0o700)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable("memory_write_failed", f"cannot lock {path}: {error.strerror}") from None
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
             yield
         finally:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
-    # Held until the descriptor is closed, also by a crash.
-    if sys.platform == "win32":
-        import msvcrt
+def _check_extends(before: Remembered | None, ledger: str, head: Head) -> Remembered | None:
+    """What was remembered before, where it is as high as `head`, else None. Raises: HeadContradicted."""
+    if before is None:
+        return None
+    if before.ledger != ledger:
+        raise HeadContradicted(before, ledger, head, "this is another ledger")
+    if before.size == head.size and before.hash != head.hash:
+        raise HeadContradicted(before, ledger, head, "the history was rewritten")
+    return before if before.size >= head.size else None
 
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-    else:
-        import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _parse(files: _Files, home: str, whole: bytes | None, recent: bytes | None) -> _Found:
+    first = None
+    try:
+        if whole is not None:
+            first = Remembered.from_json(parse_json(whole))
+            if first.home != home:
+                raise FormatError("it is about another home")
+    except FormatError as error:
+        raise _unreadable(files.whole, error) from None
+    try:
+        slots = Slots(None, None, 0) if recent is None else parse_slots(files.name, recent)
+        if slots.ledger is None or slots.head is None:
+            return _Found(first, None, slots.free)
+        second = _make(home, slots.ledger, slots.head)
+        if first is not None and (
+            first.ledger != second.ledger or (first.size == second.size and first.hash != second.hash)
+        ):
+            raise FormatError("it contradicts the other file of this name")
+    except FormatError as error:
+        raise _unreadable(files.recent, error) from None
+    return _Found(first, second, slots.free)
 
 
-def _unreadable(path: Path, error: Exception) -> Unavailable:
+def _make(home: str, ledger: str, head: Head) -> Remembered:
+    return Remembered.from_json(
+        {"home": home, "ledger": ledger, "size": head.size, "hash": head.hash}, what="remembered head"
+    )
+
+
+def _read(path: str) -> bytes | None:
+    """A file's bytes, None when there is no file. Raises: Unavailable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        return os.read(descriptor, MAX_FILE)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: str, error: Exception) -> Unavailable:
     return Unavailable(
         "memory_unreadable",
         f"the remembered head in {path} cannot be read: {error}",
         hint="if you know why, verify the ledger against another copy and remove the file",
     )
+
+
+def _unwritten(path: Path | str, error: OSError) -> Unavailable:
+    return Unavailable("memory_write_failed", f"cannot write {path}: {error.strerror}")

@@ -17,7 +17,8 @@ from typing import Final
 from keys.errors import CalyxError
 from ledger.merkle import Frontier, hash_leaf
 from ledger.sqlite_file import mapped, open_file
-from ledger.sqlite_store import TILE_HEIGHT, SqliteStore
+from ledger.sqlite_store import SqliteStore
+from ledger.sqlite_writer import TILE_HEIGHT
 
 MAX_FINDINGS: Final = 100
 WAL_HEADER: Final = 32

@@ -5,6 +5,11 @@
     tip(size, hash, frontier, checkpoint)   one row, written in the same transaction as the records it covers
 
 WAL with synchronous=FULL: a commit returns after its frames are synced, and a reader never waits for a writer.
+
+Whoever appends much makes the log longer than what is in it. A sync after a write at a file's end waits for the file
+system's own journal too; one over blocks that are there already does not, which is nearly half of what a commit takes.
+Once the log has grown to where SQLite begins it anew, it is like that anyway. SQLite takes the zeros behind its newest
+frame for what they are, no frame: their salt is not the log's.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +34,10 @@ APPLICATION_ID: Final = 0x43414C58  # "CALX"
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 30.0
 MAX_BLOB: Final = 1_000_000
+LOG_STEP: Final = 1 << 20
+"""Bytes by which the log is made longer at once: about 100 commits."""
+LOG_ROOM: Final = 1 << 26
+"""Bytes that must be free for that. On a full disk they are for what is said, not for saying it sooner."""
 
 TABLES: Final = {
     "record": "CREATE TABLE record (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, data BLOB NOT NULL) STRICT",
@@ -97,11 +107,13 @@ class OpenFile:
         self.connection: Final = connection
         self._path = path
         self._copy = copy
+        self._files: Final = (str(path), f"{path}-wal")
         self._places: tuple[tuple[int, int] | None, ...] = ()
+        self._log_size = -1
 
     def remember_place(self) -> None:
         """Note which files are open, once the first read has made the log."""
-        self._places = _places(self._path)
+        self._places = tuple(map(_place, self._files))
 
     def check_place(self) -> None:
         """Prove that the path still leads to the file, and the log, that are open. SQLite would go on with files that
@@ -109,14 +121,38 @@ class OpenFile:
 
         Raises: CalyxError (`ledger_replaced`).
         """
-        for opened, found in zip(self._places, _places(self._path), strict=False):
+        for opened, file in zip(self._places, self._files, strict=False):
             # None: a log that was not there; a sealed ledger is read without one.
-            if opened is not None and found != opened:
+            if opened is not None and (found := _place(file)) != opened:
                 raise CalyxError(
                     "ledger_replaced",
                     f"{self._path} is {'gone' if found is None else 'another file'} since this process opened it",
                     hint="find out who moved it; audit what is there now, then start again",
                 )
+
+    def lengthen_log(self) -> bool:
+        """Put zeros behind the end of the log, if it grew or was cut since this was done last, and the disk has room;
+        whether it was done. Call it inside a write transaction only: nobody else touches the log meanwhile.
+        """
+        if sys.platform == "win32":
+            return False
+        try:
+            if os.stat(self._files[1]).st_size == self._log_size:  # noqa: PTH116  # once for each commit
+                return False
+            descriptor = os.open(self._files[1], os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError:
+            return False
+        try:
+            status, disk = os.fstat(descriptor), os.fstatvfs(descriptor)
+            if (status.st_dev, status.st_ino) != self._places[1] or disk.f_bavail * disk.f_frsize < LOG_ROOM:
+                return False
+            self._log_size = status.st_size + os.pwrite(descriptor, bytes(LOG_STEP), status.st_size)
+        except OSError:
+            # Zeros that did not get there are none that a commit needs.
+            return False
+        finally:
+            os.close(descriptor)
+        return True
 
     def fold_log(self) -> None:
         """Bring what the log holds into the file, as far as nobody else is reading it just now. What was committed is
@@ -182,17 +218,13 @@ def _connect(path: Path, mode: Literal["rw", "ro"], *, sealed: bool = False) -> 
     return connection
 
 
-def _places(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Which files the ledger's path and its log's lead to."""
-    found: list[tuple[int, int] | None] = []
-    for each in (path, path.with_name(path.name + "-wal")):
-        try:
-            status = each.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_dev, status.st_ino))
-    return tuple(found)
+def _place(file: str) -> tuple[int, int] | None:
+    """Which file a path leads to."""
+    try:
+        status = os.stat(file)  # noqa: PTH116  # twice for each commit
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_sealed(path: Path) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from ledger.checkpoint import CheckpointSigner, peek_checkpoint
@@ -21,19 +21,24 @@ from ledger.head import Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
 from ledger.record import Record
 from ledger.sqlite_file import OpenFile, corrupt, create_file, mapped, open_file, put_new
+from ledger.sqlite_writer import TILE_HEIGHT, SqliteWriter
 from ledger.store import HeadMoved, Tip
 
 READ_BATCH: Final = 128
-FLUSH_AT: Final = 512
-TILE_HEIGHT: Final = 8
+LENGTHEN_AFTER: Final = 8
+"""Commits of one store until it makes the log longer: whoever says one thing and goes has no use for that."""
 
 _INSERT_RECORD: Final = "INSERT INTO record (seq, leaf, data) VALUES (?, ?, ?)"
 _INSERT_NODE: Final = "INSERT INTO node (level, idx, hash) VALUES (?, ?, ?)"
 _SELECT_TIP: Final = "SELECT size, hash, checkpoint, frontier FROM tip WHERE one = 1"
-_UPDATE_TIP: Final = "UPDATE tip SET size = ?, hash = ?, frontier = ?, checkpoint = ? WHERE one = 1"
+_UPDATE_TIP: Final = "UPDATE tip SET size = ?, hash = ?, checkpoint = ?, frontier = ? WHERE one = 1"
 _SELECT_RECORDS: Final = "SELECT seq, data FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
 _SELECT_LEAVES: Final = "SELECT leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"
 _SELECT_NODES: Final = "SELECT hash FROM node WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
+
+
+_Row = tuple[int, bytes, bytes, bytes]
+"""Size, hash, checkpoint and frontier, of the right types and nothing more."""
 
 
 class SqliteStore:
@@ -45,7 +50,9 @@ class SqliteStore:
         self._opened = opened
         self._connection = opened.connection
         self._failed = False
-        self._last_written: tuple[bytes, bytes] | None = None
+        self._commits = 0
+        # What this store committed last, and the tree over it. While the row is still that one, nothing else is read.
+        self._last: tuple[_Row, Head, Frontier] | None = None
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -75,18 +82,20 @@ class SqliteStore:
         self.close()
 
     def tip(self) -> Tip:
-        head, checkpoint, _ = self._tip()
-        return Tip(head, checkpoint)
+        row = self._row()
+        if self._last is not None and row == self._last[0]:
+            return Tip(self._last[1], row[2])
+        return Tip(self._parse(row)[0], row[2])
 
     def head(self) -> Head:
-        return self._tip()[0]
+        return self.tip().head
 
     def checkpoint(self) -> bytes:
-        return self._tip()[1]
+        return self.tip().checkpoint
 
     def frontier(self) -> Frontier:
         """The tree over the newest head, from its row: a cache, proved only by the checkpoint's root."""
-        return self._tip()[2]
+        return self._parse(self._row())[1]
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         # Batches instead of one long query: no read transaction stays open, so the WAL can be folded back meanwhile.
@@ -152,29 +161,34 @@ class SqliteStore:
     def writer(self, sign: CheckpointSigner) -> Iterator[SqliteWriter]:
         if self._failed:
             raise _write_failed(self.path, "an earlier write failed, so what the disk holds is unknown")
-        with self._written(), mapped(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
+        last, self._last = self._last, None
         try:
-            head, checkpoint, frontier = self._tip()
-            if self._last_written != (checkpoint, frontier.format()):
-                _check_cache(self.path, head, checkpoint, frontier)
+            row = self._row()
+            if last is not None and row == last[0]:
+                _, head, frontier = last
+            else:
+                head, frontier = self._parse(row)
+                _check_cache(self.path, head, row[2], frontier)
             writer = SqliteWriter(self._flush, head, frontier)
             yield writer
             if writer.head == head:
                 self._connection.execute("ROLLBACK")
+                self._last = row, head, frontier
                 return
             writer.flush()
+            if self._commits >= LENGTHEN_AFTER and self._opened.lengthen_log():
+                self._commits = 0
             note = sign(frontier.size, frontier.root())
-            with self._written():
-                self._connection.execute(
-                    _UPDATE_TIP, (writer.head.size, bytes.fromhex(writer.head.hash), frontier.format(), note)
-                )
-                # Until here a crash leaves the old head. COMMIT returns after the frames are synced; if it fails, the
-                # entries may or may not be there at the next open, and in no case were they acknowledged.
-                self._connection.execute("COMMIT")
+            row = writer.head.size, bytes.fromhex(writer.head.hash), note, frontier.format()
+            self._execute(_UPDATE_TIP, row)
+            # Until here a crash leaves the old head. COMMIT returns after the frames are synced; if it fails, the
+            # entries may or may not be there at the next open, and in no case were they acknowledged.
+            self._execute("COMMIT")
             # Nobody may be told that an entry is durable in a file that was moved away meanwhile.
             self._opened.check_place()
-            self._last_written = (note, frontier.format())
+            self._commits += 1
+            self._last = row, writer.head, frontier
         except BaseException:
             with suppress(sqlite3.Error):
                 if self._connection.in_transaction:
@@ -207,83 +221,55 @@ class SqliteStore:
             for suffix in ("", "-wal", "-shm"):
                 hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
 
-    def _tip(self) -> tuple[Head, bytes, Frontier]:
+    def _row(self) -> _Row:
         self._opened.check_place()
-        with mapped(self.path):
+        try:
             row = self._connection.execute(_SELECT_TIP).fetchone()
+        except (sqlite3.Error, UnicodeDecodeError):
+            with mapped(self.path):
+                raise
         if row is None or type(row[0]) is not int or any(type(value) is not bytes for value in row[1:]):
             raise corrupt(self.path, "its tip row is missing or damaged")
-        size, digest, checkpoint, stored = row
+        size, digest, checkpoint, frontier = row
+        return size, digest, checkpoint, frontier
+
+    def _parse(self, row: _Row) -> tuple[Head, Frontier]:
         try:
-            frontier = Frontier.parse(stored)
+            frontier = Frontier.parse(row[3])
         except FormatError:
             raise corrupt(self.path, "its frontier is damaged") from None
-        if frontier.size != size or len(digest) != HASH_SIZE:
+        if frontier.size != row[0] or len(row[1]) != HASH_SIZE:
             raise corrupt(self.path, "its frontier is of another size than its head")
-        return Head(size, digest.hex()), checkpoint, frontier
+        return Head(row[0], row[1].hex()), frontier
 
     def _flush(self, records: list[tuple[int, bytes, bytes]], nodes: list[tuple[int, int, bytes]]) -> None:
-        with self._written():
+        try:
             self._connection.executemany(_INSERT_RECORD, records)
             if nodes:
                 self._connection.executemany(_INSERT_NODE, nodes)
+        except sqlite3.Error as error:
+            self._refuse(error)
 
-    @contextmanager
-    def _written(self) -> Iterator[None]:
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            self._refuse(error)
+
+    def _refuse(self, error: sqlite3.Error) -> NoReturn:
         """After a failed sync the kernel may have dropped the pages it could not write, so this store writes no more. A
         full disk is different: nothing was half written, and giving up the reserve makes room.
         """
-        try:
-            yield
-        except sqlite3.IntegrityError:
+        if isinstance(error, sqlite3.IntegrityError):
             raise corrupt(self.path, "it already holds rows after its head") from None
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise _write_failed(self.path, "the disk is full") from None
-            if code == sqlite3.SQLITE_IOERR:
-                self._failed = True
-                raise _write_failed(self.path, str(error)) from None
-            with mapped(self.path):
-                raise
-
-
-class SqliteWriter:
-    """`ledger.store.Writer`: made by `SqliteStore.writer`, of use inside its context only."""
-
-    def __init__(
-        self,
-        store: Callable[[list[tuple[int, bytes, bytes]], list[tuple[int, int, bytes]]], None],
-        head: Head,
-        frontier: Frontier,
-    ) -> None:
-        self._store = store
-        self._head = head
-        self._frontier = frontier
-        self._records: list[tuple[int, bytes, bytes]] = []
-        self._nodes: list[tuple[int, int, bytes]] = []
-
-    @property
-    def head(self) -> Head:
-        return self._head
-
-    def append(self, record: Record) -> None:
-        if record.seq != self._head.size or record.prev != self._head.hash:
-            raise HeadMoved(Head(record.seq, record.prev), self._head)
-        leaf = bytes.fromhex(record.leaf)
-        self._records.append((record.seq, leaf, record.data))
-        for level, node in enumerate(self._frontier.append(leaf), start=1):
-            if level % TILE_HEIGHT == 0:
-                self._nodes.append((level, record.seq >> level, node))
-        self._head = Head(record.seq + 1, record.leaf)
-        if len(self._records) >= FLUSH_AT:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand the rows to SQLite, inside the open transaction."""
-        if self._records:
-            self._store(self._records, self._nodes)
-            self._records, self._nodes = [], []
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise _write_failed(self.path, "the disk is full") from None
+        if code == sqlite3.SQLITE_IOERR:
+            self._failed = True
+            raise _write_failed(self.path, str(error)) from None
+        with mapped(self.path):
+            raise error
 
 
 def _check_cache(path: Path, head: Head, checkpoint: bytes, frontier: Frontier) -> None:

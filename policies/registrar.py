@@ -7,6 +7,7 @@ One submission, and what a crash leaves at each point:
     writer          the SQLite write lock, which the kernel lets go
     judge, append   nothing: the transaction is not committed
     commit          the entry, with the checkpoint that covers it; durable before `submit` returns
+    remember        the entry; a head that was remembered before, which it extends
 
 Submitting the same statement again, after a crash that hid the answer, gives the entry that it already made.
 """
@@ -15,22 +16,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
+from keys.ahead import WorkerFailed
 from keys.errors import CalyxError, Unavailable, UsageError
 from keys.signer import Signer
 from keys.values import ZERO_HASH, format_time
+from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
-from ledger.record import make_record
+from ledger.record import Record, make_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import Statement, make_statement, parse_statement
+from ledger.statement import Statement, make_statement
 from ledger.store import Reader, Store
 from ledger.verified import sign_statement
+from policies.batch_ahead import BatchAhead
 from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
@@ -163,9 +168,11 @@ class Submitter(ABC):
 
 
 class Registrar(Submitter):
-    """Appends to one ledger. Not shared between threads; any number of processes may have one each.
+    """Appends to one ledger. Not shared between threads; any number of processes may have one each. A context: it ends
+    what it started, and has the head that it noted on the disk.
 
-    `accept_clock`: append even though the clock contradicts the ledger's last record.
+    `accept_clock`: append even though the clock contradicts the ledger's last record. `helpers`: how many other
+    processes may check the signatures of big batches; what is accepted does not depend on them.
     """
 
     def __init__(
@@ -178,6 +185,7 @@ class Registrar(Submitter):
         clock: Clock,
         random: Random,
         accept_clock: bool = False,
+        helpers: int = 0,
     ) -> None:
         super().__init__(store, objects, pin, clock=clock, random=random)
         self._store = store
@@ -185,6 +193,22 @@ class Registrar(Submitter):
         self._vkey = str(log_key.vkey)
         self._pin = pin
         self._accept_clock = accept_clock
+        self._batch = BatchAhead(helpers)
+        self._noted: tuple[str, Head] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End other processes, and have the head that was noted last on the disk. If that fails it stays noted."""
+        self._batch.close()
+        noted, self._noted = self._noted, None
+        if self._pin is not None and noted is not None:
+            with suppress(CalyxError):
+                self._pin.store(*noted)
 
     def sync(self) -> State:
         """Verify and fold what is new.
@@ -207,7 +231,9 @@ class Registrar(Submitter):
         receipts = self._append(envelopes)
         if self._pin is not None:
             try:
-                self._pin.store(self.state.ledger, self.head)
+                # The commit was waited for, and with it the ledger: for the memory to outlive this process is enough.
+                self._pin.note(self.state.ledger, self.head)
+                self._noted = self.state.ledger, self.head
             except Unavailable as error:
                 raise Unavailable(
                     "head_not_remembered",
@@ -235,21 +261,25 @@ class Registrar(Submitter):
                     if writer.head != EMPTY_HEAD:
                         raise _exists()
                 else:
-                    self.sync()
+                    if writer.head != self.head or writer.head == EMPTY_HEAD:
+                        self.sync()
+                    if self.head != EMPTY_HEAD:
+                        self._check_log_key(self.state)
                     # No other process can append meanwhile, so a longer memory is a cut, not a race.
                     self._replay.check_remembered()
                 receipts = []
-                for envelope in envelopes:
-                    statement = parse_statement(envelope.body)
-                    seq = self.state.history.find(statement.digest)
+                for envelope in self._batch.read(envelopes, lambda: self.state.trust):
+                    digest, history = sha256(envelope.body).hexdigest(), self.state.history
+                    seq = history.find(digest)
                     if seq is None:
-                        record = make_record(self.head.size, self.head.hash, self._record_time(), envelope)
-                        entry = self._replay.take(record)
+                        head = writer.head
+                        record = make_record(head.size, head.hash, self._record_time(), envelope)
+                        entry = self._take(record)
                         taken = True
                         writer.append(record)
-                        seq = entry.seq
-                    history = self.state.history
-                    receipts.append(Receipt(seq, statement.digest, history.leaf(seq), history.time(seq)))
+                        receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
+                    else:
+                        receipts.append(Receipt(seq, digest, history.leaf(seq), history.time(seq)))
                 if empty and self._pin is not None:
                     # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
                     # and never a ledger that what is remembered contradicts.
@@ -260,6 +290,15 @@ class Registrar(Submitter):
                 self._replay.forget()
             raise
         return receipts
+
+    def _take(self, record: Record) -> Entry:
+        if self._batch.ahead is not None:
+            try:
+                return self._replay.take(record, self._batch.ahead)
+            except WorkerFailed:
+                # It judged nothing, and is not needed to.
+                self._batch.give_up()
+        return self._replay.take(record)
 
     def _check_log_key(self, state: State) -> None:
         if state.log_key != self._vkey:
@@ -301,7 +340,9 @@ def open_registrar(
     Raises: as `ledger.sqlite_store.SqliteStore.open` and `create`.
     """
     with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
-        yield Registrar(store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock)
+        registrar = Registrar(store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock)
+        with registrar:
+            yield registrar
 
 
 def _exists() -> UsageError:

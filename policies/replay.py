@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from keys.ahead import SignaturesAhead
 from keys.errors import CalyxError
 from keys.values import ZERO_HASH
 from ledger.chain import Chain, Entry
@@ -19,7 +20,7 @@ from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_rememb
 from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
-from policies.law.step import step
+from policies.law.step import enact, judge, step
 from policies.names import Objects
 from policies.state import State
 
@@ -70,6 +71,13 @@ class Pin:
         """Remember a head. Raises: HeadContradicted when it is of another ledger."""
         for name in self._names():
             self.memory.remember(name, ledger, head)
+
+    def note(self, ledger: str, head: Head) -> None:
+        """Remember a head of which the ledger's own disk was waited for just now: `ledger.memory.HeadMemory.note`.
+        Raises: as `store`.
+        """
+        for name in self._names():
+            self.memory.note(name, ledger, head)
 
     def replace(self, ledger: str, head: Head) -> None:
         """Remember this instead of what was remembered, by a person's decision. Raises: Unavailable."""
@@ -154,14 +162,17 @@ class Replay:
             raise
         return self.state
 
-    def take(self, record: Record) -> Entry:
+    def take(self, record: Record, ahead: SignaturesAhead | None = None) -> Entry:
         """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
         end, `forget`.
 
-        Raises: CalyxError of the law; then the state is as it was.
+        `ahead`: who may have been told of its signature.
+
+        Raises: CalyxError of the law, WorkerFailed of `ahead`; then the state is as it was.
         """
         entry = Entry(record.seq, record, record.leaf)
-        self._fold.state = step(self.state, entry, self._objects)
+        change, verified = judge(self.state, entry, self._objects, ahead)
+        self._fold.state = enact(self.state, entry, change, verified)
         return self._chain.extend(record)
 
     def _remember(self, pin: Pin) -> None:

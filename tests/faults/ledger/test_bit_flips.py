@@ -223,6 +223,15 @@ def test_flip_in_the_caches_of_a_longer_ledger_is_found(crowd: Station, tmp_path
     assert counts["seen"] == sum(counts.values())
 
 
+def length_of(log: bytes) -> int:
+    """Bytes of a log that hold frames. What is behind them carries nothing."""
+    frame = FRAME_HEADER + int.from_bytes(log[8:12], "big")
+    frames = range(WAL_HEADER, len(log) - frame + 1, frame)
+    end = WAL_HEADER + frame * sum(log[at + 8 : at + 16] == log[16:24] for at in frames)
+    assert not any(log[end:])
+    return end
+
+
 def test_flip_in_the_log_of_a_ledger_that_is_written_to_is_found(tmp_path: Path) -> None:
     live = new_station(tmp_path / "live")
     live.begin(live.propose())
@@ -234,11 +243,15 @@ def test_flip_in_the_log_of_a_ledger_that_is_written_to_is_found(tmp_path: Path)
     whole = see_store(path, live)
     assert whole.content is not None, whole.codes
     flipper = Flipper(log, log.read_bytes())
-    for at in flipper.flips(list(range(len(flipper.data))), 200, "log"):
+    end = length_of(flipper.data)
+    for at in flipper.flips(list(range(end)), 200, "log"):
         # The index says where in the log each page is; a whole machine that read a changed log would make it anew.
         index.unlink(missing_ok=True)
         # The rest of the log after a damaged frame counts for nothing, so that the end is cut. Who remembers, sees it.
         assert see_store(path, live).codes, at
+    for at in flipper.flips(list(range(end, len(flipper.data))), 40, "behind the log"):
+        index.unlink(missing_ok=True)
+        assert see_store(path, live) == whole, at
     index.unlink(missing_ok=True)
     assert see_store(path, live) == whole
 
@@ -252,7 +265,7 @@ def test_flip_that_cuts_the_log_before_its_last_commits_is_found_without_a_memor
     assert check_store(path) == []
     flipper = Flipper(log, log.read_bytes())
     frame = FRAME_HEADER + int.from_bytes(flipper.data[8:12], "big")
-    first = range(WAL_HEADER, len(flipper.data) // 2, frame)
+    first = range(WAL_HEADER, length_of(flipper.data) // 2, frame)
     # What a frame says of itself, and some of what it holds.
     spots = [at + offset for at in first for offset in (*range(FRAME_HEADER), 100, 1000)]
     for at in flipper.flips(spots, 200, "frames"):

@@ -15,7 +15,7 @@ from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records
 from tilework import leaves
 
 from keys.canonical import format_json, parse_json
-from keys.errors import CalyxError
+from keys.errors import CalyxError, FormatError
 from ledger.checkpoint import format_text, parse_checkpoint, parse_text, peek_checkpoint
 from ledger.envelope import format_envelope_bytes, pae, parse_envelope_bytes, parse_pae
 from ledger.export import export_log
@@ -36,6 +36,7 @@ from ledger.proof import (
     make_inclusion,
     parse_proof,
 )
+from ledger.recent import parse_slots
 from ledger.record import format_record, parse_record
 from ledger.statement import format_statement, make_statement, parse_statement
 from ledger.tiles import Bundle, Tile, format_bundle, format_path, format_tile, parse_bundle, parse_path, parse_tile
@@ -154,6 +155,26 @@ def test_hostile_memory_is_refused_or_the_same_memory(tmp_path: Path, data: st.D
         remembered = memory.load("/home")
         assert remembered is not None
         assert remembered.canonical() == path.read_bytes()
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hostile_recent_heads_are_refused_or_heads_that_were_noted(tmp_path: Path, data: st.DataObject) -> None:
+    name = sha256(b"/home").hexdigest()
+    path = tmp_path / f"{name}.recent"
+    heads = [Head(size, f"{size:x}".rjust(64, "0")) for size in (7, 8, 9)]
+    memory = HeadMemory(tmp_path)
+    memory.replace("/home", "ab" * 32, heads[0])
+    for head in heads[1:]:
+        memory.note("/home", "ab" * 32, head)
+    path.write_bytes(data.draw(hostile([path.read_bytes()])))
+    with bounded(), suppress(CalyxError):
+        remembered = memory.load("/home")
+        assert remembered is not None
+        # A damaged slot is never another head: its check is.
+        assert (remembered.ledger, remembered.head in heads) == ("ab" * 32, True)
+    with bounded(), suppress(FormatError):
+        parse_slots(name, path.read_bytes())
 
 
 @pytest.fixture(scope="module")

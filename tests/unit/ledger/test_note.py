@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ from ledgers import LOG_KEY
 
 from keys.ed25519 import SigningKey
 from keys.errors import CalyxError, FormatError, SignatureRefused, UsageError
-from ledger.checkpoint import Checkpoint, check_origin, format_text, new_origin, parse_checkpoint, peek_checkpoint
+from ledger.checkpoint import (
+    Checkpoint,
+    check_origin,
+    checkpoint_signer,
+    format_text,
+    new_origin,
+    parse_checkpoint,
+    peek_checkpoint,
+    sign_checkpoint,
+)
 from ledger.log_key import LogKey, load_log_key, store_log_key
 from ledger.note import (
     Note,
@@ -159,6 +169,15 @@ ROOT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 def test_misspelled_checkpoint_is_refused_although_signed(text: str) -> None:
     note = sign_note(text, "o", KEY)
     refused(lambda: parse_checkpoint(note, VerifierKey("o", KEY.public)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**53 - 1])
+def test_log_signs_checkpoints_as_anyone_would(size: int) -> None:
+    root = sha256(b"%d" % size).digest()
+    note = checkpoint_signer(VKEY.name + "-0a1b2c3d", KEY)(size, root)
+    assert note == sign_checkpoint(Checkpoint(VKEY.name + "-0a1b2c3d", size, root), KEY)
+    with pytest.raises(FormatError):
+        checkpoint_signer("two words", KEY)
 
 
 def test_checkpoint_of_another_origin_is_refused() -> None:

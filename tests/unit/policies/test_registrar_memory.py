@@ -52,7 +52,7 @@ def test_durable_entry_whose_head_is_not_remembered_is_named_and_not_refused(
     def full(*_: object) -> None:
         raise Unavailable("memory_write_failed", "the disk is full")
 
-    monkeypatch.setattr(station.memory, "remember", full)
+    monkeypatch.setattr(station.memory, "note", full)
     with pytest.raises(Unavailable) as refusal:
         station.say("ada", "message", {"type": "question", "to": None, "reply_to": None, "text": "there?"})
     assert refusal.value.code == "head_not_remembered"
