@@ -156,8 +156,10 @@ class Executor:
 
     def _finish(self) -> None:
         """End between two effects, with nothing unsaid that was done."""
-        self._claims.close()
-        for digest, results in self._work.finish().items():
+        while not self._work.come_to_rest(POLL_S):
+            # Who waits for this one's end must see that it lives.
+            self._wait(0)
+        for digest, results in self._work.take_rest().items():
             for result in results:
                 # One that failed is looked at by the next run; only this one knew of a success.
                 if result.failure is None:

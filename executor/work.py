@@ -7,7 +7,7 @@ back have workers of their own: however much goes forward, they are never short 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,18 +74,21 @@ class Work:
             del self._jobs[digest]
         return results
 
-    def finish(self) -> dict[str, list[Result]]:
-        """Let what is under way come to its end, and begin nothing more: an instance is left between two effects, never
-        in one. The results that were not taken, by digest.
+    def come_to_rest(self, timeout_s: float) -> bool:
+        """Begin nothing more, and wait up to `timeout_s` seconds for what is under way; whether it has ended. So an
+        instance is left between two effects, never in one.
         """
-        self.close()
-        left: dict[str, list[Result]] = {}
-        for digest, job in self._jobs.items():
-            left[digest] = [
-                _result(name, job.back, future) for name, future in job.running.items() if not future.cancelled()
-            ]
+        running = [future for job in self._jobs.values() for future in job.running.values()]
+        return not wait([future for future in running if not future.cancel()], timeout_s).not_done
+
+    def take_rest(self) -> dict[str, list[Result]]:
+        """Results that were not taken, by digest, once everything has come to rest. What never began has none."""
+        rest = {
+            digest: [_result(name, job.back, found) for name, found in job.running.items() if not found.cancelled()]
+            for digest, job in self._jobs.items()
+        }
         self._jobs.clear()
-        return left
+        return rest
 
     def close(self) -> None:
         """Wait for what is under way. Its results are not lost: the hosts have them, and the next run looks there."""
