@@ -60,7 +60,7 @@ def sample(layer: Path, root: Path, scenario: str, fault: str, step: int) -> lis
 
 
 @pytest.mark.parametrize(
-    ("scenario", "step", "least"), [("rollout", 17, 300), ("rollback", 11, 100), ("breach", 23, 250)]
+    ("scenario", "step", "least"), [("rollout", 17, 200), ("rollback", 11, 70), ("breach", 23, 150)]
 )
 def test_killed_before_any_call_that_changes_a_file_it_goes_on_to_the_same_end(
     tmp_path: Path, layer: Path, scenario: str, step: int, least: int
