@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from executor_checks import problems_at_the_end
 from executor_world import World
 
 from policies.deployment import Phase
@@ -92,7 +93,7 @@ def start_first(world: World, start: Callable[..., Daemon]) -> Daemon:
 def finish(world: World) -> None:
     """Nothing was lost and nothing was done twice."""
     world.station.store.close()
-    assert list(world.problems_at_the_end({Phase.COMPLETED})) == []
+    assert list(problems_at_the_end(world, {Phase.COMPLETED})) == []
 
 
 def test_told_to_stop_it_ends_between_two_effects_and_the_next_goes_on(

@@ -18,34 +18,27 @@ import subprocess
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO, TypeAlias
+from typing import Final, NoReturn, TextIO, TypeAlias
 
 from fleetsim import InlinePool, Simulation
 from instances import write_files
 from station import Clock, Station, fleet, matrix
 
 from executor.home import Home
-from executor.layout import layout_of, read_current
-from executor.local_host import LocalHost
 from executor.materialise import discard
 from executor.process_lock import ProcessLock
 from executor.processes import end_service
-from executor.releases import check_release
 from executor.scan import ingest
 from executor.service import run_executor
 from executor.tree import Tree, changed_paths
 from keys.errors import CalyxError, LawRefused
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
-from ledger.record import parse_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import parse_statement
-from policies.deployment import Phase
 from policies.fleet import Instance
 from policies.kinds import ABSENT
 
@@ -334,75 +327,3 @@ class World:
             tell("defect: " + traceback.format_exc().replace("\n", " | "))
         finally:
             os._exit(code)
-
-    def problems_at_once(self, done: Run) -> Iterator[str]:
-        """What is wrong right after the executor's end, whatever ended it."""
-        self.open()
-        deployment = self.station.state.deployments.get(self.lease[1])
-        if done.acknowledged > self.station.state.size:
-            yield f"{done.acknowledged} entries were acknowledged, and {self.station.state.size} are there"
-        lease = self.station.state.leases[self.lease[1]]
-        for instance in self.instances:
-            layout = layout_of(instance)
-            tree = read_current(layout)
-            if tree not in {lease.before[instance.name], lease.after[instance.name]}:
-                yield f"{instance.name} is on {tree[:16]}"
-            with suppress_problem() as problem:
-                check_release(layout, tree)
-            yield from problem
-        touched = deployment is not None and deployment.intended
-        if not touched and any(
-            read_current(layout_of(instance)) != lease.before[instance.name] for instance in self.instances
-        ):
-            yield "a machine was changed before it was said"
-        self.station.store.close()
-
-    def problems_at_the_end(self, allowed: set[Phase], *, clean: bool = True) -> Iterator[str]:
-        """What is wrong once everything came to an end. `clean`: nothing half made may be left on the machine."""
-        self.open()
-        state = self.station.state
-        deployment = state.deployments.get(self.lease[1])
-        if deployment is None or deployment.phase not in allowed:
-            yield f"the end is {deployment and deployment.phase}"
-        else:
-            wanted = deployment.after if deployment.phase is Phase.COMPLETED else deployment.before
-            host = LocalHost(self.station.objects)
-            for instance in self.instances:
-                with suppress_problem() as problem:
-                    host.scrub(instance, wanted[instance.name])
-                    # Restoring the copy ended the service; only an executor that had to do with it starts it again.
-                    if instance.name in deployment.intended:
-                        host.settle(instance, wanted[instance.name])
-                yield from problem
-                left = list((layout_of(instance).private / "staging").iterdir())
-                if left and clean:
-                    yield f"{left[0]} was left"
-        if state.live:
-            yield "a deployment is live"
-        yield from (f"{event} was said twice" for event, times in self._events().items() if times > 1)
-        self.station.store.close()
-
-    def _events(self) -> Counter[tuple[Any, ...]]:
-        said: Counter[tuple[Any, ...]] = Counter()
-        for data in self.station.store.read():
-            statement = parse_statement(parse_record(data).envelope.body)
-            if statement.kind == "event" and statement.subject_digest == self.lease[1]:
-                detail = statement.predicate["detail"]
-                said[tuple(detail.get(name) for name in ("type", "tier", "instance", "n", "code"))] += 1
-            elif statement.kind == "claim":
-                said["claim", statement.subject_digest] += 1
-        return said
-
-
-class suppress_problem:  # noqa: N801  # reads as `contextlib.suppress` does
-    """Catches a refusal and gives it as a line."""
-
-    def __enter__(self) -> list[str]:
-        self.found: list[str] = []
-        return self.found
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, CalyxError):
-            self.found.append(str(error))
-            return True
-        return False

@@ -18,6 +18,7 @@ import signal
 import sys
 from pathlib import Path
 
+from executor_checks import problems_at_the_end
 from executor_world import FROZEN, Child, Tell, World
 
 from executor import local_host, turn
@@ -108,7 +109,7 @@ def main(where: str, root: Path) -> None:
     world = World(root, "rollout")
     try:
         first, second = copy_ledger(world) if where == "copied" else freeze_one(where, world)
-        problems = list(world.problems_at_the_end({Phase.COMPLETED}))
+        problems = list(problems_at_the_end(world, {Phase.COMPLETED}))
     finally:
         world.end_services()
     result = {

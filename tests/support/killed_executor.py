@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from executor_checks import problems_at_once, problems_at_the_end
 from executor_world import KINDS, World
 
 from executor import local_host
@@ -49,7 +50,7 @@ def count_points(world: World) -> dict[str, Any]:
         "points": done.said[-1][0],
         "kinds": dict(zip(KINDS, map(int, kinds), strict=True)),
         "phases": phases,
-        "problems": list(world.problems_at_the_end({ENDS[world.scenario]})),
+        "problems": list(problems_at_the_end(world, {ENDS[world.scenario]})),
     }
 
 
@@ -61,11 +62,11 @@ def faults(world: World, fault: str, first: int, step: int) -> Iterator[dict[str
         world.restore()
         done = world.run(fault, point)
         problems = [text for _, text in done.said if text.startswith("defect: ")]
-        problems += world.problems_at_once(done)
+        problems += problems_at_once(world, done)
         reached = done.killed or (bool(done.said) and done.said[-1][0] >= point)
         again = world.run("off", 0)
         problems += [text for _, text in again.said if text.startswith(("defect: ", "error: "))]
-        problems += world.problems_at_the_end(allowed, clean=fault in {"kill", "tear"})
+        problems += problems_at_the_end(world, allowed, clean=fault in {"kill", "tear"})
         yield {
             "point": point,
             "reached": reached,

@@ -20,7 +20,7 @@ from ledger.sqlite_store import SqliteStore
 from policies.audit import audit
 from policies.deployment import Phase
 
-LOOP_S = int(os.environ.get("CALYX_KILL_LOOP_S", "20"))
+LOOP_S = int(os.environ.get("CALYX_KILL_LOOP_S", "12"))
 
 
 class Releases:
