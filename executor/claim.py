@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any, Final
 
 from executor.logbook import fact_line
 from executor.preflight import Hosts, NotReady, check_ready
+from executor.reserve import Reserve
+from executor.reverse import WayBack
 from executor.speaker import Log, Speaker
 from executor.tree import shown
-from keys.errors import FormatError, LawRefused
+from keys.errors import FormatError, LawRefused, Unavailable
 from keys.values import parse_time
 from ledger.head import Head
-from ledger.objects import ObjectStore
+from ledger.objects import ObjectRef, ObjectStore
+from ledger.store import DISK_FULL
 from policies.names import list_json
 from policies.state import LeaseState, State
 from policies.two_key import VerifiedLease, check_two_key
@@ -25,16 +29,27 @@ RETRY_S: Final = 10
 
 
 class Claims:
-    """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing."""
+    """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing.
+    `reserve`: as `executor.run.Executor` has it.
+    """
 
-    def __init__(self, speaker: Speaker, objects: ObjectStore, hosts: Hosts, pool: Executor, log: Log) -> None:
+    def __init__(
+        self,
+        speaker: Speaker,
+        objects: ObjectStore,
+        hosts: Hosts,
+        pool: Executor,
+        log: Log,
+        reserve: Reserve | None = None,
+    ) -> None:
+        self._reserve = reserve
         self._speaker = speaker
         self._objects = objects
         self._hosts = hosts
         self._pool = pool
         self._log = log
         self._looked: tuple[Head, int] | None = None
-        self._running: dict[str, Future[None]] = {}
+        self._running: dict[str, Future[WayBack]] = {}
         self._not_ready: dict[str, int] = {}
         self._read = 0
         self._open: dict[str, None] = {}
@@ -103,42 +118,56 @@ class Claims:
         if lease.digest not in self._running:
             fleet = state.fleets[lease.lease.fleet]
             self._running[lease.digest] = self._pool.submit(
-                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence
+                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence, self._reserve
             )
         future = self._running[lease.digest]
         if not future.done():
             return False
         del self._running[lease.digest]
         try:
-            future.result()
+            back = future.result()
         except NotReady as problem:
             return self._refuse(lease, problem, now)
         except Exception as error:  # noqa: BLE001  # a defect that one lease finds must not stop the others
             defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
             return self._refuse(lease, defect, now)
-        return self._claim(verified, now)
+        return self._claim(verified, back, now)
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._not_ready[lease.digest] = now + RETRY_S
         # Each reason is said once: a host that flaps must not fill the ledger.
         if problem.code in {code for _, code, _ in lease.preflight}:
             return False
+        self._log(f"{lease.lease.id} not ready: {problem.code}: {problem.message}")
         detail = {
             "type": "PREFLIGHT_FAILED",
             "code": problem.code,
             "instance": problem.instance,
             "text": problem.message[:500],
         }
-        return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
-
-    def _claim(self, verified: VerifiedLease, now: int) -> bool:
-        lease = verified.lease
         try:
-            fields = claim_fields(verified, self._speaker.fence.epoch, self._objects)
+            return self._speaker.say((lease.lease.id, lease.digest), detail) is not None
+        except Unavailable as error:
+            if error.code != DISK_FULL:
+                raise
+            return False
+
+    def _claim(self, verified: VerifiedLease, back: WayBack, now: int) -> bool:
+        lease = verified.lease
+        if back.why:
+            self._log(f"{lease.lease.id} no reverse patch is kept: {back.why}")
+        try:
+            fields = claim_fields(verified, self._speaker.fence.epoch, self._objects, back.ref)
             receipt = self._speaker.claim((lease.lease.id, lease.digest), fields)
         except FormatError as error:
             # Its lists do not fit into one record. That is this lease's fault, and no reason to leave the others.
             return self._refuse(lease, NotReady(error.code, f"the claim: {error.message}", None), now)
+        except Unavailable as error:
+            if error.code != DISK_FULL:
+                raise
+            self._log(f"{lease.lease.id} not claimed: {error}")
+            self._not_ready[lease.digest] = now + RETRY_S
+            return False
         if receipt is None:
             return False
         self._not_ready.pop(lease.digest, None)
@@ -148,7 +177,17 @@ class Claims:
             f"(claimed in entry {receipt.seq})"
         )
         self._log(fact_line(text, lease=lease.lease.id, event="VERIFIED_2KEY", entry=receipt.seq))
+        for line in _merged(lease.lease.tiers, verified.cohorts):
+            self._log(f"{lease.lease.id} {line}")
         return True
+
+
+def _merged(tiers: Sequence[int], cohorts: Mapping[int, object]) -> Iterator[str]:
+    """Words for tiers that reach no other instances than a later one: on a small fleet they are watched as one."""
+    for tier in tiers:
+        if tier not in cohorts:
+            wider = min(later for later in cohorts if later > tier)
+            yield f"the tier {tier} % reaches as far as {wider} %: they are one"
 
 
 def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None:
@@ -161,8 +200,10 @@ def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None
         return None
 
 
-def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> dict[str, Any]:
-    """What a claim says of a verified lease, without the common fields."""
+def claim_fields(
+    verified: VerifiedLease, epoch: int, objects: ObjectStore, reverse: ObjectRef | None = None
+) -> dict[str, Any]:
+    """What a claim says of a verified lease, without the common fields. `reverse`: the evidence of the way back."""
     trees: dict[str, list[str]] = {}
     for name, tree in sorted(verified.lease.before.items()):
         trees.setdefault(tree, []).append(name)
@@ -175,4 +216,5 @@ def claim_fields(verified: VerifiedLease, epoch: int, objects: ObjectStore) -> d
             {"tier": tier, "instances": list_json(names, objects, len(cohorts))} for tier, names in cohorts.items()
         ],
         "seen": [{"tree": tree, "instances": list_json(names, objects, len(trees))} for tree, names in trees.items()],
+        "reverse": None if reverse is None else reverse.to_json(),
     }

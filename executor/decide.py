@@ -33,12 +33,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What the shell saw besides the ledger: instances that failed in this run, by name. `listening_since`: seconds
-    since 1970 from which on this process has read the ledger without a gap; None where it does not matter.
+    """What the shell saw besides the ledger: instances that failed in this run, by name; and that a step forward could
+    not be said because the ledger's disk is full, in `no_space`. `listening_since`: seconds since 1970 from which on
+    this process has read the ledger without a gap; None where it does not matter.
     """
 
     failed: Mapping[str, Failure] = field(default_factory=dict)
     unrestored: Mapping[str, Failure] = field(default_factory=dict)
+    no_space: bool = False
     listening_since: int | None = None
 
 
@@ -129,6 +131,8 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
     for name, failure in sorted(seen.failed.items()):
         cause = "drift" if failure.drift else "failed"
         return _stop(deployment, cause, f"instance {name}: {failure.code}: {failure.text}")
+    if seen.no_space:
+        return _stop(deployment, "no_space", "the ledger's disk is full")
     if not deployment.started and now > parse_time(deployment.lease.execute_by):
         return _stop(deployment, "expired", f"a start was possible until {deployment.lease.execute_by}")
     try:

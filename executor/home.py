@@ -22,8 +22,9 @@ from typing import Annotated, Final, Literal, Self, overload
 
 from pydantic import Field
 
+from executor.reserve import Reserve
 from keys.canonical import parse_json
-from keys.errors import FormatError, Unavailable, UsageError
+from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.openssh import fingerprint, load_private_key
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
@@ -157,6 +158,19 @@ class Home:
         memory = HeadMemory(user_state_path("calyx") / "heads")
         return Pin(memory, str(self.root.resolve()), os.path.abspath(self.root))  # noqa: PTH100  # links unresolved
 
+    def reserve(self) -> Reserve:
+        """The reserve for a full disk."""
+        return Reserve(self.root / "reserve")
+
+    def open_for_safety(self, clock: Clock | None = None, *, accept_clock: bool = False) -> Submitter:
+        """As `open_registrar`, for what must work on a full disk: SQLite needs a little room to open a ledger."""
+        try:
+            return self.open_registrar(clock, accept_clock)
+        except CalyxError:
+            if not self.reserve().low() or not self.reserve().give_up():
+                raise
+            return self.open_registrar(clock, accept_clock)
+
     def open_store(self) -> Reader:
         """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""
         if not self.ledger.exists():
@@ -208,6 +222,7 @@ class Home:
             clock=clock,
             random=os.urandom,
             accept_clock=accept_clock,
+            reserve=self.reserve(),
             create=create,
         )
         return self._opened.enter_context(registrar)

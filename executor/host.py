@@ -3,7 +3,7 @@
     root/current -> releases/<tree digest>      a relative link; what the service runs
     root/releases/<tree digest>/                files 0444 or 0555, directories 0555
     root/shared/<path>                          what the service writes; a link in each release leads here
-    root/.calyx/                                locks, fence, process.json, manifests/, staging/, service.log, adopted/
+    root/.calyx/                                locks, fence, process.json, manifests/, staging/, adopted/, logs
 
 Every operation is idempotent, and takes and gives only values that can be sent to another machine. Each raises a
 `CalyxError` whose fields name the instance, and the path where there is one.
@@ -11,18 +11,19 @@ Every operation is idempotent, and takes and gives only values that can be sent 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import Field
 
-from keys.values import Count, Hash, Model, Seq
+from keys.values import Count, Hash, Ident, Model, Seq
 from policies.fleet import Instance
 from policies.kinds import ABSENT, Artifact, Tree
+from policies.matrix import Hook
 
 MAX_LINEAGE: Final = 16
 """Ledgers before this one that a fence names."""
 
-__all__ = ["ABSENT", "Fence", "Host", "Observed", "Plan", "Running"]
+__all__ = ["ABSENT", "Fence", "HookRun", "Host", "Observed", "Plan", "Pruned", "Running"]
 
 
 class Fence(Model):
@@ -68,6 +69,21 @@ class Plan(Model):
     before: Tree
     after: Hash
     artifact: Artifact | None
+
+
+class Pruned(Model):
+    """Releases that were removed, and those that were not because a process uses them, by their trees."""
+
+    removed: Seq[Hash]
+    in_use: Seq[Hash]
+
+
+class HookRun(Model):
+    """A hook to run on an instance. `name`: what the policy calls it. `hook`: what the policy says it is."""
+
+    verb: Literal["drain", "undrain"]
+    name: Ident
+    hook: Hook
 
 
 class Host(Protocol):
@@ -117,6 +133,13 @@ class Host(Protocol):
         """End the service and every process of its session. Raises: CalyxError (as `flip`; `service_unstoppable`)."""
         ...
 
+    def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
+        """Run a hook to its end, at most for its time limit; it may have run before.
+
+        Raises: CalyxError (as `flip` for the fence; `drain_failed`, `undrain_failed`, `host_busy`).
+        """
+        ...
+
     def probe(self, instance: Instance) -> None:
         """Prove that the service answers. An instance without a probe answers always.
 
@@ -132,6 +155,10 @@ class Host(Protocol):
         """
         ...
 
-    def prune(self, instance: Instance, keep: tuple[str, ...]) -> None:
-        """Remove every release but the current one and those in `keep`, for when retention has ended."""
+    def prune(self, instance: Instance, keep: tuple[str, ...], fence: Fence, *, dry_run: bool = False) -> Pruned:
+        """Remove every release but the current one, those in `keep`, and those that a process uses. `dry_run`: only say
+        which.
+
+        Raises: CalyxError (as `flip` for the fence; `current_unknown`, `host_busy`).
+        """
         ...

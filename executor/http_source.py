@@ -6,16 +6,18 @@ those of the environment, as for a person's other tools; credentials are never s
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
-from threading import Lock
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
 import httpx
 
+from executor.http_patience import Connections, Trace
 from keys.errors import Unavailable, UsageError
 
 PATIENCE_S: Final = 30.0
@@ -46,11 +48,14 @@ class HttpSource:
         self._clock = clock
         self._pause = pause
         self._failures = 0
-        self._lock = Lock()
+        self._lock = threading.Lock()
+        self._connections = Connections()
         self._client = httpx.Client(
             follow_redirects=False,
             timeout=httpx.Timeout(patience_s),
             limits=httpx.Limits(max_connections=8),
+            # None is kept: whoever publishes could fill memory with them, and know its readers again.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"accept-encoding": "gzip, identity", "user-agent": "calyx"},
         )
 
@@ -86,8 +91,18 @@ class HttpSource:
         raise AssertionError("the last try returns or raises")
 
     def _try(self, path: str, file: BinaryIO, limit: int) -> bool:
-        deadline = self._clock() + self._patience + limit / SLOWEST
-        with self._client.stream("GET", f"{self.address}/{path}") as answer:
+        seconds = self._patience + limit / SLOWEST
+        late = threading.Event()
+        try:
+            with self._connections.limit(seconds) as (trace, late):
+                return self._exchange(path, file, limit, self._clock() + seconds, trace)
+        except httpx.HTTPError:
+            if late.is_set():
+                raise httpx.ReadTimeout("the file took too long") from None
+            raise
+
+    def _exchange(self, path: str, file: BinaryIO, limit: int, deadline: float, trace: Trace) -> bool:
+        with self._client.stream("GET", f"{self.address}/{path}", extensions={"trace": trace}) as answer:
             if answer.status_code in _GONE:
                 return False
             if answer.status_code != 200:

@@ -11,18 +11,19 @@ from typing import Final
 from executor import adopt
 from executor.command import run_command
 from executor.fence import load_fence, take_fence
-from executor.host import Fence, Observed, Plan
+from executor.hooks import run_hook
+from executor.host import Fence, HookRun, Observed, Plan, Pruned
 from executor.layout import Layout, layout_of, locked, point_current, prepare, read_current
 from executor.probe import check_probe, try_probe
 from executor.process import LANG, PATH, exited, load_running, start_service, stop_service, trim_log
 from executor.processes import MARKER, boot_id, ticks_now, wait_ended
+from executor.pruning import prune_releases
 from executor.releases import (
     build_release,
     check_release,
     check_shared_links,
     clear_staging,
     prepare_shared,
-    remove_release,
 )
 from executor.tree import check_shared, shown
 from keys.canonical import Json, format_json, parse_json
@@ -114,6 +115,10 @@ class LocalHost:
             if instance.process is not None:
                 stop_service(layout, instance.process.stop_s)
 
+    def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
+        with _naming(instance) as layout, self._fenced(layout, fence):
+            run_hook(layout, instance, run)
+
     def probe(self, instance: Instance) -> None:
         with _naming(instance) as layout:
             _probe(layout, instance)
@@ -138,14 +143,9 @@ class LocalHost:
             if instance.process is not None:
                 _check_young(layout, tree)
 
-    def prune(self, instance: Instance, keep: tuple[str, ...]) -> None:
+    def prune(self, instance: Instance, keep: tuple[str, ...], fence: Fence, *, dry_run: bool = False) -> Pruned:
         with _naming(instance) as layout:
-            prepare(layout)
-            with locked(layout, "stage.lock", _STAGE_WAIT_S), locked(layout, "lock", self._lock_wait_s):
-                current = read_current(layout)
-                for path in layout.releases.iterdir():
-                    if path.name != current and path.name not in keep:
-                        remove_release(layout, path.name)
+            return prune_releases(layout, keep, fence, self._lock_wait_s, dry_run=dry_run)
 
     @contextmanager
     def _fenced(self, layout: Layout, fence: Fence) -> Iterator[None]:

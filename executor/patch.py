@@ -1,4 +1,4 @@
-"""Lead a tree to another one by a git patch, and prove that the way back exists.
+"""Lead a tree to another one by a git patch.
 
 A patch is only ever applied to a private copy of a tree. What counts is the digest of the result: whoever stages
 compares it with what was signed.
@@ -6,43 +6,54 @@ compares it with what was signed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from executor.git import run_git
 from executor.materialise import Content, ObjectContent, discard, write_tree
-from executor.patch_format import MAX_CONTENT, FileChange, parse_patch
+from executor.patch_format import MAX_CONTENT, FileChange, split_patch
 from executor.scan import ingest, scan
-from executor.tree import Directory, Tree, check_path, check_shared, parents, shared_target, shown
-from keys.canonical import Json, format_json, parse_json
-from keys.errors import CalyxError, FormatError
+from executor.tree import Tree, check_shared, parents, shared_target, shown
+from keys.errors import CalyxError
 from ledger.objects import ObjectStore
-
-_DIRECTORIES: Final = b"Calyx-Directories: "
-_LIST_LIMIT: Final = 16 * 1024 * 1024
 
 
 def apply_patch(patch_file: Path, tree_dir: Path) -> tuple[FileChange, ...]:
     """Apply a git patch to the files below `tree_dir`, a private directory that no repository surrounds for git.
 
-    `patch_file` must not lie in it. On an error the directory may be half changed; discard it.
+    `patch_file` must not lie in it, and may be overwritten. Commits that it carries as mails are applied in turn.
+    On an error the directory may be half changed; discard it.
 
     Raises: CalyxError (`too_large`; `bad_patch`; `path_escapes` for a path that leaves the tree, goes through a link or
     into `.git`; `patch_failed` with git's first line); Unavailable.
     """
     patch_file = patch_file.resolve()
-    changes = parse_patch(patch_file.read_bytes())
+    parts = split_patch(patch_file.read_bytes())
+    growth = _Growth(tree_dir)
+    for part in parts:
+        if len(parts) > 1:
+            patch_file.write_bytes(part.data)
+        _apply_part(patch_file, tree_dir, part.changes, growth)
+    return tuple(change for part in parts for change in part.changes)
+
+
+def _apply_part(patch_file: Path, tree_dir: Path, changes: Sequence[FileChange], growth: _Growth) -> None:
+    # A link that the patch takes away may make room for a directory; git itself follows none that stays or comes.
+    gone = {change.old for change in changes if change.new is None}
     for change in changes:
         for path in {change.old, change.new} - {None}:
-            _refuse_links(tree_dir, path or "")
-    _check_growth(tree_dir, changes)
+            refuse_links(tree_dir, path or "", gone)
+        if change.old is not None and not os.path.lexists(tree_dir / change.old):
+            raise CalyxError(
+                "patch_failed", f"the patch does not apply: {shown(change.old)} is not there", path=shown(change.old)
+            )
+    growth.add(changes)
     reported = _apply(patch_file, tree_dir, "--numstat", "-z")
     if [item.split(b"\t", 2)[-1] for item in reported.split(b"\0")[:-1]] != [c.reported.encode() for c in changes]:
         raise CalyxError("bad_patch", "git reads other paths from the patch than its headers name")
     _apply(patch_file, tree_dir)
-    return changes
 
 
 def write_patched(before: Tree, content: Content, patch: bytes, workdir: Path, shared: Collection[str]) -> Tree:
@@ -79,61 +90,6 @@ def plan_patch(before: Tree, objects: ObjectStore, patch: bytes, scratch: Path, 
         _clear(scratch)
 
 
-def reverse_patch(before: Tree, after: Tree, objects: ObjectStore, scratch: Path) -> bytes:
-    """A patch that leads from `after` back to `before`, proved by applying it; the evidence of a rollback.
-
-    A patch cannot say that a directory is empty, so a first line names directories to make and to remove. git skips it.
-
-    Raises: CalyxError `patch_not_reversible` when no patch leads back; as `write_tree`.
-    """
-    try:
-        content = ObjectContent(objects, scratch)
-        write_tree(after, content, scratch / "a", sealed=False)
-        write_tree(before, content, scratch / "b", sealed=False)
-        patch = run_git(
-            ["diff", "--no-index", "--no-prefix", "--binary", "--full-index", "--no-renames", "--no-color",
-             "--no-ext-diff", "--no-textconv", "--", "a", "b"],
-            scratch,
-            done=(0, 1),
-        )  # fmt: skip
-    finally:
-        _clear(scratch)
-    old, new = ({e.path for e in tree.entries if isinstance(e, Directory)} for tree in (before, after))
-    make, remove = sorted(old - _kept(before)), sorted((new - old) - _kept(after))
-    lists: Json = {"make": list(make), "remove": list(remove)}
-    reverse = _DIRECTORIES + format_json(lists) + b"\n" + patch
-    check_reverse(reverse, before, after, objects, scratch)
-    return reverse
-
-
-def check_reverse(reverse: bytes, before: Tree, after: Tree, objects: ObjectStore, scratch: Path) -> None:
-    """Prove that `reverse` leads from `after` back to `before`.
-
-    Raises: CalyxError `patch_not_reversible`; as `apply_patch`.
-    """
-    make, remove = _parse_directories(reverse)
-    try:
-        directory, patch_file = scratch / "tree", scratch / "patch"
-        write_tree(after, ObjectContent(objects, scratch), directory, sealed=False)
-        if b"\ndiff --git " in reverse:
-            patch_file.write_bytes(reverse)
-            apply_patch(patch_file, directory)
-        for path in sorted(remove, reverse=True):
-            _refuse_links(directory, path)
-            if (directory / path).is_dir():
-                (directory / path).rmdir()
-        for path in sorted(make):
-            _refuse_links(directory, path)
-            (directory / path).mkdir(parents=True, exist_ok=True)
-        digest = scan(directory).digest
-    except OSError as error:
-        raise _not_reversible(error.strerror or "a directory is not as the patch says") from None
-    finally:
-        _clear(scratch)
-    if digest != before.digest:
-        raise _not_reversible(f"it leads to {digest[:16]}")
-
-
 def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
     try:
         return run_git(["apply", "-p1", "--whitespace=nowarn", *options, "--", str(patch_file)], tree_dir)
@@ -144,35 +100,42 @@ def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
         raise CalyxError(code, f"the patch does not apply: {error.message}") from None
 
 
-def _refuse_links(tree_dir: Path, path: str) -> None:
+def refuse_links(tree_dir: Path, path: str, gone: Collection[str | None] = ()) -> None:
+    """Prove that no directory above a path is a link, those in `gone` left out. Raises: CalyxError `path_escapes`."""
     for parent in parents(path):
-        if (tree_dir / parent).is_symlink():
+        if parent not in gone and (tree_dir / parent).is_symlink():
             raise CalyxError(
                 "path_escapes", f"the patch goes through the link {shown(parent)} to {shown(path)}", path=shown(path)
             )
 
 
-def _check_growth(tree_dir: Path, changes: Sequence[FileChange]) -> None:
-    """Refuse a patch that copies a tree's files until the disk is full. Raises: CalyxError `too_large`."""
-    sizes: dict[str, int] = {}
-    room, written = MAX_CONTENT, 0
-    for change in changes:
-        if change.old is not None and change.old not in sizes:
-            with suppress(OSError):
-                sizes[change.old] = (tree_dir / change.old).lstat().st_size
-                # Each file that is there may be rewritten once.
-                room += sizes[change.old]
-        if change.new is not None:
-            size = sizes.get(change.old or "", 0) + change.added if change.size is None else change.size
-            sizes[change.new] = size
-            written += size
-    if written > room:
-        raise CalyxError("too_large", "the patch adds more than 1 GiB to the tree", limit=MAX_CONTENT)
+class _Growth:
+    """Refuses patches that copy a tree's files until the disk is full."""
+
+    def __init__(self, tree_dir: Path) -> None:
+        self._tree_dir = tree_dir
+        self._sizes: dict[str, int] = {}
+        self._room, self._written = MAX_CONTENT, 0
+
+    def add(self, changes: Sequence[FileChange]) -> None:
+        """Count what changes will write. Raises: CalyxError `too_large`."""
+        for change in changes:
+            if change.old is not None and change.old not in self._sizes:
+                with suppress(OSError):
+                    self._sizes[change.old] = (self._tree_dir / change.old).lstat().st_size
+                    # Each file that is there may be rewritten once.
+                    self._room += self._sizes[change.old]
+            if change.new is not None:
+                size = self._sizes.get(change.old or "", 0) + change.added if change.size is None else change.size
+                self._sizes[change.new] = size
+                self._written += size
+        if self._written > self._room:
+            raise CalyxError("too_large", "the patch adds more than 1 GiB to the tree", limit=MAX_CONTENT)
 
 
 def _set_shared(directory: Path, shared: Collection[str]) -> None:
     for path in check_shared(shared):
-        _refuse_links(directory, path)
+        refuse_links(directory, path)
         place = directory / path
         if place.is_symlink() and str(place.readlink()) == shared_target(path):
             continue
@@ -184,28 +147,6 @@ def _set_shared(directory: Path, shared: Collection[str]) -> None:
             ) from None
         discard(place)
         place.symlink_to(shared_target(path))
-
-
-def _kept(tree: Tree) -> set[str]:
-    """The directories that are there because something other than a directory is in them."""
-    return {parent for entry in tree.entries if not isinstance(entry, Directory) for parent in parents(entry.path)}
-
-
-def _parse_directories(reverse: bytes) -> tuple[list[str], list[str]]:
-    line = reverse.split(b"\n", 1)[0]
-    value = parse_json(line.removeprefix(_DIRECTORIES), limit=_LIST_LIMIT)
-    match value:
-        case {"make": list(make), "remove": list(remove), **rest} if not rest:
-            paths = [path for path in [*make, *remove] if isinstance(path, str)]
-            if len(paths) == len(make) + len(remove):
-                for path in paths:
-                    check_path(path)
-                return paths[: len(make)], paths[len(make) :]
-    raise FormatError("a reverse patch begins with the directories to make and to remove")
-
-
-def _not_reversible(why: str) -> CalyxError:
-    return CalyxError("patch_not_reversible", f"the reverse patch does not lead back: {why}")
 
 
 def _clear(scratch: Path) -> None:

@@ -9,13 +9,12 @@ Source: git-diff(1), "Generating patch text with -p"; git's own apply.c is what 
 
 from __future__ import annotations
 
-import base64
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from executor.patch_delta import DELTA_LINES, delta_result
 from executor.tree import check_path, shown
 from keys.errors import CalyxError
 
@@ -27,15 +26,13 @@ _MODES: Final = frozenset({b"100644", b"100755", b"120000"})
 _HUNK: Final = re.compile(rb"@@ -[0-9]{1,9}(?:,([0-9]{1,9}))? \+[0-9]{1,9}(?:,([0-9]{1,9}))? @@")
 _BINARY: Final = re.compile(rb"(?:literal|delta) ([0-9]{1,12})")
 _MODE: Final = re.compile(rb"(?:old mode|new mode|deleted file mode|new file mode) (.*)")
+_MAIL: Final = re.compile(rb"From [0-9a-f]{40,64} ")
+"""How each commit begins that `git format-patch --stdout` writes."""
 _INDEX_MODE: Final = re.compile(rb"index [0-9a-f]+\.\.[0-9a-f]+ (.*)")
 _NAMES: Final = (b"rename from ", b"rename to ", b"copy from ", b"copy to ")
 _ESCAPES: Final = {
     b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r", b'"': b'"', b"\\": b"\\"
 }  # fmt: skip
-_LENGTHS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_DELTA_LINES: Final = 64
-"""More than enough for the first bytes of a delta: a deflate header is under 512 bytes, and a line holds up to 52."""
-_DELTA_HEAD: Final = 20
 _QUOTED: Final = re.compile(rb'"((?:[^"\\\n]|\\[abtnvfr"\\]|\\[0-3][0-7]{2})*)"')
 _ESCAPE: Final = re.compile(rb'\\([abtnvfr"\\]|[0-3][0-7]{2})')
 
@@ -44,18 +41,27 @@ _ESCAPE: Final = re.compile(rb'\\([abtnvfr"\\]|[0-3][0-7]{2})')
 class FileChange:
     """One file of a patch. `old`, `new`: its path before and after, None where there is no such file. At most one of
     the two is None. `size`: bytes of the file after, where a binary part says it; else it has those of `old` and at
-    most `added` more.
+    most `added` more. `moved`: nothing stays at `old`.
     """
 
     old: str | None
     new: str | None
     size: int | None = field(default=None, compare=False)
     added: int = field(default=0, compare=False)
+    moved: bool = field(default=False, compare=False)
 
     @property
     def reported(self) -> str:
         """The path under which `git apply --numstat` lists the change."""
         return self.new or self.old or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One change of a tree: its bytes, and the files that they name."""
+
+    data: bytes
+    changes: tuple[FileChange, ...]
 
 
 def parse_patch(data: bytes) -> tuple[FileChange, ...]:
@@ -65,10 +71,22 @@ def parse_patch(data: bytes) -> tuple[FileChange, ...]:
     """
     if len(data) > MAX_PATCH:
         raise CalyxError("too_large", f"a patch of {len(data)} bytes is over 64 MiB", limit=MAX_PATCH)
-    changes = _Reader(data.split(b"\n")).changes()
-    if not changes:
-        raise _bad("holds no `diff --git` header", hint="make it with `git diff --binary` or `git format-patch`")
-    return tuple(changes)
+    return tuple(change for part in _Reader(data.split(b"\n")).parts() for change in part.changes)
+
+
+def split_patch(data: bytes) -> tuple[Part, ...]:
+    """The patch as parts that are to be applied one after the other: one for each commit that it carries as a mail.
+
+    `git apply` takes everything as one change, and applies several commits that touch one file silently wrong.
+
+    Raises: as `parse_patch`; CalyxError (`bad_patch`) when a part changes a file twice.
+    """
+    if len(data) > MAX_PATCH:
+        raise CalyxError("too_large", f"a patch of {len(data)} bytes is over 64 MiB", limit=MAX_PATCH)
+    parts = _Reader(data.split(b"\n")).parts()
+    for part in parts:
+        _check_single(part.changes)
+    return parts
 
 
 class _Reader:
@@ -79,22 +97,32 @@ class _Reader:
         self._size: int | None = None
         self._added = 0
 
-    def changes(self) -> list[FileChange]:
-        found = []
+    def parts(self) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        found: list[FileChange] = []
+        begin = 0
         while self._at < len(self._lines):
             line = self._lines[self._at]
+            if found and _MAIL.match(line):
+                parts.append(Part(b"\n".join([*self._lines[begin : self._at], b""]), tuple(found)))
+                begin, found = self._at, []
             self._at += 1
             if line.startswith(b"diff --git "):
                 found.append(self._file(line.removeprefix(b"diff --git ")))
             elif line.startswith((b"diff --cc ", b"diff --combined ")):
                 raise _bad("is a merge's combined diff")
-        return found
+        if found:
+            parts.append(Part(b"\n".join(self._lines[begin:]), tuple(found)))
+        if not parts:
+            raise _bad("holds no `diff --git` header", hint="make it with `git diff --binary` or `git format-patch`")
+        return tuple(parts)
 
     def _file(self, names: bytes) -> FileChange:
         old: bytes | None
         new: bytes | None
         old = new = None
-        created = deleted = False
+        created = deleted = moved = False
+        prefixes: list[bytes] = []
         while self._at < len(self._lines):
             line = self._lines[self._at]
             if line.startswith((b"diff --git ", b"@@ ", b"GIT binary patch", b"Binary files ")) or not line:
@@ -106,17 +134,26 @@ class _Reader:
             if line.startswith(_NAMES):
                 path = _name(line.split(b" ", 2)[2])
                 old, new = (path, new) if line.split(b" ")[1] == b"from" else (old, path)
-            elif line.startswith(b"--- "):
-                old = _strip(line[4:]) or old
-            elif line.startswith(b"+++ "):
-                new = _strip(line[4:]) or new
-                break
+                moved |= line.startswith(b"rename ")
+            elif line.startswith((b"--- ", b"+++ ")):
+                prefix, stripped = _strip(line[4:])
+                prefixes.append(prefix)
+                if line.startswith(b"--- "):
+                    old = stripped or old
+                else:
+                    new = stripped or new
+                    break
+        _check_prefixes(names, prefixes, b"a/" if deleted else b"b/" if created else b"")
         self._size, self._added = None, 0
         self._content()
         if old is None and new is None:
             old = new = _same(names)
         change = FileChange(
-            None if created else _path(old or new), None if deleted else _path(new or old), self._size, self._added
+            None if created else _path(old or new),
+            None if deleted else _path(new or old),
+            self._size,
+            self._added,
+            moved,
         )
         if change.old is None and change.new is None:
             raise _bad("makes and removes a file at once")
@@ -164,7 +201,7 @@ class _Reader:
             self._announced += result
             if line.startswith(b"delta "):
                 # The size of a delta says nothing of the file that it makes.
-                result = _delta_result(self._lines[self._at : self._at + _DELTA_LINES])
+                result = delta_result(self._lines[self._at : self._at + DELTA_LINES])
                 self._announced += result
             if self._announced > MAX_CONTENT:
                 raise CalyxError("too_large", "a patch's binary parts are over 1 GiB", limit=MAX_CONTENT)
@@ -177,32 +214,22 @@ class _Reader:
             raise _bad("has a file mode other than 100644, 100755 and 120000")
 
 
-def _delta_result(lines: Sequence[bytes]) -> int:
-    """The size of the file that a delta makes: the second of the two numbers that its content begins with.
-
-    Source: gitformat-pack(5), "Deltified representation"; the lines are base85 as git-diff(1) --binary writes them.
-    """
-    inflate, head = zlib.decompressobj(), b""
-    try:
-        for line in lines:
-            if not line or len(head) >= _DELTA_HEAD:
-                break
-            count = _LENGTHS.index(line[:1]) + 1
-            head += inflate.decompress(base64.b85decode(line[1:])[:count], _DELTA_HEAD)
-    except (ValueError, zlib.error):
-        raise _bad("has a delta that cannot be read") from None
-    at, numbers = 0, []
-    for _ in range(2):
-        number = shift = 0
-        while True:
-            if at >= len(head) or shift > 63:
-                raise _bad("has a delta that cannot be read")
-            number |= (head[at] & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if head[at - 1] < 0x80:
-                break
-        numbers.append(number)
-    return numbers[1]
+def _check_single(changes: Sequence[FileChange]) -> None:
+    """Prove that no file is changed twice. Raises: CalyxError `bad_patch`."""
+    made: set[str] = set()
+    used: set[str] = set()
+    for change in changes:
+        # A file that becomes a link is removed, and then made.
+        uses = change.old if change.new is None or change.moved or change.old == change.new else None
+        for path, before in ((change.new, made), (uses, used)):
+            if path is None:
+                continue
+            if path in before:
+                raise _bad(
+                    f"changes {shown(path)[:200]} twice",
+                    hint="make one change of it, or use `git format-patch --stdout`",
+                )
+            before.add(path)
 
 
 def _name(text: bytes) -> bytes:
@@ -214,26 +241,41 @@ def _name(text: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1]) or bytes([int(match[1], 8)]), quoted[1])
 
 
-def _strip(text: bytes) -> bytes | None:
-    """The path of a `---` or `+++` line without its first directory; None for /dev/null."""
+def _strip(text: bytes) -> tuple[bytes, bytes | None]:
+    """The first directory of a `---` or `+++` line's path, and what follows it; None for /dev/null."""
     # git puts a tab behind a name that holds a space; a tab within a name is always quoted.
     name = _name(text.split(b"\t")[0])
     if name == b"/dev/null":
-        return None
+        return b"", None
     first, slash, rest = name.partition(b"/")
     if not slash or not first:
         raise _escapes(name)
-    return rest
+    return first, rest
+
+
+def _check_prefixes(names: bytes, prefixes: Sequence[bytes], alone: bytes) -> None:
+    """Refuse a patch with paths as they are: the first directory of each, which is cut off, would be one of the tree.
+
+    `prefixes`: of its `---` and `+++` lines. `alone`: the prefix that both names of its header may have.
+    """
+    one, two = _halves(names)
+    twice = bool(one) and one == two and not (alone and one.lstrip(b'"').startswith(alone))
+    if twice or (len(prefixes) == 2 and prefixes[0] == prefixes[1]):
+        raise _bad("has paths without `a/` and `b/` before them", hint="make it without --no-prefix and diff.noprefix")
+
+
+def _halves(names: bytes) -> tuple[bytes, bytes]:
+    """The two names of a `diff --git` line, where they are of one length."""
+    if names.startswith(b'"'):
+        quoted = _QUOTED.match(names)
+        return (quoted[0], names[quoted.end() + 1 :]) if quoted else (b"", b"")
+    return names[: len(names) // 2], names[len(names) // 2 + 1 :]
 
 
 def _same(names: bytes) -> bytes:
     """The path in a `diff --git` line that names the same one twice, as it does where no other line names it."""
-    if names.startswith(b'"'):
-        quoted = _QUOTED.match(names)
-        halves = (quoted[0], names[quoted.end() + 1 :]) if quoted else (b"", b"")
-    else:
-        halves = (names[: len(names) // 2], names[len(names) // 2 + 1 :])
-    old, new = _strip(halves[0]) if halves[0] else None, _strip(halves[1]) if halves[1] else None
+    one, two = _halves(names)
+    old, new = (_strip(half)[1] if half else None for half in (one, two))
     if old is None or old != new:
         raise _bad("has a header whose two names differ and nothing that says which is meant")
     return old

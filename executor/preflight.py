@@ -1,8 +1,8 @@
 """What must be true before a lease is claimed, so that a refusal consumes nothing.
 
 Hosts answer and take orders of this term, every instance is on the tree that the lease starts from and that release is
-whole, the artifact's objects are here and whole, nothing changes but the paths that the lease names, and there is room
-for the new release.
+whole, the artifact's objects are here and whole, nothing changes but the paths that the lease names, there is room for
+the new release, and a patch leads back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Final
 
 from executor.fence import pass_fence
 from executor.host import Fence, Host
+from executor.reserve import Reserve
+from executor.reverse import WayBack, prove_way_back
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef, ObjectStore
@@ -39,15 +41,23 @@ def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
 
 
 def check_ready(
-    lease: LeaseState, fleet: Fleet, hosts: Hosts, objects: ObjectStore, fence: Fence | None = None
-) -> None:
-    """Prove that a lease can be executed now. `fence`: of the term that would claim it; None to leave that out.
+    lease: LeaseState,
+    fleet: Fleet,
+    hosts: Hosts,
+    objects: ObjectStore,
+    fence: Fence | None = None,
+    reserve: Reserve | None = None,
+) -> WayBack:
+    """Prove that a lease can be executed now, and that a patch leads back: that evidence. `fence`: of the term that
+    would claim it; None to leave that out, as for `reserve`, which is made where there is none.
 
     Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `other_ledger`,
     `base_moved`, `tree_dirty`, `no_space`, `host_io`, ...).
     """
     known = instances_of(fleet, lease.lease)
     try:
+        if reserve is not None:
+            reserve.ensure()
         check_artifact(lease.lease, objects, shared_of(known, lease))
         needed = check_paths(lease, objects)
     except CalyxError as error:
@@ -57,6 +67,10 @@ def check_ready(
             _check_instance(hosts(known[name]), known[name], (before, lease.after[name]), needed, fence)
         except CalyxError as error:
             raise NotReady(error.code, f"instance {name}: {error.message}", name) from error
+    try:
+        return prove_way_back({(lease.before[name], lease.after[name]) for name in lease.after}, objects)
+    except CalyxError as error:
+        raise NotReady(error.code, error.message, None) from error
 
 
 def shared_of(known: dict[str, Instance], lease: LeaseState) -> frozenset[str]:

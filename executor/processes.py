@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from executor.host import Running
 
 MARKER: Final = "CALYX_INSTANCE"
 """In a service's environment: the root of its instance, so that what it started can be found."""
+HOOK_MARKER: Final = "CALYX_HOOK_OF"
+"""In a hook's environment: the root of the instance that it is run for."""
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -117,6 +119,26 @@ def end_process(pid: int, started: int, timeout_s: float) -> bool:
         _signal_and_wait([status], signal.SIGKILL, timeout_s)
         status = status_of(pid)
     return status is None or status.started != started or status.dead
+
+
+def end_hooks(root: str) -> tuple[int, ...]:
+    """End every process of a hook of the instance at `root`, at once. The pids that live on, so none when all is well.
+
+    Whose environment cannot be read is not found; that of another user's can be read by root alone.
+    """
+    marker = f"{HOOK_MARKER}={root}".encode()
+    left: tuple[Status, ...] = ()
+    for _ in range(10):
+        left = tuple(status for status in map(status_of, _pids()) if _carries(status, marker))
+        if not left:
+            break
+        with suppress(PermissionError):
+            _signal_and_wait(left, signal.SIGKILL, 1.0)
+    return tuple(status.pid for status in left)
+
+
+def _carries(status: Status | None, marker: bytes) -> TypeGuard[Status]:
+    return status is not None and not status.dead and status.pid != os.getpid() and _has_marker(status.pid, marker)
 
 
 def _signal_and_wait(targets: Iterable[Status], number: signal.Signals, timeout_s: float) -> None:

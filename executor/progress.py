@@ -72,7 +72,7 @@ def measure_progress(deployment: Deployment, now: int) -> Progress:
         gates=tuple(_gate(reading) for reading in readings),
         samples=(deployment.whole_samples(), needed),
         left_s=left_s,
-        note=_loud(deployment.lease, _note(deployment)),
+        note=_loud(deployment.lease, _warned(deployment, _note(deployment))),
         ended=not deployment.live,
     )
 
@@ -125,6 +125,15 @@ def _gate(reading: Reading) -> GateProgress:
 def _loud(lease: Lease, note: str) -> str:
     """A note that says of break-glass what it is."""
     return f"BREAK-GLASS{': ' if note else ''}{note}" if lease.rule == "break_glass" else note
+
+
+def _warned(deployment: Deployment, note: str) -> str:
+    """A note, and what went wrong beside restores."""
+    if not deployment.warnings:
+        return note
+    name, text = min(deployment.warnings.items())
+    more = f" (and {len(deployment.warnings) - 1} more)" if len(deployment.warnings) > 1 else ""
+    return f"{note}; WARNING instance {name}: {text}{more}"
 
 
 def _note(deployment: Deployment) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from executor.archive import ingest_archive
 from executor.host import Host
 from executor.patch import plan_patch
 from executor.preflight import Hosts
@@ -37,13 +38,13 @@ HOUR: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person asks for. `source`: the directory or the patch file. `valid_s`: seconds in which it can be
+    """What a person asks for. `source`: the directory, the patch or the archive. `valid_s`: seconds in which it can be
     approved; for break-glass also those in which it can be executed. `break_glass`: the reason for asking two humans
     instead of a human and an agent. None: as the policy says.
     """
 
     target: str
-    kind: Literal["directory", "patch"]
+    kind: Literal["directory", "patch", "archive"]
     source: Path
     what: str
     why: str
@@ -59,13 +60,14 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A change, worked out. `groups`: (tree before, tree after) -> instance names, in the fleet's order. `settled`:
-    instances that have the tree after already.
+    instances that have the tree after already. `archive`: the SHA-256 of the archive that the tree was read from.
     """
 
     artifact: Artifact
     groups: dict[tuple[str, str], list[str]]
     paths: tuple[str, ...]
     settled: tuple[str, ...]
+    archive: str | None = None
 
 
 def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) -> Planned:
@@ -75,7 +77,11 @@ def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) 
     CalyxError of a tree or patch.
     """
     befores = {i.name: _observe(i, hosts(i), objects) for i in target.instances}
-    if wish.kind == "directory":
+    archive = None
+    if wish.kind == "archive":
+        tree, archive = ingest_archive(wish.source, objects, _shared(target))
+        artifact, afters = _whole(tree, target)
+    elif wish.kind == "directory":
         artifact, afters = _from_directory(wish.source, target, objects)
     else:
         artifact, afters = _from_patch(wish.source, target, befores, objects)
@@ -99,7 +105,7 @@ def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) 
             f"the instances of {wish.target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
             hint="bring some of them to one tree first, as a target of their own",
         )
-    return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled))
+    return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled), archive)
 
 
 def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStore, now: int) -> dict[str, Any]:
@@ -243,16 +249,25 @@ def _observe(instance: Instance, host: Host, objects: ObjectStore) -> Tree | Non
     return tree
 
 
-def _from_directory(source: Path, target: Target, objects: ObjectStore) -> tuple[Artifact, dict[str, Tree]]:
+def _shared(target: Target) -> tuple[str, ...]:
+    """The shared paths that all instances have. Raises: UsageError (`shared_differ`)."""
     if len({frozenset(i.shared) for i in target.instances}) > 1:
         raise UsageError(
             "shared_differ",
             "instances of the target have different shared paths, so one directory makes different trees on them",
             hint="propose a patch",
         )
+    return target.instances[0].shared
+
+
+def _from_directory(source: Path, target: Target, objects: ObjectStore) -> tuple[Artifact, dict[str, Tree]]:
+    shared = _shared(target)
     if not source.is_dir():
         raise UsageError("source_missing", f"{source} is not a directory")
-    tree = ingest(source, objects, target.instances[0].shared)
+    return _whole(ingest(source, objects, shared), target)
+
+
+def _whole(tree: Tree, target: Target) -> tuple[Artifact, dict[str, Tree]]:
     artifact = Artifact(type="directory", sha256=tree.ref.sha256, size=tree.ref.size)
     return artifact, {i.name: tree for i in target.instances}
 

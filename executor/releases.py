@@ -113,7 +113,7 @@ def install(layout: Layout, tree: Tree, work: Path) -> None:
     if release.is_symlink() or release.exists():
         # Whatever serves from the dirty release keeps its files open; names lead to the whole one from here on.
         release_is_current = read_current(layout) == tree.digest
-        _open_top(release)
+        open_top(release)
         try:
             exchange(work / "tree", release)
         except OSError as error:
@@ -126,19 +126,6 @@ def install(layout: Layout, tree: Tree, work: Path) -> None:
     release.chmod(0o555)
     sync_directory(release)
     sync_directory(layout.releases)
-
-
-def remove_release(layout: Layout, name: str) -> None:
-    """Remove what lies under a release's name, at once for whoever looks. The caller holds `stage.lock` and `lock`.
-
-    Raises: OSError.
-    """
-    _open_top(layout.releases / name)
-    gone = layout.staging / secrets.token_hex(16)
-    (layout.releases / name).rename(gone)
-    sync_directory(layout.releases)
-    discard(gone)
-    layout.manifest(name).unlink(missing_ok=True)
 
 
 def load_manifest(layout: Layout, tree: str) -> Tree | None:
@@ -206,8 +193,8 @@ def _into(directory: int, name: str, instance: Instance, path: str) -> int:
     return below
 
 
-def _open_top(release: Path) -> None:
-    # A directory that its owner cannot write cannot be moved to another directory, except by root.
+def open_top(release: Path) -> None:
+    """Let a release be moved: a directory that its owner cannot write cannot be, except by root. Raises: OSError."""
     if release.is_dir() and not release.is_symlink():
         release.chmod(0o755)
 

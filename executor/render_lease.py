@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from executor.bounds import Bounds
 from executor.escape import escape
 from executor.render_changes import describe_change
@@ -19,8 +21,9 @@ from executor.render_text import (
 from keys.errors import CalyxError
 from keys.values import fold_id, format_time, parse_time
 from ledger.objects import ObjectRef, ObjectStore
-from policies.fleet import Fleet, Instance
+from policies.fleet import Fleet, Hooks, Instance
 from policies.kinds import Lease
+from policies.matrix import Hook
 from policies.state import LeaseState, State
 
 
@@ -146,13 +149,10 @@ def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None, bo
     target = None if fleet is None else fleet.targets.get(asked.target)
     policy = state.policies.get(asked.policy)
     hooks = {} if policy is None else policy.deploy_production.hooks
-    for label, hook in (("drain", asked.hooks.drain), ("undrain", asked.hooks.undrain)):
-        if hook is not None:
-            argv = shown_argv(hooks[hook].argv) if hook in hooks else "unknown to the policy"
-            rows[f"{label} hook {escape(hook)}", argv] = None
+    rows.update(dict.fromkeys(_hooks("", asked.hooks, hooks)))
     for instance in [] if target is None else target.instances:
         if instance.name in lease.after:
-            rows.update(dict.fromkeys(_commands(instance)))
+            rows.update(dict.fromkeys(_commands(instance, hooks)))
     shown = [
         *list(rows)[: bounds.rows],
         *(("", left) for left in count_left(len(rows), bounds.rows, "commands", bounds)),
@@ -160,7 +160,17 @@ def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None, bo
     return Section("What it runs", tuple(shown) or (("nothing", "no process, command or hook"),))
 
 
-def _commands(instance: Instance) -> list[Row]:
+def _hooks(whose: str, named: Hooks, known: Mapping[str, Hook]) -> list[Row]:
+    """Commands of hooks. A lease's hook runs in place of the fleet's."""
+    rows: list[Row] = []
+    for label, hook in (("drain", named.drain), ("undrain", named.undrain)):
+        if hook is not None:
+            argv = shown_argv(known[hook].argv) if hook in known else "unknown to the policy"
+            rows.append((f"{whose}{label} hook {escape(hook)}", argv))
+    return rows
+
+
+def _commands(instance: Instance, hooks: Mapping[str, Hook]) -> list[Row]:
     rows: list[Row] = []
     if instance.process is not None:
         user = "" if instance.process.user is None else f" as {escape(instance.process.user)}"
@@ -168,8 +178,7 @@ def _commands(instance: Instance) -> list[Row]:
         rows += [("  with", shown_argv([f"{name}={value}"])) for name, value in sorted(instance.process.env.items())]
     if instance.reload.kind == "command":
         rows.append(("reload", shown_argv(instance.reload.argv)))
-    hooks = (instance.hooks.drain, instance.hooks.undrain)
-    rows += [("fleet's hook", escape(hook)) for hook in hooks if hook is not None]
+    rows += _hooks("fleet's ", instance.hooks, hooks)
     if instance.probe is not None:
         rows.append(("probe", f"GET {escape(instance.probe.url)} must answer {instance.probe.status}"))
     if instance.metrics.counters is not None:

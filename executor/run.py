@@ -15,26 +15,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
 from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
-from executor.effects import Step, apply_instance, restore_instance
+from executor.effects import Outcome, Step, apply_instance, restore_instance
 from executor.figures import Figures
+from executor.hooks import hooks_of
 from executor.logbook import fact_line
 from executor.preflight import Hosts, instances_of
+from executor.reserve import Reserve
 from executor.speaker import Log, Speaker
 from executor.standing import take_standing
+from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.head import Head
 from ledger.objects import ObjectStore
+from ledger.store import DISK_FULL
 from policies.deployment import Deployment, Phase
+from policies.fleet import Instance
+from policies.matrix import CapabilityMatrix
 from policies.names import list_json
 from policies.registrar import Submitter
+from policies.safety import EVENTS
 from policies.state import State
 
 POLL_S: Final = 0.1
@@ -72,6 +79,7 @@ class _Memory:
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     handled: set[str] = field(default_factory=set)
+    no_space: set[str] = field(default_factory=set)
     looked_at: int | None = None
     counted_at: Head | None = None
     listening_since: int = 0
@@ -80,7 +88,8 @@ class _Memory:
 class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
-    `earlier`, `figures`: as `executor.speaker.Speaker` has them.
+    `earlier`, `figures`: as `executor.speaker.Speaker` has them. `reserve`: without it no lease is claimed; None where
+    the ledger's disk is not this machine's.
     """
 
     def __init__(
@@ -95,6 +104,7 @@ class Executor:
         log: Log,
         pools: Pools = ThreadPoolExecutor,
         earlier: Sequence[str] = (),
+        reserve: Reserve | None = None,
         figures: Figures | None = None,
     ) -> None:
         self._registrar = registrar
@@ -108,7 +118,8 @@ class Executor:
         self._work = Work(pools)
         self._figures = figures or Figures(time.monotonic)
         self._speaker = Speaker(registrar, signer, log, earlier, self._figures)
-        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log)
+        self._upkeep = Upkeep(hosts, pools(1), log, reserve)
+        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.
@@ -130,6 +141,7 @@ class Executor:
         finally:
             self._work.close()
             self._claims.close()
+            self._upkeep.close()
             self._watchman.stop()
 
     def _loop(self, *, until_idle: bool) -> None:
@@ -151,6 +163,7 @@ class Executor:
             failures = 0
             if acted:
                 continue
+            self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
             if (until_idle and self._idle()) or self._wait(POLL_S):
                 return
 
@@ -180,6 +193,7 @@ class Executor:
         for known in (self._memory.failed, self._memory.unrestored):
             for digest in known.keys() - set(order):
                 del known[digest]
+        self._memory.no_space &= set(order)
         acted |= self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now())
         self._count()
         return acted
@@ -213,7 +227,8 @@ class Executor:
         seen = Observations(
             self._memory.failed.get(digest, {}),
             self._memory.unrestored.get(digest, {}),
-            listening_since=self._memory.listening_since,
+            digest in self._memory.no_space,
+            self._memory.listening_since,
         )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
@@ -228,25 +243,34 @@ class Executor:
             self._memory.tries.clear()
         if "instances" in detail:
             detail = {**detail, "instances": list_json(detail["instances"], self._objects)}
-        return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        return self._tell(deployment, detail)
+
+    def _tell(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
+        """Append an event. Where the disk is full for a step forward, the next step is one back, and the reserve is for
+        that.
+        """
+        try:
+            return self._speaker.say((deployment.lease.id, deployment.lease_digest), detail) is not None
+        except Unavailable as error:
+            if error.code != DISK_FULL or detail["type"] in EVENTS:
+                raise
+            self._log(f"{deployment.lease.id} {detail['type']} not said: {error}")
+            self._memory.no_space.add(deployment.lease_digest)
+            return True
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
         """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
-        if self._work.busy(deployment.lease_digest):
+        if self._work.busy(deployment.lease_digest) or (isinstance(action, Apply) and self._upkeep.busy):
             return False
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
         known = instances_of(fleet, deployment.lease)
         names, do = action.instances, self._restore_one
         if isinstance(action, Apply):
             names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+        policy = self._registrar.state.policies[deployment.lease.policy]
         self._work.begin(
             deployment.lease_digest,
-            {
-                name: partial(
-                    do, Step(known[name], deployment.before[name], deployment.after[name], deployment.lease.artifact)
-                )
-                for name in names
-            },
+            {name: partial(do, _step(deployment, known[name], policy)) for name in names},
             back=isinstance(action, Restore),
         )
         return True
@@ -255,7 +279,7 @@ class Executor:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._speaker.say((deployment.lease.id, digest), _result_detail(deployment, result))
+            self._tell(deployment, _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._figures.count_error(result.failure.code)
@@ -270,12 +294,12 @@ class Executor:
         if tries >= RESTORE_TRIES:
             self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
-    def _apply_one(self, step: Step) -> bool:
+    def _apply_one(self, step: Step) -> Outcome:
         with self._figures.timing("apply"):
             apply_instance(self._hosts(step.instance), step, self._speaker.fence)
-        return False
+        return Outcome()
 
-    def _restore_one(self, step: Step) -> bool:
+    def _restore_one(self, step: Step) -> Outcome:
         with self._figures.timing("restore"):
             return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
 
@@ -302,11 +326,17 @@ class Executor:
         return Exit.DONE
 
 
+def _step(deployment: Deployment, instance: Instance, policy: CapabilityMatrix) -> Step:
+    name, lease = instance.name, deployment.lease
+    hooks = hooks_of(policy, lease, instance)
+    return Step(instance, deployment.before[name], deployment.after[name], lease.artifact, *hooks)
+
+
 def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
     name = result.name
     if result.back:
         tree = deployment.before[name]
-        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, "rebuilt": result.rebuilt}
+        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, **asdict(result.outcome)}
     tier = deployment.tier_of[name]
     return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
 

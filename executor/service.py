@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
 from executor.figures import Figures, Standing
 from executor.home import Home
-from executor.host import Host
+from executor.host import MAX_LINEAGE, Fence, Host, Pruned
 from executor.local_host import LocalHost
 from executor.logbook import fact_line
 from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
+from executor.retention import plan_pruning
 from executor.run import Executor, Wait
 from executor.speaker import Log
 from executor.succession import trace_lineage
@@ -21,7 +23,7 @@ from executor.supervisor import Supervisor
 from executor.turn import STALE_S, Turn
 from executor.watchman import MonitorProcess, NotifierProcess
 from executor.work import Pools
-from keys.errors import Exit, LawRefused, Unavailable
+from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
 from policies.registrar import Clock
@@ -71,7 +73,7 @@ def run_executor(
     """
     figures = figures or Figures(time.monotonic)
     supervisor = supervisor or Supervisor({}, time.monotonic)
-    registrar = home.open_registrar(clock, accept_clock)
+    registrar = home.open_for_safety(clock, accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
     shown = ProcessLock(home.lock_path(principal), f"an executor on {home.root}")
@@ -111,6 +113,7 @@ def run_executor(
                 log=log,
                 pools=pools,
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
+                reserve=home.reserve(),
                 figures=figures,
             )
             try:
@@ -124,3 +127,28 @@ def run_executor(
     finally:
         supervisor.stopping()
         notifier.stop()
+
+
+def prune_hosts(
+    home: Home, *, dry_run: bool, principal: str = EXECUTOR
+) -> Iterator[tuple[Instance, Pruned | CalyxError]]:
+    """Remove what no host needs any more, under the newest term; what became of each instance. The executor, which does
+    it by itself, must not run on this home.
+
+    Raises: Unavailable (`already_running`); CalyxError of the ledger.
+    """
+    with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
+        registrar = home.open_registrar()
+        state = registrar.sync()
+        if state.term is None:
+            return
+        earlier = trace_lineage(home.root, state.continues)[0]
+        fence = Fence(
+            ledger=state.ledger, epoch=state.term.epoch, leaf=state.term.leaf, continues=earlier[:MAX_LINEAGE]
+        )
+        hosts = host_finder(home.open_objects())
+        for instance, keep in plan_pruning(state, registrar.now()):
+            try:
+                yield instance, hosts(instance).prune(instance, keep, fence, dry_run=dry_run)
+            except CalyxError as error:
+                yield instance, error

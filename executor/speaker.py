@@ -124,5 +124,5 @@ def _spell(detail: dict[str, Any]) -> str:
     parts = [str(detail["type"])]
     if "tier" in detail:
         parts.append(f"{detail['tier']} %")
-    parts.extend(str(detail[name]) for name in ("instance", "cause", "code", "text") if detail.get(name))
+    parts.extend(str(detail[name]) for name in ("instance", "cause", "code", "text", "warning") if detail.get(name))
     return " ".join(parts)

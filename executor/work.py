@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from executor.decide import Failure
-from executor.effects import Drifted
+from executor.effects import Drifted, Outcome
 from executor.tree import shown
 from keys.errors import CalyxError
 
 WORKERS: Final = 32
 """Instances that are worked on at once, whatever the fleet allows to be down."""
+
+_NOTHING: Final = Outcome()
 
 Pools = Callable[[int], Executor]
 """Makes a pool with that many workers."""
@@ -25,18 +27,18 @@ Pools = Callable[[int], Executor]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How the effect on one instance ended. `rebuilt`: a release had to be made again."""
+    """How the effect on one instance ended; `outcome` is of one that did not fail."""
 
     name: str
     back: bool
     failure: Failure | None
-    rebuilt: bool = False
+    outcome: Outcome = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     back: bool
-    running: dict[str, Future[bool]]
+    running: dict[str, Future[Outcome]]
 
 
 class Work:
@@ -56,7 +58,7 @@ class Work:
         """Whether nothing is under way."""
         return not self._jobs
 
-    def begin(self, digest: str, effects: Mapping[str, Callable[[], bool]], *, back: bool) -> None:
+    def begin(self, digest: str, effects: Mapping[str, Callable[[], Outcome]], *, back: bool) -> None:
         """Begin effects, by instance name. Only where the deployment is not busy: an instance has one at a time."""
         if digest in self._jobs:
             raise ValueError("effects of this deployment are under way")
@@ -96,7 +98,7 @@ class Work:
         self._backward.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(name: str, back: bool, future: Future[bool]) -> Result:
+def _result(name: str, back: bool, future: Future[Outcome]) -> Result:
     try:
         return Result(name, back, None, future.result())
     except Drifted as error:

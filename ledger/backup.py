@@ -23,6 +23,7 @@ from ledger.chain import Chain
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.durable import make_directory, sync_directory
 from ledger.note import VerifierKey
+from ledger.place import check_directory, is_hidden, locked, remove_hidden
 from ledger.sqlite_check import check_store
 from ledger.sqlite_store import SqliteStore
 
@@ -57,17 +58,25 @@ def copy_ledger(ledger: Path, path: Path, key: VerifierKey) -> Iterator[Backup]:
     the log of `key` over all of it, and that it extends what is at `path`. The caller brings the objects, and then
     calls `replace`; else nothing is left.
 
-    Raises: UsageError (`not_a_backup`, `backup_of_another`); CalyxError (`head_contradicted`, `ledger_corrupt`,
-    ChainBroken); Unavailable (`backup_in_use`, `backup_write_failed`; as `SqliteStore.open`).
+    Nobody else backs up to that directory meanwhile, and what a killed backup left there is removed.
+
+    Raises: UsageError (`not_a_backup`, `not_a_directory`, `backup_of_another`); CalyxError (`head_contradicted`,
+    `backup_damaged`, `ledger_corrupt`, ChainBroken); Unavailable (`backup_busy`, `backup_in_use`,
+    `backup_write_failed`; as `SqliteStore.open`).
     """
+    place = path.parent
     hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
     try:
-        make_directory(path.parent, 0o700)
-        with closing(SqliteStore.open(ledger, read_only=True)) as store:
-            store.backup(hidden)
-        hidden.chmod(0o600)
-        checkpoint = _prove(hidden, key)
-        yield Backup(hidden, path, _extends(path, hidden), checkpoint)
+        make_directory(place, 0o700)
+        with locked(place, "backup_busy", f"another backup to {place} is running"):
+            check_place(place)
+            check_directory(place, place / OBJECTS)
+            remove_hidden(place, place / OBJECTS)
+            with closing(SqliteStore.open(ledger, read_only=True)) as store:
+                store.backup(hidden)
+            hidden.chmod(0o600)
+            checkpoint = _prove(hidden, key)
+            yield Backup(hidden, path, _extends(path, hidden), checkpoint)
     except OSError as error:
         raise Unavailable("backup_write_failed", f"cannot write the backup {path}: {error.strerror}") from None
     finally:
@@ -82,7 +91,7 @@ def check_place(directory: Path) -> None:
         return
     if not directory.is_dir():
         raise UsageError("not_a_backup", f"{directory} is no directory", hint="name a new directory")
-    names = {each.name for each in directory.iterdir() if not each.name.endswith(".tmp")}
+    names = {each.name for each in directory.iterdir() if not is_hidden(each.name)}
     if names - _OWN:
         raise UsageError(
             "not_a_backup",
@@ -112,7 +121,7 @@ def _extends(path: Path, copy: Path) -> int:
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise Unavailable("backup_in_use", f"somebody appends to {path}: it is no backup", hint="name a new directory")
-    with SqliteStore.open(path, read_only=True) as before, SqliteStore.open(copy, read_only=True) as after:
+    with _opened(path) as before, SqliteStore.open(copy, read_only=True) as after:
         old, new = before.head(), after.head()
         if not old.size:
             return 0
@@ -129,3 +138,18 @@ def _extends(path: Path, copy: Path) -> int:
                 found=new.size,
             )
     return old.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[SqliteStore]:
+    try:
+        with SqliteStore.open(path, read_only=True) as store:
+            yield store
+    except CalyxError as error:
+        if error.code != "ledger_corrupt":
+            raise
+        raise CalyxError(
+            "backup_damaged",
+            f"the backup that is there is damaged, so nothing says whether this one extends it: {error.message}",
+            hint="move it away, then back up again; calyx ledger fsck --home DIR says what it still holds",
+        ) from None

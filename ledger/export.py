@@ -3,6 +3,7 @@
     checkpoint             replaced last, whole
     tile/...               tiles and entry bundles, as `ledger.tiles` names them; written once, never changed
     objects/ab/cdef...     as in `ledger.objects`
+    missing                only while objects are missing: the entries that name them, for the next export
 
 What is written follows from the records and is proved by the checkpoint's signed root before the first file is written.
 Files go to the disk before the checkpoint that speaks of them, so whoever reads the checkpoint finds them. A killed
@@ -13,11 +14,9 @@ Source: C2SP tlog-tiles; docs/FORMAT.md, export.
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,8 +25,10 @@ from keys.errors import CalyxError, FormatError, SignatureRefused, Unavailable, 
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.durable import hidden_file, make_directory, replace_file, sync_directory, sync_file
 from ledger.export_reader import read_bounded
-from ledger.merkle import Frontier, Nodes, hash_leaf, hash_root
+from ledger.levels import Levels
+from ledger.merkle import hash_leaf
 from ledger.note import MAX_NOTE, VerifierKey
+from ledger.place import check_directory, is_hidden, list_names, locked, remove_hidden
 from ledger.store import Reader
 from ledger.tiles import (
     CHECKPOINT_PATH,
@@ -44,36 +45,50 @@ from ledger.tiles import (
 
 OBJECTS: Final = "objects"
 
-_NAMES: Final = frozenset({CHECKPOINT_PATH, "tile", OBJECTS})
-_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
-_PARTIAL: Final = re.compile(r"[0-9]{3}\.p", re.ASCII)
+MISSING: Final = "missing"
+MAX_WAITING: Final = 1_000
+"""Entries that an export remembers as not complete. A ledger that lacks more than that is looked at as a whole."""
 
-Visit = Callable[[int, bytes], None]
-"""Called with the seq and the bytes of each entry that is exported, before its files are written."""
+_NAMES: Final = frozenset({CHECKPOINT_PATH, "tile", OBJECTS, MISSING})
+_PARTIAL: Final = re.compile(r"[0-9]{3}\.p", re.ASCII)
+_SEQ: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
+
+Visit = Callable[[int, bytes], bool | None]
+"""Called with the seq and the bytes of each entry that is exported, before its files are written. Gives True when not
+all that the entry refers to could be exported: then the next export visits the entry again.
+"""
+Progress = Callable[[int, int], None]
+"""Called with the number of entries exported, and of all that this export adds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did. `old`, `size`: entries that were there, and that are there now. `files`: written anew."""
+    """What an export did. `old`, `size`: entries that were there, and that are there now. `files`: written anew.
+    `forgotten`: there are too many incomplete entries for the next export to visit each of them, unless it is full.
+    """
 
     old: int
     size: int
     files: int
     checkpoint: Checkpoint
+    forgotten: bool = False
 
 
-def export_log(reader: Reader, key: VerifierKey, root: Path, visit: Visit, *, full: bool = False) -> Exported:
+def export_log(
+    reader: Reader, key: VerifierKey, root: Path, visit: Visit, *, full: bool = False, progress: Progress | None = None
+) -> Exported:
     """Bring the export in the directory `root` up to the log's newest checkpoint, durable on return; it costs the new
-    entries. `key`: the log's. `full`: look at every entry, and compare every file that is there.
+    entries, and those that were incomplete. `key`: the log's. `full`: look at every entry, and compare every file that
+    is there.
 
-    Raises: UsageError (`not_an_export`); CalyxError (`head_contradicted`, `export_differs`, `ledger_corrupt`);
-    Unavailable (`export_busy`, `export_write_failed`; as `Reader`); what `visit` raises, and then the checkpoint stays
-    the old one.
+    Raises: UsageError (`not_an_export`, `not_a_directory`); CalyxError (`head_contradicted`, `export_differs`,
+    `ledger_corrupt`); Unavailable (`export_busy`, `export_write_failed`; as `Reader`); what `visit` raises, and then
+    the checkpoint stays the old one.
     """
     try:
         make_directory(root)
-        with _locked(root):
-            return _Export(reader, key, root).run(visit, full=full)
+        with locked(root, "export_busy", f"another export to {root} is running"):
+            return _Export(reader, key, root).run(visit, progress, full=full)
     except OSError as error:
         raise Unavailable("export_write_failed", f"cannot write the export in {root}: {error.strerror}") from None
 
@@ -83,53 +98,8 @@ def check_place(root: Path) -> None:
 
     Raises: UsageError (`not_an_export`).
     """
-    if any(name not in _NAMES and not _HIDDEN.fullmatch(name) for name in _list(root)):
+    if any(name not in _NAMES and not is_hidden(name) for name in list_names(root)):
         raise UsageError("not_an_export", f"{root} holds other files than an export", hint="name a new directory")
-
-
-class _Levels:
-    """The hashes of the tiles that are not full, level by level: `Nodes` for the peaks of the tree, and all that the
-    next tiles need.
-    """
-
-    def __init__(self, size: int, nodes: Nodes) -> None:
-        self.size = size
-        self.rows: list[list[bytes]] = []
-        while size >> HEIGHT * len(self.rows):
-            level = len(self.rows)
-            count = size >> HEIGHT * level
-            start = count - count % WIDTH
-            self.rows.append([nodes.node(HEIGHT * level, index) for index in range(start, count)])
-
-    def append(self, leaf: bytes) -> Iterator[tuple[Tile, list[bytes]]]:
-        """Add a leaf hash; the tiles that it filled."""
-        self.size += 1
-        for level in range(MAX_LEVEL + 1):
-            if level == len(self.rows):
-                self.rows.append([])
-            row = self.rows[level]
-            row.append(leaf)
-            if len(row) < WIDTH:
-                return
-            self.rows[level] = []
-            yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), row
-            leaf = hash_root(row)
-
-    def partial(self) -> Iterator[tuple[Tile, list[bytes]]]:
-        """The tiles that are not full."""
-        for level, row in enumerate(self.rows):
-            if row:
-                yield Tile(level, self.size >> HEIGHT * (level + 1), len(row)), row
-
-    def node(self, level: int, index: int) -> bytes:
-        """See `Nodes.node`; for the peaks only."""
-        stored, within = divmod(level, HEIGHT)
-        start = (index << within) % WIDTH
-        return hash_root(self.rows[stored][start : start + (1 << within)])
-
-    def root(self) -> bytes:
-        """Root of the tree; every hash here takes part in it."""
-        return Frontier.load(self.size, self).root()
 
 
 class _Export:
@@ -139,8 +109,9 @@ class _Export:
         self._root = root
         self._touched: set[Path] = set()
         self._files = 0
+        self._incomplete: list[int] = []
 
-    def run(self, visit: Visit, *, full: bool) -> Exported:
+    def run(self, visit: Visit, progress: Progress | None, *, full: bool) -> Exported:
         tip = self._reader.tip()
         if not tip.head.size:
             raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
@@ -149,10 +120,18 @@ class _Export:
             raise _corrupt(f"it has {tip.head.size} entries and its checkpoint says {checkpoint.size}")
         before = self._published(checkpoint)
         old = 0 if full or before is None else before.size
-        self._remove_hidden()
+        remove_hidden(self._root)
+        check_directory(self._root, self._root / OBJECTS)
+        remove_hidden(self._root / OBJECTS)
         if old < checkpoint.size:
             self._prove(old, before, checkpoint)
-            self._write(old, checkpoint, visit)
+        waiting = self._load_waiting()
+        for seq in sorted(each for each in waiting if each < old):
+            for data in self._reader.read(seq, seq + 1):
+                self._visit(seq, data, visit)
+        if old < checkpoint.size:
+            self._write(old, checkpoint, visit, progress)
+        self._store_waiting(waiting)
         for directory in sorted(self._touched, reverse=True):
             sync_directory(directory)
         if before is None or checkpoint.size > before.size:
@@ -160,10 +139,30 @@ class _Export:
             self._files += 1
         if before is not None:
             self._drop_partial(before.size)
-        return Exported(0 if before is None else before.size, checkpoint.size, self._files, checkpoint)
+        was = 0 if before is None else before.size
+        return Exported(was, checkpoint.size, self._files, checkpoint, len(self._incomplete) > MAX_WAITING)
 
-    def _write(self, old: int, checkpoint: Checkpoint, visit: Visit) -> None:
-        levels = _Levels(old, self._reader)
+    def _visit(self, seq: int, data: bytes, visit: Visit) -> None:
+        if visit(seq, data) and len(self._incomplete) <= MAX_WAITING:
+            self._incomplete.append(seq)
+
+    def _load_waiting(self) -> set[int]:
+        """Entries that were incomplete. Whoever may write to the directory may have changed them; then entries are
+        visited in vain, or stay incomplete, as an audit of the export says.
+        """
+        lines = (read_bounded(self._root / MISSING, 20 * MAX_WAITING) or b"").splitlines()
+        return {int(line) for line in lines[:MAX_WAITING] if _SEQ.fullmatch(line)}
+
+    def _store_waiting(self, before: set[int]) -> None:
+        # Before the checkpoint: an entry that it covers is not visited for being new.
+        left = self._incomplete[:MAX_WAITING]
+        if left and set(left) != before:
+            replace_file(self._root / MISSING, b"".join(b"%d\n" % seq for seq in left), 0o644)
+        elif not left:
+            (self._root / MISSING).unlink(missing_ok=True)
+
+    def _write(self, old: int, checkpoint: Checkpoint, visit: Visit, progress: Progress | None) -> None:
+        levels = Levels(old, self._reader)
         start = old - old % WIDTH
         records: list[bytes] = []
         for seq, data in enumerate(self._reader.read(start, checkpoint.size), start=start):
@@ -174,7 +173,9 @@ class _Export:
                 if levels.rows[0][seq - start] != leaf:
                     raise _corrupt(f"entry {seq} is not the one that was exported", seq)
             else:
-                visit(seq, data)
+                self._visit(seq, data, visit)
+                if progress is not None:
+                    progress(seq + 1 - old, checkpoint.size - old)
                 for tile, hashes in levels.append(leaf):
                     self._put(tile, format_tile(hashes))
             if len(records) == WIDTH:
@@ -214,7 +215,7 @@ class _Export:
 
     def _prove(self, old: int, before: Checkpoint | None, checkpoint: Checkpoint) -> None:
         """Prove, before a file is written, that the records lead from the old checkpoint to the new one."""
-        levels = _Levels(old, self._reader)
+        levels = Levels(old, self._reader)
         self._prove_old(levels, before)
         for data in self._reader.read(old, checkpoint.size):
             for _ in levels.append(hash_leaf(data)):
@@ -223,7 +224,7 @@ class _Export:
         if levels.size != checkpoint.size or levels.root() != checkpoint.root:
             raise _corrupt("its checkpoint does not sign its entries")
 
-    def _prove_old(self, levels: _Levels, before: Checkpoint | None) -> None:
+    def _prove_old(self, levels: Levels, before: Checkpoint | None) -> None:
         if before is not None and levels.size == before.size and levels.root() != before.root:
             raise CalyxError(
                 "export_differs",
@@ -248,6 +249,7 @@ class _Export:
                     file=name,
                 )
             return
+        check_directory(self._root, path.parent)
         make_directory(path.parent)
         # Written beside the checkpoint, so that what a crash leaves lies in one place.
         with hidden_file(self._root, 0o644) as (file, hidden):
@@ -257,12 +259,6 @@ class _Export:
             file.close()
             hidden.replace(path)
         self._files += 1
-
-    def _remove_hidden(self) -> None:
-        for directory in (self._root, self._root / OBJECTS):
-            for name in _list(directory):
-                if _HIDDEN.fullmatch(name):
-                    (directory / name).unlink(missing_ok=True)
 
     def _drop_partial(self, old: int) -> None:
         """Remove the partial files of tiles that were full at the export before this one: no reader of that checkpoint
@@ -274,43 +270,17 @@ class _Export:
             for near in {place.index, max(place.index - 1, 0)}:
                 beside = self._root / format_path(replace(place, index=near))
                 first = near - near % 1000
-                for directory in _list(beside.parent):
+                for directory in list_names(beside.parent):
                     if _PARTIAL.fullmatch(directory) and first + int(directory[:3]) < place.index:
                         _remove_partial(beside.parent / directory)
 
 
-def _list(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)  # noqa: PTH208  # names alone
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _remove_partial(directory: Path) -> None:
-    for name in _list(directory):
+    for name in list_names(directory):
         if name.isascii() and name.isdigit():
             (directory / name).unlink(missing_ok=True)
     with suppress(OSError):
         directory.rmdir()
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Be the only one who exports to `root`; a crash lets go of it."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable("export_busy", f"another export to {root} is running", hint="try again") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _corrupt(why: str, entry: int | None = None) -> CalyxError:

@@ -11,24 +11,26 @@ key is read: nothing is signed anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from keys.errors import CalyxError, Unavailable
-from ledger.fsck_assemble import HERE, LOST, Assembly, Evidence, Signed
+from ledger.fsck_assemble import HERE, Assembly, Evidence, Signed
 from ledger.fsck_replace import alone, put_in_place, workshop
 from ledger.fsck_source import LEDGER, FileSource, NoSource, Source, copy_file, open_damaged, open_source
 from ledger.memory import Remembered
 from ledger.record import Record
-from ledger.sqlite_check import Finding, check_store
+from ledger.sqlite_check import Finding, Progress, check_store
 from ledger.sqlite_store import SqliteStore
 
+MAX_RUNS: Final = 1_000
+"""Places that are named; damage everywhere takes no more memory than that."""
 _TRIES: Final = 3
-FLUSH: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +62,30 @@ class Checked:
         return not any(each.left for each in self.damage)
 
 
-def check_ledger(path: Path, *, remembered: Remembered | None) -> Checked:
-    """Check a ledger file, which others may go on using.
+def check_ledger(path: Path, *, remembered: Remembered | None, progress: Progress | None = None) -> Checked:
+    """Check a ledger file, which others may go on using. `progress`: called with entries looked at, and of all, from
+    the first to the last each time that they are.
 
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`).
     """
     if not path.exists():
-        return _examine(NoSource(), [], [], remembered, path)[0]
-    with TemporaryDirectory(prefix="calyx-") as work, ExitStack() as opened:
-        found, source = _read(path, Path(work))
-        if isinstance(source, FileSource):
-            opened.enter_context(closing(source))
-        return _examine(source, [], found, remembered, path)[0]
+        with Evidence([NoSource()], remembered) as evidence:
+            return _examine(evidence, [], path)[0]
+    try:
+        with TemporaryDirectory(prefix="calyx-") as work, ExitStack() as opened:
+            found, source = _read(path, Path(work), progress)
+            if isinstance(source, FileSource):
+                opened.enter_context(closing(source))
+            return _examine(opened.enter_context(Evidence([source], remembered, progress)), found, path)[0]
+    except OSError as error:
+        raise Unavailable(
+            "ledger_unreadable", f"cannot check {path}: {error.strerror}", hint="look at the disk, and that of TMPDIR"
+        ) from None
 
 
-def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | None) -> Checked:
+def repair_ledger(
+    path: Path, *, remembered: Remembered | None, copy: Path | None, progress: Progress | None = None
+) -> Checked:
     """Check a ledger that nobody else has open, and put a rebuilt one in its place when it is damaged and nothing
     signed is lost. `copy`: an export, a backup or another home of the same ledger, which may give back what is proved.
 
@@ -86,19 +97,22 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
         with alone(path), workshop(path.parent) as work, ExitStack() as opened:
             aside = copy_file(path, work / "aside")
             scratch = copy_file(path, work / "scratch")
-            found = _check_store(scratch) if scratch.exists() else []
+            found = _check_store(scratch, progress) if scratch.exists() else []
             found = [replace(each, message=each.message.replace(str(scratch), str(path))) for each in found]
             source = open_damaged(scratch) if scratch.exists() else NoSource()
             others = [] if copy is None else [open_source(copy, work)]
             for each in (source, *others):
                 if isinstance(each, FileSource):
                     opened.enter_context(closing(each))
-            checked, assembly = _examine(source, others, found, remembered, path)
+            evidence = opened.enter_context(Evidence([source, *others], remembered, progress))
+            checked, assembly = _examine(evidence, found, path)
             if not checked.damage or assembly is None:
                 return checked
             new = _build(work / "new", assembly.records([source, *others]), assembly.signed)
             kept = put_in_place(new, path, aside.parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, Unavailable) as error:
+        if isinstance(error, Unavailable) and error.code != "ledger_write_failed":
+            raise
         raise Unavailable(
             "repair_failed", f"cannot repair {path}: {error}", hint="look at the disk; the ledger is as it was"
         ) from None
@@ -106,12 +120,12 @@ def repair_ledger(path: Path, *, remembered: Remembered | None, copy: Path | Non
     return Checked(mended, checked.size, repaired=True, kept=kept)
 
 
-def _read(path: Path, work: Path) -> tuple[list[Finding], Source]:
+def _read(path: Path, work: Path, progress: Progress | None) -> tuple[list[Finding], Source]:
     """What does not agree in a file that others may write to, and what can be read of it."""
     found: list[Finding] | None = None
     for _ in range(_TRIES):
         before = _stamp(path)
-        seen = _check_store(path)
+        seen = _check_store(path, progress)
         # Whoever appends meanwhile moves what is compared; damage stays where it is.
         found = seen if found is None or _stamp(path) == before else [each for each in found if each in seen]
         if not found or _stamp(path) == before:
@@ -127,21 +141,18 @@ def _stamp(path: Path) -> list[tuple[int, int]]:
     return [(each.stat().st_size, each.stat().st_mtime_ns) for each in places]
 
 
-def _check_store(path: Path) -> list[Finding]:
+def _check_store(path: Path, progress: Progress | None) -> list[Finding]:
     try:
-        return check_store(path)
+        return check_store(path, progress)
     except Unavailable:
         raise
     except CalyxError as error:
         return [Finding("page", error.message)]
 
 
-def _examine(
-    here: Source, others: Sequence[Source], found: list[Finding], remembered: Remembered | None, path: Path
-) -> tuple[Checked, Assembly | None]:
+def _examine(evidence: Evidence, found: list[Finding], path: Path) -> tuple[Checked, Assembly | None]:
     """What is wrong, and the whole ledger where one can be built without leaving anything out."""
-    evidence = Evidence([here, *others], remembered)
-    local = evidence.signed[HERE]
+    local, remembered = evidence.signed[HERE], evidence.remembered
     held = local.checkpoint.size if local is not None else evidence.held
     least = max(held, 0 if remembered is None else remembered.size)
     assembly = _best(evidence, least)
@@ -153,9 +164,9 @@ def _examine(
         if each.entry is None or each.entry not in named
     ]
     damage.sort(key=lambda each: -1 if each.entry is None else each.entry)
-    if assembly is None or not assembly.whole or len(assembly.choice) < least:
+    if assembly is None or not assembly.whole or assembly.size < least:
         return Checked(damage, 0), None
-    return Checked(damage, len(assembly.choice)), assembly
+    return Checked(damage, assembly.size), assembly
 
 
 def _best(evidence: Evidence, least: int) -> Assembly | None:
@@ -168,7 +179,7 @@ def _best(evidence: Evidence, least: int) -> Assembly | None:
         found.append(evidence.assemble(signed[size]))
         if found[-1].whole and size >= least:
             return found[-1]
-    return max(found, key=lambda each: (each.proved, -len(each.lost)), default=None)
+    return max(found, key=lambda each: (each.proved, -each.lost), default=None)
 
 
 def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Path) -> Iterator[Damage]:
@@ -184,25 +195,18 @@ def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Pat
         yield Damage("head_contradicted", None, f"{remembered.head} are remembered, and there are {size}: it was cut")
     if assembly is None:
         return
-    if len(assembly.choice) < least:
+    if assembly.size < least:
         yield Damage("unproved", None, f"no signed checkpoint covers all of the {least} entries that there were")
-    lost = set(assembly.lost)
-    for first, last in _runs(evidence.changed(assembly)):
-        gone = [seq for seq in range(first, last + 1) if seq in lost]
-        what = "" if first == last else f"entries {first} to {last}: "
-        way = "they can come back from an export, a backup or another home" if gone else "the copy has them, proved"
-        yield Damage("entry_lost", first, f"{what}what was appended is not in the ledger; {way}")
+    runs = assembly.changed()
+    for run in islice(runs, MAX_RUNS):
+        what = "" if run.first == run.last else f"entries {run.first} to {run.last}: "
+        way = "they can come back from an export, a backup or another home" if run.lost else "the copy has them, proved"
+        yield Damage("entry_lost", run.first, f"{what}what was appended is not in the ledger; {way}")
+    for run in runs:
+        yield Damage("entry_lost", run.first, "from here on entries are lost in more places than are listed")
+        break
     if not assembly.proved:
         yield Damage("unproved", None, "too much is lost to prove what is left against the signed root")
-
-
-def _runs(seqs: list[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers as ranges, both ends included."""
-    start = 0
-    for at in range(1, len(seqs) + 1):
-        if at == len(seqs) or seqs[at] != seqs[at - 1] + 1:
-            yield seqs[start], seqs[at - 1]
-            start = at
 
 
 def _build(directory: Path, records: Iterator[Record], signed: Signed) -> Path:
@@ -221,6 +225,3 @@ def _build(directory: Path, records: Iterator[Record], signed: Signed) -> Path:
     if check_store(path):
         raise CalyxError("ledger_corrupt", "the rebuilt ledger is not whole", hint="look at the disk")
     return path
-
-
-__all__ = ["LOST", "Checked", "Damage", "check_ledger", "repair_ledger"]

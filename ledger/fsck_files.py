@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -11,11 +12,11 @@ from typing import Final, NamedTuple
 
 from ledger.durable import sync_directory
 from ledger.fsck import Damage
+from ledger.place import is_hidden
 
 STRAY_AFTER_S: Final = 3_600
 """Seconds after which a hidden file is no longer somebody's work."""
 
-_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
 _FIRST: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _REST: Final = re.compile(r"[0-9a-f]{62}", re.ASCII)
 
@@ -33,7 +34,7 @@ def check_objects(root: Path) -> Iterator[Damage]:
     Raises: OSError.
     """
     for first in _listed(root):
-        if _HIDDEN.fullmatch(first.name):
+        if is_hidden(first.name):
             continue
         if not _FIRST.fullmatch(first.name) or not stat.S_ISDIR(first.lstat().st_mode):
             yield Damage("stray_file", None, f"{first} is no object")
@@ -51,16 +52,21 @@ def check_objects(root: Path) -> Iterator[Damage]:
 
 
 def check_strays(directories: Iterable[Path], now: float, *, remove: bool) -> Iterator[Damage]:
-    """Hidden files that a crash left long before `now` (seconds since 1970); removed if `remove`. Raises: OSError."""
+    """Hidden files, and a repair's directories, that a crash left long before `now` (seconds since 1970); removed if
+    `remove`. Raises: OSError.
+    """
     for directory in directories:
         for path in _listed(directory):
             status = path.lstat()
-            if not _HIDDEN.fullmatch(path.name) or not stat.S_ISREG(status.st_mode):
+            if not is_hidden(path.name) or stat.S_ISLNK(status.st_mode):
                 continue
             if now - status.st_mtime < STRAY_AFTER_S:
                 continue
             if remove:
-                path.unlink(missing_ok=True)
+                if stat.S_ISDIR(status.st_mode):
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
                 sync_directory(directory)
             yield Damage("stray_file", None, f"{path} was left by a process that was killed", left=not remove)
 
@@ -79,6 +85,14 @@ def check_modes(guarded: Iterable[Guarded], *, mend: bool) -> Iterator[Damage]:
         if mend:
             path.chmod(stat.S_IMODE(mode) & ~never)
         yield Damage("bad_mode", None, f"{path} has mode {stat.S_IMODE(mode):04o}: too many may use it", left=not mend)
+
+
+def list_objects(root: Path) -> Iterator[Path]:
+    """The objects' directories and what lies in them; no deeper, and no link is followed. Raises: OSError."""
+    for first in _listed(root):
+        yield first
+        if stat.S_ISDIR(first.lstat().st_mode):
+            yield from _listed(first)
 
 
 def _listed(directory: Path) -> list[Path]:

@@ -15,7 +15,6 @@ Source: SQLite file format and locking (lockingv3, WAL mode): every connection t
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import sqlite3
@@ -28,8 +27,8 @@ from urllib.parse import quote
 
 from keys.errors import Unavailable
 from ledger.durable import sync_directory, sync_file
+from ledger.place import is_hidden
 
-_HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp", re.ASCII)
 _PENDING_BYTE: Final = 0x4000_0000
 _LOCK_BYTES: Final = 512
 """SQLite's pending and reserved byte, and the 510 of its shared range."""
@@ -69,7 +68,7 @@ def workshop(directory: Path) -> Iterator[Path]:
     Raises: OSError.
     """
     for path in directory.iterdir():
-        if _HIDDEN.fullmatch(path.name) and path.is_dir():
+        if is_hidden(path.name) and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
     work = directory / f".{secrets.token_hex(12)}.tmp"
     work.mkdir(mode=0o700)

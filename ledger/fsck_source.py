@@ -4,6 +4,8 @@ hints at their leaves. Nothing here is trusted; `ledger.fsck_assemble` proves wh
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,8 +19,9 @@ from keys.errors import CalyxError, UsageError
 from ledger.export import OBJECTS
 from ledger.export_reader import ExportReader
 from ledger.merkle import HASH_SIZE
+from ledger.note import MAX_NOTE
 from ledger.record import MAX_RECORD
-from ledger.sqlite_file import MAX_BLOB, create_file
+from ledger.sqlite_file import MAX_BLOB, TABLES, create_file
 from ledger.tiles import CHECKPOINT_PATH, WIDTH, Tile
 
 LEDGER: Final = "ledger.db"
@@ -26,6 +29,15 @@ LEDGER: Final = "ledger.db"
 _MIN_RECORD: Final = 256
 """No record is shorter, so a file of a size holds no more of them than that."""
 _BATCH: Final = 256
+_SELECT: Final = """
+    SELECT seq, CASE WHEN typeof(leaf) = 'blob' AND length(leaf) <= ? THEN leaf END,
+        CASE WHEN typeof(data) = 'blob' AND length(data) <= ? THEN data END
+    FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"""
+_TIP: Final = "SELECT size, hash, checkpoint FROM tip WHERE length(hash) <= ? AND length(checkpoint) <= ? LIMIT 1"
+_DEPTH: Final = 6
+"""Directories that a bundle's name may lead through."""
+_MAX_GAP: Final = 16
+"""Bundles that an export may lack, and as many again as it has."""
 
 
 class Row(NamedTuple):
@@ -78,7 +90,7 @@ class FileSource:
         log = path.with_name(path.name + "-wal")
         self._limit = (path.stat().st_size + (log.stat().st_size if log.exists() else 0)) // _MIN_RECORD + 1
         size, self.last, self.note = self._load_tip()
-        self.end: Final = min(max(size, self._count()), self._limit)
+        self.end: Final = min(max(size, self._count(size)), self._limit)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -87,7 +99,7 @@ class FileSource:
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB)
             connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("SELECT seq, leaf, data FROM record LIMIT 0")
+            _check_tables(connection)
             return cls(path, connection)
         except BaseException:
             connection.close()
@@ -114,13 +126,12 @@ class FileSource:
             yield found.get(seq, Row(None, None))
 
     def _select(self, start: int, stop: int) -> list[tuple[int, object, object]]:
-        return self._connection.execute(
-            "SELECT seq, leaf, data FROM record WHERE seq >= ? AND seq < ?", (start, stop)
-        ).fetchall()
+        # No more than are asked for, of no more than a record's size: pages may lead back to pages.
+        return self._connection.execute(_SELECT, (HASH_SIZE, MAX_RECORD, start, stop)).fetchmany(stop - start)
 
     def _load_tip(self) -> tuple[int, bytes | None, bytes]:
         with suppress(sqlite3.Error):
-            for size, last, note in self._connection.execute("SELECT size, hash, checkpoint FROM tip"):
+            for size, last, note in self._connection.execute(_TIP, (HASH_SIZE, MAX_NOTE)):
                 return (
                     size if type(size) is int else 0,
                     last if type(last) is bytes and len(last) == HASH_SIZE else None,
@@ -128,13 +139,13 @@ class FileSource:
                 )
         return 0, None, b""
 
-    def _count(self) -> int:
-        for query in ("SELECT max(seq) + 1 FROM record", "SELECT count(*) FROM record"):
-            with suppress(sqlite3.Error):
-                (value,) = self._connection.execute(query).fetchone()
-                if type(value) is int and 0 <= value <= self._limit:
-                    return value
-        return 0
+    def _count(self, size: int) -> int:
+        # Counting rows would walk through every page, and a hostile file has endless ones.
+        with suppress(sqlite3.Error):
+            (value,) = self._connection.execute("SELECT max(seq) + 1 FROM record").fetchone()
+            if type(value) is int and 0 <= value <= self._limit:
+                return value
+        return 0 if size else self._limit
 
 
 class ExportSource:
@@ -142,13 +153,13 @@ class ExportSource:
 
     def __init__(self, root: Path) -> None:
         self._reader = ExportReader(root)
-        self.end: Final = self._reader.size
+        self.end: Final = min(self._reader.size, WIDTH * (2 * _count_bundles(root / "tile" / "entries") + _MAX_GAP))
         self.note: Final = self._reader.note
         self.last: bytes | None = None
 
     def rows(self) -> Iterator[Row]:
         for index in range(-(-self.end // WIDTH)):
-            width = min(WIDTH, self.end - index * WIDTH)
+            width = min(WIDTH, self._reader.size - index * WIDTH)
             tile = b""
             with suppress(CalyxError):
                 tile = self._reader.load_tile(Tile(0, index, width))
@@ -158,9 +169,15 @@ class ExportSource:
 
 
 def copy_file(path: Path, directory: Path) -> Path:
-    """Copy a ledger file with its log, as they are, into a new directory; the copy's path. Raises: OSError."""
+    """Copy a ledger file with its log, as they are, into a new directory; the copy's path.
+
+    Raises: OSError, also when the disk has no room for them: it is the ledger's own, and is not filled up.
+    """
     directory.mkdir(mode=0o700)
     copy = directory / LEDGER
+    logs = [each for each in (path, path.with_name(path.name + "-wal")) if each.exists()]
+    if sum(each.stat().st_size for each in logs) > shutil.disk_usage(directory).free:
+        raise OSError(errno.ENOSPC, f"there is no room to work on a copy of {path}")
     for suffix in ("", "-wal"):
         with suppress(FileNotFoundError):
             shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
@@ -200,6 +217,28 @@ def open_source(path: Path, work: Path) -> Source:
 def find_objects(path: Path) -> Path:
     """The directory of the objects that go with what `open_source` opens."""
     return (path if path.is_dir() else path.parent) / OBJECTS
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Prove that what is read are tables of ours, and no view that never ends. Raises: sqlite3.DatabaseError."""
+    connection.text_factory = bytes
+    query = "SELECT type, sql FROM sqlite_schema WHERE name = ? LIMIT 2"
+    for name in ("record", "tip"):
+        found = connection.execute(query, (name,)).fetchall()
+        if found != [(b"table", TABLES[name].encode("ascii"))]:
+            raise sqlite3.DatabaseError(f"{name} is not the table of a ledger")
+
+
+def _count_bundles(directory: Path, depth: int = _DEPTH) -> int:
+    """How many files there are that may be entry bundles; no link is followed."""
+    try:
+        with os.scandir(directory) as entries:
+            return sum(
+                _count_bundles(directory / each.name, depth - 1) if depth and each.is_dir(follow_symlinks=False) else 1
+                for each in entries
+            )
+    except OSError:
+        return 0
 
 
 def _graft(copy: Path) -> None:

@@ -9,22 +9,25 @@ Source: C2SP tlog-tiles; docs/FORMAT.md, export.
 
 from __future__ import annotations
 
-import shutil
+import re
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Self
 
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from ledger.checkpoint import Checkpoint, peek_checkpoint
 from ledger.durable import hidden_file, make_directory, replace_file, sync_directory, sync_file
-from ledger.export import check_place
-from ledger.export_reader import ExportReader, open_bounded, read_bounded
+from ledger.export import OBJECTS, check_place
+from ledger.export_reader import ExportReader, read_bounded
+from ledger.mirror_source import Allowance, Source
 from ledger.note import MAX_NOTE
-from ledger.objects import CHUNK
+from ledger.place import list_names, locked, remove_hidden
 from ledger.tiles import (
     CHECKPOINT_PATH,
     MAX_BUNDLE,
@@ -34,74 +37,20 @@ from ledger.tiles import (
     bundles_of,
     format_path,
     parse_bundle,
+    partial_of,
     tiles_of,
 )
 
 MAX_MISSING: Final = 16
 """Files that may be missing before a mirror gives up."""
 _AT_ONCE: Final = 8
-
-
-class Source(Protocol):
-    """Where an export is published. Used by several threads at once."""
-
-    @property
-    def address(self) -> str:
-        """What names the place in messages."""
-        ...
-
-    def fetch(self, path: str, limit: int) -> bytes | None:
-        """The file at `path` below the export's prefix, None when there is none.
-
-        Raises: Unavailable when it is over `limit` bytes, takes too long, or cannot be had.
-        """
-        ...
-
-    def fetch_to(self, path: str, file: BinaryIO, limit: int) -> bool:
-        """Write the file at `path` to `file`; False when there is none. Raises: as `fetch`."""
-        ...
-
-
-class Allowance:
-    """How many bytes may still be fetched, over all files and threads."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-        self._lock = Lock()
-
-    def take(self, count: int) -> None:
-        """Use some of it up. Raises: Unavailable (`mirror_too_large`)."""
-        with self._lock:
-            self._left -= count
-            if self._left < 0:
-                raise Unavailable(
-                    "mirror_too_large",
-                    "the export is larger than this mirror may become",
-                    hint="raise it with --max-gib, if you trust its publisher not to fill your disk",
-                )
-
-
-class DirectorySource:
-    """`Source` in a directory of this machine. No link is followed in a file's place."""
-
-    def __init__(self, root: Path) -> None:
-        self.address: Final = str(root)
-        self._root: Final = root
-
-    def fetch(self, path: str, limit: int) -> bytes | None:
-        return read_bounded(self._root / path, limit)
-
-    def fetch_to(self, path: str, file: BinaryIO, limit: int) -> bool:
-        with open_bounded(self._root / path, limit) as found:
-            if found is None:
-                return False
-            shutil.copyfileobj(found, file, CHUNK)
-            return True
+_PARTIAL: Final = re.compile(r"[0-9]{3}\.p", re.ASCII)
+_WIDTH: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
 class Mirror:
     """A copy of the export at `source` in the directory `root`: `fetch` it, audit what that gives, and `keep` it when
-    it is good.
+    it is good. From the fetch to the end of its context nobody else mirrors to that directory.
     """
 
     def __init__(self, source: Source, root: Path, allowance: Allowance) -> None:
@@ -111,19 +60,26 @@ class Mirror:
         self._touched: set[Path] = set()
         self._missing = 0
         self._lock = Lock()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     def fetch(
         self, verify: Callable[[ExportReader], None], progress: Callable[[int, int], None] | None = None
     ) -> ExportReader:
-        """Fetch the newest checkpoint and every file that it asks for and that the mirror does not hold; a reader of
-        that. What is missing at the source the reader names.
+        """Fetch the newest checkpoint and every file that it asks for and that the mirror does not hold, or does not
+        hold any more; a reader of that. What is missing at the source the reader names.
 
         `verify`: called when only the first entries are there, and raises unless the checkpoint is the log's; nobody
         else can make this fetch a file. `progress`: called with files done, and of all.
 
-        Raises: Unavailable (`export_missing`, `mirror_too_large`, `mirror_write_failed`; as `Source`); FormatError
-        when the checkpoint is none; UsageError (`not_an_export`); CalyxError (`head_contradicted`) when the source
-        shows a shorter or another history than the mirror holds.
+        Raises: Unavailable (`export_missing`, `mirror_busy`, `mirror_too_large`, `mirror_write_failed`; as `Source`);
+        FormatError when the checkpoint is none; UsageError (`not_an_export`); CalyxError (`head_contradicted`) when the
+        source shows a shorter or another history than the mirror holds.
         """
         note = self._source.fetch(CHECKPOINT_PATH, MAX_NOTE)
         if note is None:
@@ -135,11 +91,14 @@ class Mirror:
         new = peek_checkpoint(note)
         try:
             make_directory(self._root)
+            self._held.enter_context(locked(self._root, "mirror_busy", f"another audit mirrors to {self._root}"))
             old = self._kept(new)
+            remove_hidden(self._root, self._root / OBJECTS)
             size = 0 if old is None else old.size
             first = [bundle for bundle in islice(bundles_of(new.size, size), 1) if bundle.index == 0]
-            for bundle in first:
-                self._store(bundle)
+            again = [bundle for bundle in islice(self._lost(size, new.size), 1) if bundle == Bundle(0)]
+            for place in (*first, *again):
+                self._store(place)
             verify(ExportReader(self._root, note))
             self._check_overlap(old, new)
             self._fetch_new(size, new.size, first, progress)
@@ -148,7 +107,8 @@ class Mirror:
         return ExportReader(self._root, note)
 
     def keep(self, note: bytes) -> None:
-        """Make `note` the mirror's checkpoint, durable: an audit of all that it covers was good.
+        """Make `note` the mirror's checkpoint, durable: an audit of all that it covers was good. Partial files that it
+        does not ask for are removed.
 
         Raises: Unavailable (`mirror_write_failed`).
         """
@@ -156,8 +116,21 @@ class Mirror:
             for directory in sorted(self._touched, reverse=True):
                 sync_directory(directory)
             replace_file(self._root / CHECKPOINT_PATH, note, 0o644)
+            self._drop_partial(peek_checkpoint(note).size)
         except OSError as error:
             raise self._unwritten(error) from None
+
+    def _drop_partial(self, size: int) -> None:
+        """Of the directories that this fetch wrote to, else each audit would leave a bundle more."""
+        asked = set(map(format_path, partial_of(size)))
+        for directory in self._touched:
+            for name in filter(_PARTIAL.fullmatch, list_names(directory)):
+                for width in filter(_WIDTH.fullmatch, list_names(directory / name)):
+                    path = directory / name / width
+                    if path.relative_to(self._root).as_posix() not in asked:
+                        path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    (directory / name).rmdir()
 
     def _kept(self, new: Checkpoint) -> Checkpoint | None:
         note = read_bounded(self._root / CHECKPOINT_PATH, MAX_NOTE)
@@ -201,7 +174,7 @@ class Mirror:
         self, old: int, size: int, done_already: list[Bundle], progress: Callable[[int, int], None] | None
     ) -> None:
         places: Iterator[Tile | Bundle] = chain(
-            islice(bundles_of(size, old), len(done_already), None), tiles_of(size, old)
+            islice(bundles_of(size, old), len(done_already), None), tiles_of(size, old), self._lost(old, size)
         )
         total = 2 * (size // WIDTH - old // WIDTH + 1)
         done = 0
@@ -212,6 +185,26 @@ class Mirror:
                 done += len(some)
                 if progress is not None:
                     progress(min(done, total), total)
+
+    def _lost(self, old: int, size: int) -> Iterator[Tile | Bundle]:
+        """What the mirror should hold of its first `old` entries and does not: it was missing, or somebody removed it.
+        A partial file that a wider one follows is not asked for any more.
+        """
+        partial = set(partial_of(size))
+        places: Iterator[Tile | Bundle] = chain(bundles_of(old), tiles_of(old))
+        for place in places:
+            if (place.width == WIDTH or place in partial) and not self._holds(place):
+                yield place
+
+    def _holds(self, place: Tile | Bundle) -> bool:
+        for wanted in dict.fromkeys((place, replace(place, width=WIDTH))):
+            try:
+                status = (self._root / format_path(wanted)).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(status.st_mode):
+                return isinstance(wanted, Bundle) or status.st_size == wanted.size
+        return False
 
     def _store(self, place: Tile | Bundle) -> None:
         fetched = self._fetch(place)

@@ -9,7 +9,7 @@ from typing import Final
 from keys.errors import CalyxError, Unavailable
 from ledger.durable import hidden_file, make_directory
 from ledger.export import OBJECTS
-from ledger.mirror import Allowance, Source
+from ledger.mirror_source import Allowance, Source
 from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef
 
 
@@ -41,14 +41,17 @@ class MirrorObjects:
             self._fetch(ref, error)
 
     def find(self, digest: str) -> ObjectRef | None:
-        """The reference of what is there under a SHA-256, at most 64 MiB."""
+        """The reference of what is there under a SHA-256, at most 64 MiB. Raises: Unavailable (`object_unreadable`)."""
         known = self._kept.find(digest)
         if known is not None:
             return known
-        data = self._source.fetch(self._path(digest), MAX_IN_MEMORY)
-        if data is None:
-            return None
-        self._allowance.take(len(data))
+        try:
+            data = self._source.fetch(self._path(digest), MAX_IN_MEMORY)
+            if data is None:
+                return None
+            self._allowance.take(len(data))
+        except Unavailable as error:
+            raise self._unreadable(ObjectRef(sha256=digest, size=0), error.message) from None
         if sha256(data).hexdigest() == digest:
             return self._kept.put(data)
         return ObjectRef(sha256=digest, size=len(data))
@@ -62,6 +65,7 @@ class MirrorObjects:
             make_directory(self._root)
             with hidden_file(self._root, 0o600) as (file, hidden):
                 if not self._source.fetch_to(self._path(ref.sha256), file, ref.size):
+                    self._allowance.give_back(ref.size)
                     raise why
                 file.close()
                 with hidden.open("rb") as content:

@@ -8,7 +8,7 @@ found here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ MAX_FINDINGS: Final = 100
 WAL_HEADER: Final = 32
 FRAME_HEADER: Final = 24
 
+Progress = Callable[[int, int], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -34,21 +36,22 @@ class Finding:
     entry: int | None = None
 
 
-def check_store(path: Path) -> list[Finding]:
+def check_store(path: Path, progress: Progress | None = None) -> list[Finding]:
     """Compare every cached value of a ledger file with the records, and its pages and log with their own checks; what
-    is wrong, at most 100 findings, none if all agree. It does not verify the records: audit does.
+    is wrong, at most 100 findings, none if all agree. It does not verify the records: audit does. `progress`: called
+    with entries compared, and of all.
 
     Raises: Unavailable when the file cannot be read.
     """
     findings: list[Finding] = []
-    for finding in _findings(path):
+    for finding in _findings(path, progress):
         findings.append(finding)
         if len(findings) == MAX_FINDINGS:
             break
     return findings
 
 
-def _findings(path: Path) -> Iterator[Finding]:
+def _findings(path: Path, progress: Progress | None) -> Iterator[Finding]:
     yield from check_log(path.with_name(path.name + "-wal"))
     try:
         with closing(open_file(path, "ro")) as opened, mapped(path):
@@ -56,7 +59,7 @@ def _findings(path: Path) -> Iterator[Finding]:
                 if line != "ok":
                     yield Finding("page", str(line))
         with SqliteStore.open(path, read_only=True) as store, store.snapshot():
-            yield from _check_caches(store)
+            yield from _check_caches(store, progress)
     except CalyxError as error:
         if error.code != "ledger_corrupt":
             raise
@@ -64,12 +67,15 @@ def _findings(path: Path) -> Iterator[Finding]:
         yield Finding("record", error.message, entry if isinstance(entry, int) else None)
 
 
-def _check_caches(store: SqliteStore) -> Iterator[Finding]:
+def _check_caches(store: SqliteStore, progress: Progress | None) -> Iterator[Finding]:
     frontier = Frontier()
     last = bytes(32)
     nodes = 0
+    size = store.head().size
     for seq, data in enumerate(store.read()):
         last = hash_leaf(data)
+        if progress is not None:
+            progress(seq + 1, size)
         if store.node(0, seq) != last:
             yield Finding("leaf", "the cached leaf is not the record's", seq)
         for level, node in enumerate(frontier.append(last), start=1):

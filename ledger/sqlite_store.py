@@ -8,6 +8,7 @@ process for nowhere.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
 from ledger.record import Record
 from ledger.sqlite_file import OpenFile, corrupt, create_file, mapped, open_file, put_new
 from ledger.sqlite_writer import TILE_HEIGHT, SqliteWriter
-from ledger.store import HeadMoved, Tip
+from ledger.store import DISK_FULL, HeadMoved, Tip
 
 READ_BATCH: Final = 128
 LENGTHEN_AFTER: Final = 8
@@ -210,6 +211,8 @@ class SqliteStore:
         """
         hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
         try:
+            # SQLite would make it readable by others.
+            os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with closing(sqlite3.connect(hidden)) as copy:
                 self._connection.backup(copy)
             put_new(hidden, path)
@@ -264,7 +267,11 @@ class SqliteStore:
             raise corrupt(self.path, "it already holds rows after its head") from None
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
-            raise _write_failed(self.path, "the disk is full") from None
+            raise Unavailable(
+                DISK_FULL,
+                f"nothing was appended to {self.path}: the disk is full",
+                hint="make room; nothing was lost, and it can be said again",
+            ) from None
         if code == sqlite3.SQLITE_IOERR:
             self._failed = True
             raise _write_failed(self.path, str(error)) from None

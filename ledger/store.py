@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from keys.errors import CalyxError, Exit
 from ledger.checkpoint import CheckpointSigner
 from ledger.head import Head
 from ledger.record import Record
+
+DISK_FULL: Final = "disk_full"
+"""Code of a refusal to append where the disk is full: nothing was written, and with more room it can be tried again."""
 
 
 class HeadMoved(CalyxError):

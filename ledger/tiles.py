@@ -116,6 +116,18 @@ def bundles_of(size: int, old: int = 0) -> Iterator[Bundle]:
             yield bundle
 
 
+def partial_of(size: int) -> Iterator[Tile | Bundle]:
+    """The tiles and the bundle of a log of `size` entries that are not full."""
+    if size % WIDTH:
+        yield Bundle(size // WIDTH, size % WIDTH)
+    for level in range(MAX_LEVEL + 1):
+        count = size >> HEIGHT * level
+        if not count:
+            return
+        if count % WIDTH:
+            yield Tile(level, count // WIDTH, count % WIDTH)
+
+
 def format_tile(hashes: Sequence[bytes]) -> bytes:
     """A tile's bytes: its hashes, one after the other."""
     return b"".join(hashes)

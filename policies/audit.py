@@ -10,6 +10,9 @@ It goes on after a finding as far as that means something, and says from which e
 names the entry that was changed, as in `ledger.chain`. A cut of the end leaves no trace in what remains: only a head
 that was remembered shows it, so an audit without one says so.
 
+Memory is flat: what grows with the ledger is a few bytes an entry, and the rest of it lies in scratch files. An audit
+may go on from a state that the same reader verified before (`policies.audit_again`); it is whole unless told so.
+
 Source: docs/FORMAT.md, audit.
 """
 
@@ -29,14 +32,15 @@ from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
 from ledger.store import Reader, Tip
+from policies.accounts import find_unaccounted, note_standing
 from policies.audit_ahead import read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
 from policies.audit_shelf import shelved_state
-from policies.deployment import Deployment, Phase
 from policies.law.step import enact, judge
+from policies.scratch import IN_MEMORY, Scratch, ScratchFailed
+from policies.snapshot import Folded
 from policies.state import State
 from policies.survey import Survey
-from policies.taint import find_tainted
 
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
@@ -45,6 +49,8 @@ WORTH_PROCESSES: Final = 2_000
 _TRIES: Final = 3
 _OWN_CHECKS: Final = frozenset({"page", "log"})
 """What `check_store` finds without comparing with the records."""
+_MOVING: Final = frozenset({"claim", "event", "command"})
+"""Kinds that change a deployment; their subject is its lease."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of entries seen, and of all."""
@@ -63,7 +69,8 @@ class Finding:
 class Report:
     """What an audit found. `ok`: nothing is wrong. `ledger`: leaf of record 0. `root`: of the tree over `head`, 64 hex
     digits. `size`: entries whose bytes and chain hold. `decided`: entries that the law decided, from the first on.
-    `notes`: what is no finding and should be known, such as what the audit could not exclude.
+    `first`: the first entry that was looked at; this reader looked at those before it in earlier audits. `notes`: what
+    is no finding and should be known, such as what the audit could not exclude.
     """
 
     ok: bool
@@ -75,6 +82,7 @@ class Report:
     decided: int
     findings: list[Finding]
     notes: list[str]
+    first: int = 0
 
 
 class _Enough(Exception):
@@ -89,35 +97,29 @@ def audit(
     progress: Progress | None = None,
     store_path: Path | None = None,
     jobs: int = 1,
+    scratch: Scratch = IN_MEMORY,
+    start: Folded | None = None,
+    keep: Callable[[Folded], str | None] | None = None,
 ) -> Report:
     """Check a ledger from its first entry to its last; every finding, at most 1,000.
 
     `remembered`: what this reader verified before, or None. `store_path`: the SQLite file, to compare its caches with
     the records too. `jobs`: how many processes check signatures; with 1, or for a short ledger, this one does. What is
-    found does not depend on it.
+    found does not depend on it. `scratch`: where that lies which is too much for memory. `start`: the state after
+    entries that this reader audited before, and whose last record the ledger still has; only what follows is looked
+    at. `keep`: called with the state at the end when nothing is wrong; what it says is a note.
 
-    Raises: Unavailable when the ledger cannot be read at all, or a process fails (`worker_failed`).
+    Raises: Unavailable when the ledger cannot be read at all, a process fails (`worker_failed`) or the disk of
+    `scratch` does (`scratch_failed`).
     """
-    run = _Audit(reader, objects, progress)
-    if jobs < 2 or reader.head().size < WORTH_PROCESSES:
-        return run.run(remembered, store_path)
+    begin = start or Folded(shelved_state(scratch), Chain())
+    run = _Audit(reader, objects, progress, begin.state, begin.chain, scratch)
+    run.first = run.chain.head.size
+    if jobs < 2 or reader.head().size - run.first < WORTH_PROCESSES:
+        return run.run(remembered, store_path, keep)
     with SignaturesAhead(jobs) as ahead:
         run.ahead = ahead
-        return run.run(remembered, store_path)
-
-
-def unaccounted(deployment: Deployment) -> list[str]:
-    """Instances of a finished deployment of which the ledger does not say how they ended, by name."""
-    match deployment.phase:
-        case Phase.COMPLETED:
-            left = deployment.before.keys() - deployment.applied
-        case Phase.ROLLED_BACK:
-            left = deployment.intended - deployment.restored
-        case Phase.ROLLBACK_FAILED:
-            left = deployment.intended - deployment.restored - deployment.failed
-        case _:
-            left = set()
-    return sorted(left)
+        return run.run(remembered, store_path, keep)
 
 
 @dataclass(slots=True)
@@ -125,19 +127,28 @@ class _Audit:
     reader: Reader
     objects: AuditObjects
     progress: Progress | None
-    state: State = field(default_factory=shelved_state)
-    chain: Chain = field(default_factory=Chain)
+    state: State
+    chain: Chain
+    scratch: Scratch
+    first: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     survey: Survey | None = None
     broken: bool = False
     ahead: SignaturesAhead | None = None
+    moved: set[str] = field(default_factory=set)
+    """Of an audit that goes on: digests of leases of which an entry claimed, ordered or told something."""
     kept: ObjectAudit = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = ObjectAudit(self.objects, self._object_missing)
+        self.kept = ObjectAudit(self.objects, self._object_missing, self.scratch)
 
-    def run(self, remembered: Remembered | None, store_path: Path | None) -> Report:
+    def run(
+        self,
+        remembered: Remembered | None,
+        store_path: Path | None,
+        keep: Callable[[Folded], str | None] | None = None,
+    ) -> Report:
         tip = self.reader.tip()
         try:
             if tip.head.size:
@@ -151,6 +162,9 @@ class _Audit:
             self.notes.append(f"the audit stopped after {MAX_FINDINGS} findings")
         self._check_remembered(remembered)
         self._note_objects()
+        said = None if keep is None or self.findings else keep(Folded(self.state, self.chain))
+        if said is not None:
+            self.notes.append(said)
         return Report(
             ok=not self.findings,
             size=self.chain.head.size,
@@ -161,6 +175,7 @@ class _Audit:
             decided=self.state.size,
             findings=sorted(self.findings, key=lambda finding: -1 if finding.entry is None else finding.entry),
             notes=self.notes,
+            first=self.first,
         )
 
     def _read(self, tip: Tip) -> None:
@@ -168,7 +183,7 @@ class _Audit:
         end = max(tip.head.size, 0 if checkpoint is None else checkpoint.size)
         broken: CalyxError | None = None
         try:
-            entries = self.chain.replay(self.reader.read(0, end), checkpoint)
+            entries = self.chain.replay(self.reader.read(self.first, end), checkpoint)
             for entry in read_ahead(entries, self.ahead, lambda: self.state.trust):
                 self._judge(entry)
                 if self.progress is not None:
@@ -176,7 +191,7 @@ class _Audit:
         except ChainBroken as error:
             broken = error
             self._find("broken_chain", error.entry, error.message.removeprefix(f"entry {error.entry}: "))
-        except WorkerFailed:
+        except (WorkerFailed, ScratchFailed):
             raise
         except CalyxError as error:
             broken = error
@@ -207,9 +222,9 @@ class _Audit:
 
     def _open_checkpoint(self, tip: Tip) -> Checkpoint | None:
         """The newest checkpoint, verified with the key of record 0, once that was found lawful by itself."""
+        probe = State(log_key=self.state.log_key, trust=self.state.trust)
         try:
-            first = next(iter(self.reader.read(0, 1)), None)
-            probe = State()
+            first = next(iter(self.reader.read(0, 0 if self.first else 1)), None)
             for entry in Chain().replay([] if first is None else [first], None):
                 change, verified = judge(probe, entry, self.objects)
                 probe = enact(probe, entry, change, verified)
@@ -230,7 +245,7 @@ class _Audit:
             return
         try:
             change, verified = judge(self.state, entry, self.objects, self.ahead)
-        except WorkerFailed:
+        except (WorkerFailed, ScratchFailed):
             raise
         except CalyxError as error:
             self._find_unlawful(entry.seq, error)
@@ -239,6 +254,8 @@ class _Audit:
             return
         self.state = enact(self.state, entry, change, verified)
         self.kept.visit(entry.seq, verified.statement)
+        if self.first and verified.statement.kind in _MOVING:
+            self.moved.add(verified.statement.subject_digest)
 
     def _find_unlawful(self, seq: int, error: CalyxError) -> None:
         if error.code in OBJECT_CODES or isinstance(error, SignatureRefused):
@@ -250,7 +267,7 @@ class _Audit:
 
     def _undecided(self) -> Survey:
         if self.survey is None:
-            self.survey = Survey(self.state, self._find, self.kept.visit, self.ahead)
+            self.survey = Survey(self.state, self._find, self.kept.visit, self.ahead, self.scratch)
         return self.survey
 
     def _survey_rest(self, broken: CalyxError, checkpoint: Checkpoint | None, end: int) -> None:
@@ -265,23 +282,12 @@ class _Audit:
             self.notes.append("the checkpoint does not confirm the entries that are not named in a finding")
 
     def _check_deployments(self) -> None:
-        state = self.state
-        for deployment in state.deployments.values():
-            name = deployment.lease.id
-            for instance in unaccounted(deployment):
-                self._find(
-                    "unaccounted", deployment.claim_seq, f"{name} ended, and nothing says how instance {instance} did"
-                )
-            if deployment.live:
-                self.notes.append(f"{name} is {deployment.phase} on {deployment.lease.target}")
-        if state.trust is not None:
-            self.notes += [f"tainted: {taint.text}" for taint in find_tainted(state, state.trust)]
-        if state.continues is not None:
-            head = state.continues.head
-            self.notes.append(
-                f"it says that it continues ledger {state.continues.ledger} after {head.size} entries, head "
-                f"{head.hash}; an audit of that ledger is another one"
-            )
+        known = self.state.deployments
+        # Those that nothing moved since an earlier audit are as it found them, and it found nothing.
+        moved = [known[digest] for digest in sorted(self.moved) if digest in known] if self.first else known.values()
+        for entry, text in find_unaccounted(moved):
+            self._find("unaccounted", entry, text)
+        self.notes += note_standing(self.state)
 
     def _check_store(self, path: Path) -> None:
         # Whoever appends meanwhile moves what is compared, so only what stays while the tip stands still is reported.
@@ -319,7 +325,7 @@ class _Audit:
     def _note_objects(self) -> None:
         self.notes.append(f"{self.kept.checked} objects checked")
         if self.kept.kept_nowhere:
-            count = len(self.kept.kept_nowhere)
+            count = self.kept.kept_nowhere
             self.notes.append(f"{count} trees are named by their digest only: no manifest of them is kept")
 
     def _object_missing(self, seq: int, error: CalyxError) -> None:

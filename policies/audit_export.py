@@ -10,6 +10,7 @@ from ledger.export_reader import ExportReader, check_tiles
 from ledger.memory import Remembered
 from policies.audit import MAX_FINDINGS, Finding, Progress, Report, audit
 from policies.audit_objects import AuditObjects
+from policies.scratch import IN_MEMORY, Scratch
 
 _CHANGED: Final = frozenset({"broken_chain", "export_damaged"})
 """Findings that say of an entry's bytes that they are not what was appended."""
@@ -22,14 +23,15 @@ def audit_export(
     remembered: Remembered | None,
     progress: Progress | None = None,
     jobs: int = 1,
+    scratch: Scratch = IN_MEMORY,
 ) -> Report:
     """Check an export from its first entry to its last, and every tile; every finding, at most 1,000 of each part.
 
-    `jobs`: as in `policies.audit.audit`.
+    `jobs`, `scratch`: as in `policies.audit.audit`.
 
     Raises: Unavailable when the export cannot be read at all.
     """
-    report = audit(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
+    report = audit(reader, objects, remembered=remembered, progress=progress, jobs=jobs, scratch=scratch)
     changed = {finding.entry for finding in report.findings if finding.entry is not None and finding.code in _CHANGED}
     tiles = islice(check_tiles(reader, changed), MAX_FINDINGS)
     findings = [*report.findings, *(Finding(each.code, each.entry, each.message) for each in tiles)]

@@ -4,25 +4,26 @@ What an entry refers to with hash and size (artifacts, fleets, findings, reports
 there. A `directory` artifact is a tree manifest, and so must each file that it lists. The other trees of a lease are
 named by digest alone: where their manifest is kept, it must be whole with its files; else that is only counted.
 
-    manifest = canonical JSON ["calyx-tree-v1", [path, "file" | "exec", sha256, size], [path, "link" | "dir", ...], ...]
-
-Source: docs/FORMAT.md, objects and tree digest.
+Source: docs/FORMAT.md, objects.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
-from keys.canonical import Json, parse_json
-from keys.errors import CalyxError, FormatError
+from keys.canonical import Json
+from keys.errors import CalyxError
 from ledger.objects import ObjectRef
 from ledger.statement import Statement
-from policies.kinds import ABSENT
+from policies.digests import Digests
+from policies.manifest import manifest_files
+from policies.scratch import IN_MEMORY, Scratch, ScratchFailed
 
-TREE_MAGIC: Final = "calyx-tree-v1"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST_FIELD: Final = b'"sha256":'
-MAX_MANIFEST: Final = 64 * 1024 * 1024
 
 
 class AuditObjects(Protocol):
@@ -44,16 +45,31 @@ class AuditObjects(Protocol):
 class ObjectAudit:
     """Checks each object once, at the first entry that refers to it. `missing`: called with the entry and the error.
 
-    `kept_nowhere`: digests of trees that a lease names and of which no manifest is kept.
+    `kept_nowhere`: how many trees a lease names of which no manifest is kept. `scratch`: where what was seen is kept.
     """
 
-    def __init__(self, objects: AuditObjects, missing: Callable[[int, CalyxError], None]) -> None:
+    def __init__(
+        self,
+        objects: AuditObjects,
+        missing: Callable[[int, CalyxError], None],
+        scratch: Scratch = IN_MEMORY,
+    ) -> None:
         self._objects = objects
         self._missing = missing
-        self._seen: set[tuple[str, int]] = set()
-        self._trees: set[str] = set()
-        self.checked = 0
-        self.kept_nowhere: set[str] = set()
+        # A reference is its digest and its size.
+        self._seen = Digests(40, scratch)
+        self._trees = Digests(32, scratch)
+        self._nowhere = Digests(32, scratch)
+        self._found_later = 0
+
+    @property
+    def checked(self) -> int:
+        """How many objects were asked for."""
+        return len(self._seen)
+
+    @property
+    def kept_nowhere(self) -> int:
+        return len(self._nowhere) - self._found_later
 
     def visit(self, seq: int, statement: Statement) -> None:
         """Check what a statement refers to."""
@@ -70,21 +86,18 @@ class ObjectAudit:
             self._check_tree(seq, manifest)
         if statement.kind == "lease":
             for digest in _named_trees(statement.predicate):
-                kept = None if digest in self._trees else self._objects.find(digest)
-                if kept is not None:
-                    self._check_tree(seq, kept)
-                elif digest not in self._trees:
-                    self.kept_nowhere.add(digest)
+                if self._trees.find(digest) is None:
+                    self._try(seq, partial(self._check_named, seq, digest))
 
     def _check(self, seq: int, ref: ObjectRef) -> None:
         if self._is_new(ref):
             self._try(seq, lambda: self._objects.check(ref))
 
     def _check_tree(self, seq: int, ref: ObjectRef) -> None:
-        if ref.sha256 in self._trees:
+        if not self._trees.add(ref.sha256):
             return
-        self._trees.add(ref.sha256)
-        self.kept_nowhere.discard(ref.sha256)
+        if self._nowhere.find(ref.sha256) is not None:
+            self._found_later += 1
 
         def check() -> None:
             for file in manifest_files(self._objects.get(ref)):
@@ -93,17 +106,21 @@ class ObjectAudit:
         self._is_new(ref)
         self._try(seq, check)
 
+    def _check_named(self, seq: int, digest: str) -> None:
+        kept = self._objects.find(digest)
+        if kept is not None:
+            self._check_tree(seq, kept)
+        else:
+            self._nowhere.add(digest)
+
     def _is_new(self, ref: ObjectRef) -> bool:
-        key = (ref.sha256, ref.size)
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        self.checked += 1
-        return True
+        return self._seen.add(f"{ref.sha256}{ref.size:016x}")
 
     def _try(self, seq: int, check: Callable[[], None]) -> None:
         try:
             check()
+        except ScratchFailed:
+            raise
         except CalyxError as error:
             self._missing(seq, error)
 
@@ -118,8 +135,10 @@ class ObjectAudit:
 def references(value: Json) -> Iterator[ObjectRef]:
     """Every reference to an object inside a predicate: `sha256` and `size`, and in an artifact also `type`."""
     if isinstance(value, dict):
-        if set(value) - {"type"} == {"sha256", "size"}:
-            yield ObjectRef.from_json({"sha256": value["sha256"], "size": value["size"]})
+        # Members whose names are data, as those of a policy's hooks, may be called so too; they are objects.
+        digest, size = value.get("sha256"), value.get("size")
+        if set(value) - {"type"} == {"sha256", "size"} and isinstance(digest, str) and isinstance(size, int):
+            yield ObjectRef.from_json({"sha256": digest, "size": size})
             return
         for item in value.values():
             yield from references(item)
@@ -128,28 +147,11 @@ def references(value: Json) -> Iterator[ObjectRef]:
             yield from references(item)
 
 
-def manifest_files(data: bytes) -> Iterator[ObjectRef]:
-    """The files that a tree manifest lists.
-
-    Raises: FormatError when the bytes are no manifest.
-    """
-    value = parse_json(data, limit=MAX_MANIFEST)
-    if not isinstance(value, list) or value[:1] != [TREE_MAGIC]:
-        raise FormatError("an object that should be a tree manifest is something else")
-    for item in value[1:]:
-        match item:
-            case [str(), "file" | "exec", digest, size]:
-                yield ObjectRef.from_json({"sha256": digest, "size": size})
-            case [str(), "link", str()] | [str(), "dir"]:
-                pass
-            case _:
-                raise FormatError("a tree manifest lists something that is no file, link or directory")
-
-
 def _named_trees(predicate: dict[str, Json]) -> Iterator[str]:
     changes = predicate.get("changes")
     for change in changes if isinstance(changes, list) else []:
         if isinstance(change, dict):
             for digest in (change.get("before"), change.get("after")):
-                if isinstance(digest, str) and digest != ABSENT:
+                # Also of an entry that is not lawful, which may name anything.
+                if isinstance(digest, str) and _DIGEST.fullmatch(digest):
                     yield digest

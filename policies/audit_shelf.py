@@ -1,39 +1,130 @@
-"""A mapping for an audit of millions of entries: the values used last are objects, all others a few hundred bytes.
+"""Mappings for a ledger of millions of entries: the values used last are objects, all others lie packed in a file.
 
 A ledger's state keeps every lease and every deployment, because a later entry may be about any of them. Nearly none
 ever is. So what was not asked for in a while is written out, compressed against the first one that was, and made
 again from that when someone asks. Nothing is lost by that, and nothing leaves this process.
+
+    row = length of the key (2 bytes, big-endian) || key || packed value
+    place = where the row lies << 28 | its length; 0 while the value has never been packed
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, MutableMapping
-from typing import Final, Generic, TypeVar, cast
+from array import array
+from collections.abc import Iterable, Iterator, MutableMapping
+from hashlib import blake2b
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter
 
 from policies.deployment import Deployment
+from policies.digests import Slots
+from policies.history import History
 from policies.kinds import Intent
-from policies.state import LeaseState, State
+from policies.scratch import IN_MEMORY, Column, Scratch
+from policies.state import LeaseState, MessageNote, State
 
 KEEP: Final = 256
-"""Values that stay objects. One entry looks at far fewer, so none is written out while its change is being made."""
+"""Values that at least stay objects. One entry looks at far fewer, so none is written out while its change is made."""
+PARTS: Final = ("rows", "places", "slots", "sample")
+"""What a shelf is kept as."""
+_LENGTH_BITS: Final = 28
 
 V = TypeVar("V")
 
 
-class Shelf(MutableMapping[str, V], Generic[V]):
-    """Holds values of `model`, in the order in which they were put. A value that was asked for may be changed until
-    `KEEP` others were asked for; one that came by iterating may not.
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def adapter_of(model: type[V]) -> TypeAdapter[V]:
+    """What writes and reads values of a model as JSON. Making one takes longer than reading a small ledger."""
+    if model not in _ADAPTERS:
+        _ADAPTERS[model] = TypeAdapter(model)
+    return _ADAPTERS[model]
+
+
+class Packer(Generic[V]):
+    """Values of `model` as bytes. `sample`: the first one; two values differ in little, and zlib finds the rest in it.
+
+    What is packed with one sample is unpacked with the same.
     """
 
-    def __init__(self, model: type[V], keep: int = KEEP) -> None:
-        self._adapter: Final = TypeAdapter(model)
+    def __init__(self, model: type[V], sample: bytes = b"") -> None:
+        self._adapter: Final[TypeAdapter[V]] = adapter_of(model)
+        self.sample = sample
+
+    def pack(self, value: V) -> bytes:
+        """A value's bytes. Inverse of `unpack`."""
+        data = self._adapter.dump_json(value, by_alias=True)
+        self.sample = self.sample or data
+        squeeze = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=self.sample)
+        return squeeze.compress(data) + squeeze.flush()
+
+    def unpack(self, packed: bytes) -> V:
+        """The value of these bytes."""
+        spread = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=self.sample)
+        return self._adapter.validate_json(spread.decompress(packed) + spread.flush())
+
+
+class TextPacker(Packer[str]):
+    """Short texts that are not worth compressing."""
+
+    def __init__(self, sample: bytes = b"") -> None:
+        super().__init__(str, sample)
+
+    def pack(self, value: str) -> bytes:
+        return value.encode()
+
+    def unpack(self, packed: bytes) -> str:
+        return packed.decode()
+
+
+class Shelf(MutableMapping[str, V], Generic[V]):
+    """Holds values in the order in which they were put. A value that was asked for may be changed until `keep` others
+    were asked for; one that came by iterating may not. What was put stays: nothing is ever taken out.
+    """
+
+    def __init__(self, packer: Packer[V], scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> None:
+        self.packer: Final = packer
         self._keep: Final = keep
-        self._packed: Final[dict[str, bytes | None]] = {}
-        self._open: Final[dict[str, V]] = {}
-        self._sample = b""
+        # What was asked for lately is in `_young`. When that is full it becomes `_old`, and what is still in `_old`
+        # by then has rested while `keep` others were asked for.
+        self._young: dict[str, V] = {}
+        self._old: dict[str, V] = {}
+        self._numbers: Final[dict[str, int]] = {}
+        self._names: Final[dict[int, str]] = {}
+        self._rows = Column(scratch)
+        self._places = array("Q")
+        self._slots = Slots()
+
+    @classmethod
+    def resume(cls, packer: Packer[V], rows: Column, places: bytes, slots: Iterable[bytes]) -> Shelf[V]:
+        """The shelf whose `parts` these are; the sample is in the packer."""
+        shelf = cls(packer)
+        shelf._rows, shelf._places = rows, array("Q", places)
+        shelf._slots = Slots(slots, len(shelf._places))
+        return shelf
+
+    def parts(self) -> dict[str, Iterator[bytes]]:
+        """All of it as bytes, by the names of `PARTS`, in that order; it is read as they are."""
+        places = array("Q")
+
+        def rows() -> Iterator[bytes]:
+            at = 0
+            for number in range(len(self)):
+                name = self._names.get(number)
+                row = self._read(number) if name is None else self._row(name, self._value(name))
+                places.append(at << _LENGTH_BITS | len(row))
+                at += len(row)
+                yield row
+
+        return {
+            "rows": rows(),
+            "places": (places.tobytes() for _ in range(1)),
+            "slots": self._slots.chunks(),
+            "sample": (self.packer.sample for _ in range(1)),
+        }
 
     def __getitem__(self, key: str) -> V:
         value = self.get(key)
@@ -42,71 +133,141 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return value
 
     def get(self, key: str, default: V | None = None) -> V | None:  # type: ignore[override]  # one shape is enough here
-        value = self._open.pop(key, None)
+        value = self._young.get(key)
+        if value is not None:
+            return value
+        value = self._old.pop(key, None)
         if value is None:
-            packed = self._packed.get(key)
-            if packed is None:
+            found = self._find(key)
+            if found is None:
                 return default
-            value = self._unpack(packed)
-            self._packed[key] = None
-        # Last in the order of use.
-        self._open[key] = value
-        self._shrink()
+            number, packed = found
+            value = self.packer.unpack(packed)
+            self._numbers[key], self._names[number] = number, key
+        self._open(key, value)
         return value
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._packed[key] = None
-        self._open.pop(key, None)
-        self._open[key] = value
-        self._shrink()
+        if key not in self._numbers:
+            found = self._find(key)
+            if found is None:
+                number = len(self)
+                self._slots.add(_mark(key))
+                self._places.append(0)
+            else:
+                number = found[0]
+            self._numbers[key], self._names[number] = number, key
+        self._old.pop(key, None)
+        self._open(key, value)
 
-    def __delitem__(self, key: str) -> None:
-        del self._packed[key]
-        self._open.pop(key, None)
+    def __delitem__(self, key: str) -> NoReturn:
+        raise TypeError("what was said stays said")
 
     def __contains__(self, key: object) -> bool:
-        return key in self._packed
+        return isinstance(key, str) and (key in self._numbers or self._find(key) is not None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._packed)
+        for number in range(len(self)):
+            name = self._names.get(number)
+            yield self._split(self._read(number))[0] if name is None else name
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._places)
 
     def values(self) -> Iterator[V]:  # type: ignore[override]  # no view: each value is made when it is its turn
         """Each value, in order; one that was written out is made for this alone."""
-        for key, packed in self._packed.items():
-            yield self._look(key, packed)
+        return (value for _, value in self.items())
 
     def items(self) -> Iterator[tuple[str, V]]:  # type: ignore[override]  # as values
         """Each key and value, as `values`."""
-        for key, packed in self._packed.items():
-            yield key, self._look(key, packed)
+        for number in range(len(self)):
+            name = self._names.get(number)
+            if name is None:
+                name, packed = self._split(self._read(number))
+                yield name, self.packer.unpack(packed)
+            else:
+                yield name, self._value(name)
 
-    def _look(self, key: str, packed: bytes | None) -> V:
-        return self._open[key] if packed is None else self._unpack(packed)
+    def _value(self, name: str) -> V:
+        return self._young[name] if name in self._young else self._old[name]
 
-    def _shrink(self) -> None:
-        while len(self._open) > self._keep:
-            key = next(iter(self._open))
-            self._packed[key] = self._pack(self._open.pop(key))
+    def _open(self, key: str, value: V) -> None:
+        self._young[key] = value
+        if len(self._young) > self._keep:
+            self._rest()
 
-    def _pack(self, value: V) -> bytes:
-        data = self._adapter.dump_json(value)
-        # Two leases differ in little but their digests; zlib finds the rest in the first one.
-        self._sample = self._sample or data
-        squeeze = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=self._sample)
-        return squeeze.compress(data) + squeeze.flush()
+    def _rest(self) -> None:
+        """Pack what nobody asked for since the last time."""
+        if self._old:
+            rows = [self._row(name, value) for name, value in self._old.items()]
+            at = self._rows.append(b"".join(rows))
+            for name, row in zip(self._old, rows, strict=True):
+                number = self._numbers.pop(name)
+                del self._names[number]
+                self._places[number] = at << _LENGTH_BITS | len(row)
+                at += len(row)
+        self._old, self._young = self._young, {}
 
-    def _unpack(self, packed: bytes) -> V:
-        spread = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=self._sample)
-        return self._adapter.validate_json(spread.decompress(packed) + spread.flush())
+    def _row(self, name: str, value: V) -> bytes:
+        key = name.encode()
+        row = len(key).to_bytes(2, "big") + key + self.packer.pack(value)
+        if len(row) >> _LENGTH_BITS:
+            raise ValueError("a value of over 256 MiB")
+        return row
+
+    def _read(self, number: int) -> bytes:
+        place = self._places[number]
+        return self._rows.read(place >> _LENGTH_BITS, place & ((1 << _LENGTH_BITS) - 1))
+
+    @staticmethod
+    def _split(row: bytes) -> tuple[str, bytes]:
+        end = 2 + int.from_bytes(row[:2], "big")
+        return row[2:end].decode(), row[end:]
+
+    def _find(self, key: str) -> tuple[int, bytes] | None:
+        """Number and packed value of a key whose value is not an object now."""
+        for number in self._slots.numbers(_mark(key)):
+            if number not in self._names:
+                name, packed = self._split(self._read(number))
+                if name == key:
+                    return number, packed
+        return None
 
 
-def shelved_state() -> State:
-    """An empty state whose leases, deployments and intents take little memory once they rest."""
-    return State(
-        leases=cast("dict[str, LeaseState]", Shelf(LeaseState)),
-        deployments=cast("dict[str, Deployment]", Shelf(Deployment)),
-        intents=cast("dict[str, Intent]", Shelf(Intent)),
-    )
+def _mark(key: str) -> int:
+    return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big")
+
+
+SHELVED: Final[dict[str, type]] = {
+    "leases": LeaseState,
+    "deployments": Deployment,
+    "intents": Intent,
+    "messages": MessageNote,
+    "ids": str,
+}
+"""The mappings of a state that grow with the ledger, and what is in them."""
+
+
+def shelved_state(scratch: Scratch = IN_MEMORY) -> State:
+    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`."""
+    state = State(history=History(scratch))
+    for name in SHELVED:
+        setattr(state, name, Shelf(packer_of(name), scratch))
+    return state
+
+
+def packer_of(name: str, sample: bytes = b"") -> Packer[Any]:
+    """What packs the values of a mapping of `SHELVED`."""
+    model = SHELVED[name]
+    return TextPacker(sample) if model is str else Packer(model, sample)
+
+
+def shelf_of(state: State, name: str) -> Shelf[Any]:
+    """A mapping of a state as a shelf: the one that it is, or a copy of a dict."""
+    held = cast("object", getattr(state, name))
+    if isinstance(held, Shelf):
+        return held
+    shelf: Shelf[Any] = Shelf(packer_of(name))
+    for key, value in cast("dict[str, object]", held).items():
+        shelf[key] = value
+    return shelf

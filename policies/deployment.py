@@ -155,7 +155,8 @@ class Deployment:
     `tier`: the newest intended tier, 0 before the first. `phase_before_pause`: where RESUMED leads.
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
     `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the newest tier, while it
-    lives. `failed`: instances that the newest failed rollback left. Times: seconds since 1970.
+    lives. `failed`: instances that the newest failed rollback left. `warnings`: instance -> what went wrong beside its
+    restore, in the newest rollback. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -178,6 +179,7 @@ class Deployment:
     applied: set[str] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    warnings: dict[str, str] = field(default_factory=dict)
     baseline: Baseline | None = None
     bake_started_at: int | None = None
     paused_at: int | None = None

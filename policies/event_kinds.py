@@ -91,12 +91,15 @@ class RollbackStarted(Model):
 
 
 class InstanceRestored(Model):
-    """An instance runs its tree from before again (`absent`: stopped, removed). `rebuilt`: made again from objects."""
+    """An instance runs its tree from before again (`absent`: stopped, removed). `rebuilt`: made again from objects.
+    `warning`: what went wrong beside that and needs a person, such as a hook that failed; null for nothing.
+    """
 
     type: Literal["INSTANCE_RESTORED"]
     instance: Ident
     tree: Tree
     rebuilt: bool
+    warning: Text | None
 
 
 class RolledBack(Model):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from keys.errors import CalyxError, FormatError
-from ledger.export import OBJECTS, Exported, export_log
+from ledger.export import OBJECTS, Exported, Progress, export_log
 from ledger.memory import Remembered
 from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef, ObjectStore
 from ledger.record import parse_record
@@ -42,11 +42,18 @@ class LedgerExport:
 
 
 def export_ledger(
-    reader: Reader, objects: ObjectStore, root: Path, *, remembered: Remembered | None, full: bool = False
+    reader: Reader,
+    objects: ObjectStore,
+    root: Path,
+    *,
+    remembered: Remembered | None,
+    full: bool = False,
+    progress: Progress | None = None,
 ) -> LedgerExport:
     """Bring the export in the directory `root` up to date, durable on return; it costs the new entries.
 
-    An object that is missing does not stop it. `full`: look at every entry and object again.
+    An object that is missing does not stop it, and the next export looks for it again. `full`: look at every entry and
+    object again.
 
     Raises: as `policies.signed_tip.open_tip` and `ledger.export.export_log`.
     """
@@ -54,12 +61,15 @@ def export_ledger(
     kept = _Keeper(objects, DirectoryObjects(root / OBJECTS), full=full)
     walk = ObjectAudit(kept, kept.miss)
 
-    def visit(seq: int, data: bytes) -> None:
+    def visit(seq: int, data: bytes) -> bool:
+        before = len(kept.missing)
         # An entry that is no statement of ours refers to nothing; it is exported as it is, for an audit to name.
         with suppress(FormatError):
             walk.visit(seq, parse_statement(parse_record(data).envelope.body))
+        return len(kept.missing) > before
 
-    return LedgerExport(export_log(reader, key, root, visit, full=full), kept.copied, tuple(kept.missing))
+    log = export_log(reader, key, root, visit, full=full, progress=progress)
+    return LedgerExport(log, kept.copied, tuple(kept.missing))
 
 
 @dataclass(slots=True)

@@ -2,78 +2,75 @@
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-_FIRST_SLOTS: Final = 1 << 10
+from policies.digests import Digests, hex_rows, integer_rows
+from policies.scratch import IN_MEMORY, Column, Scratch
+
+HASH_SIZE: Final = 32
+PARTS: Final = ("leaves", "times", "digests", "slots")
+"""What a history is kept as."""
 
 
 class History:
     """Leaf and time of every entry, and the seq of every statement digest. Grows by one entry at a time.
 
-    About 90 bytes an entry, because an audit of a million entries holds this in memory; a dict of digests would take
-    three times that. The digests are found through a table of open addresses: a slot holds a seq plus 1, 0 is free, and
-    at most half of the slots are taken.
+    In memory stay the newest few thousand entries and 16 to 32 bytes for each other one; 72 bytes of each lie in
+    `scratch`, which is memory too unless the caller has a directory for it.
     """
 
-    def __init__(self) -> None:
-        self._leaves = bytearray()
-        self._times = array("q")
-        self._digests = bytearray()
-        self._slots = array("I", bytes(4 * _FIRST_SLOTS))
+    def __init__(self, scratch: Scratch = IN_MEMORY) -> None:
+        self._leaves = hex_rows(HASH_SIZE, Column(scratch))
+        self._times = integer_rows(Column(scratch))
+        self._digests = Digests(HASH_SIZE, scratch)
+
+    @classmethod
+    def resume(cls, leaves: Column, times: Column, digests: Column, slots: Iterable[bytes]) -> History:
+        """The history whose `parts` these are. Raises: ValueError when they do not belong together."""
+        history = cls()
+        history._leaves = hex_rows(HASH_SIZE, leaves)
+        history._times = integer_rows(times)
+        history._digests = Digests(HASH_SIZE, column=digests, slots=slots)
+        if not len(history._leaves) == len(history._times) == len(history._digests):
+            raise ValueError("the parts of a history are of different sizes")
+        return history
+
+    def parts(self) -> dict[str, Iterator[bytes]]:
+        """All of it as bytes, by the names of `PARTS`; slots are as this machine has them."""
+        return {
+            "leaves": self._leaves.chunks(),
+            "times": self._times.chunks(),
+            "digests": self._digests.rows.chunks(),
+            "slots": self._digests.slots.chunks(),
+        }
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
             return NotImplemented
-        return (self._leaves, self._times, self._digests) == (other._leaves, other._times, other._digests)
+        return (self._leaves, self._times, self._digests.rows) == (other._leaves, other._times, other._digests.rows)
 
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return len(self._times)
+        return len(self._leaves)
 
     def leaf(self, seq: int) -> str:
         """Leaf of entry `seq` (64 hex digits). Raises: IndexError."""
-        if not 0 <= seq < self.size:
-            raise IndexError(seq)
-        return self._leaves[32 * seq : 32 * seq + 32].hex()
+        return self._leaves[seq]
 
     def time(self, seq: int) -> int:
         """Time of entry `seq`, seconds since 1970. Raises: IndexError."""
-        if not 0 <= seq < self.size:
-            raise IndexError(seq)
         return self._times[seq]
 
     def find(self, digest: str) -> int | None:
         """Seq of the statement with this digest (64 hex digits), if it was said."""
-        wanted = bytes.fromhex(digest)
-        taken = self._slots[self._slot(wanted)]
-        return taken - 1 if taken else None
+        return self._digests.find(digest)
 
     def append(self, leaf: str, time: int, digest: str) -> None:
         """Add the next entry. `digest`: of a statement that `find` does not know."""
-        raw = bytes.fromhex(digest)
-        if 2 * (self.size + 1) > len(self._slots):
-            self._widen()
-        self._slots[self._slot(raw)] = self.size + 1
-        self._digests += raw
-        self._leaves += bytes.fromhex(leaf)
+        self._digests.append(digest)
+        self._leaves.append(leaf)
         self._times.append(time)
-
-    def _slot(self, digest: bytes) -> int:
-        """The slot that holds a digest, or the free one where it would be put."""
-        slots, digests = self._slots, self._digests
-        mask = len(slots) - 1
-        at = int.from_bytes(digest[:8], "big") & mask
-        while taken := slots[at]:
-            if digests.startswith(digest, 32 * taken - 32):
-                break
-            at = (at + 1) & mask
-        return at
-
-    def _widen(self) -> None:
-        self._slots = array("I", bytes(4 * 2 * len(self._slots)))
-        for seq in range(self.size):
-            self._slots[self._slot(bytes(self._digests[32 * seq : 32 * seq + 32]))] = seq + 1

@@ -194,13 +194,18 @@ class SeenTree(Model):
 
 
 class Claim(Predicate):
-    """An executor takes a lease: the two-key rule held, these cosignatures (by seq) counted, these trees were there."""
+    """An executor takes a lease: the two-key rule held, these cosignatures (by seq) counted, these trees were there.
+
+    `reverse`: an object with a patch for each change from a tree, that was seen to lead from its `after` back to its
+    `before`; null where there is nothing to lead back to, or no patch can. Nothing is undone with it; it is evidence.
+    """
 
     type: Literal["VERIFIED_2KEY"]
     epoch: Count
     counted: Annotated[Seq[Count], Field(min_length=2, max_length=2)]
     cohorts: Annotated[Seq[CohortTier], Field(min_length=1, max_length=100)]
     seen: Annotated[Seq[SeenTree], Field(min_length=1, max_length=MAX_GROUPS)]
+    reverse: ObjectRef | None
 
 
 class Command(Predicate):

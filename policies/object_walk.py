@@ -8,11 +8,13 @@ from keys.errors import CalyxError, FormatError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.audit import OBJECT_CODES
+from policies.audit import OBJECT_CODES, Progress
 from policies.audit_objects import AuditObjects, ObjectAudit
 
 
-def walk_objects(reader: Reader, objects: AuditObjects) -> tuple[int, list[tuple[int, CalyxError]]]:
+def walk_objects(
+    reader: Reader, objects: AuditObjects, progress: Progress | None = None
+) -> tuple[int, list[tuple[int, CalyxError]]]:
     """Ask `objects` for each object that an entry names, once: how many there are, and those that are not there and
     whole, with the first entry that names each.
 
@@ -27,8 +29,11 @@ def walk_objects(reader: Reader, objects: AuditObjects) -> tuple[int, list[tuple
         missing.append((seq, error))
 
     walk = ObjectAudit(objects, miss)
+    size = reader.head().size
     for seq, data in enumerate(reader.read()):
         # An entry that is no statement of ours refers to nothing; an audit names it.
         with suppress(FormatError):
             walk.visit(seq, parse_statement(parse_record(data).envelope.body))
+        if progress is not None:
+            progress(seq + 1, size)
     return walk.checked, missing

@@ -32,13 +32,14 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.record import Record, make_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import Statement, make_statement
-from ledger.store import Reader, Store
+from ledger.statement import Statement, make_statement, parse_statement
+from ledger.store import DISK_FULL, Reader, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
 from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
+from policies.safety import leads_back
 from policies.state import State
 
 MAX_BEHIND_S: Final = 5
@@ -76,6 +77,18 @@ class Receipt:
     digest: str
     leaf: str
     time: int
+
+
+class Reserve(Protocol):
+    """Room on the ledger's disk that is kept for what leads toward safety; `executor.reserve` has it."""
+
+    def low(self) -> bool:
+        """Whether the disk is nearly full."""
+        ...
+
+    def give_up(self) -> bool:
+        """Make room; whether there was any to give up."""
+        ...
 
 
 class Submitter(ABC):
@@ -172,7 +185,8 @@ class Registrar(Submitter):
     what it started, and has the head that it noted on the disk.
 
     `accept_clock`: append even though the clock contradicts the ledger's last record. `helpers`: how many other
-    processes may check the signatures of big batches; what is accepted does not depend on them.
+    processes may check the signatures of big batches; what is accepted does not depend on them. `reserve`: given up for
+    what leads toward safety where the disk is full.
     """
 
     def __init__(
@@ -186,6 +200,7 @@ class Registrar(Submitter):
         random: Random,
         accept_clock: bool = False,
         helpers: int = 0,
+        reserve: Reserve | None = None,
     ) -> None:
         super().__init__(store, objects, pin, clock=clock, random=random)
         self._store = store
@@ -193,6 +208,7 @@ class Registrar(Submitter):
         self._vkey = str(log_key.vkey)
         self._pin = pin
         self._accept_clock = accept_clock
+        self._reserve = reserve
         self._batch = BatchAhead(helpers)
         self._noted: tuple[str, Head] | None = None
 
@@ -228,7 +244,14 @@ class Registrar(Submitter):
         Raises: as `submit`; Unavailable (`head_not_remembered`) when the entries are durable and the new head could not
         be remembered: then nothing must be said again.
         """
-        receipts = self._append(envelopes)
+        if self._reserve is not None and self._reserve.low():
+            self._make_room(envelopes)
+        try:
+            receipts = self._append(envelopes)
+        except Unavailable as error:
+            if error.code != DISK_FULL or not self._make_room(envelopes):
+                raise
+            receipts = self._append(envelopes)
         if self._pin is not None:
             try:
                 # The commit was waited for, and with it the ledger: for the memory to outlive this process is enough.
@@ -252,6 +275,12 @@ class Registrar(Submitter):
             raise _exists()
         statement = self.draft_statement(signer.principal, draft, machine=False)
         return self._append([sign_statement(statement, signer)], empty=True)[0]
+
+    def _make_room(self, envelopes: Sequence[Envelope]) -> bool:
+        """Give up the reserve for what leads toward safety; whether there is more room now."""
+        if self._reserve is None or not all(leads_back(parse_statement(each.body)) for each in envelopes):
+            return False
+        return self._reserve.give_up()
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
         taken = False
@@ -332,6 +361,7 @@ def open_registrar(
     clock: Clock,
     random: Random,
     accept_clock: bool = False,
+    reserve: Reserve | None = None,
     create: bool = False,
 ) -> Iterator[Registrar]:
     """The registrar of a ledger file, for as long as the context lasts. `create`: make the empty file where there is
@@ -340,7 +370,9 @@ def open_registrar(
     Raises: as `ledger.sqlite_store.SqliteStore.open` and `create`.
     """
     with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
-        registrar = Registrar(store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock)
+        registrar = Registrar(
+            store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock, reserve=reserve
+        )
         with registrar:
             yield registrar
 

@@ -1,7 +1,9 @@
 """Reading a ledger as the law does: every reader replays bytes, chain, signatures and law, and trusts no cache.
 
 `Replay` keeps the state between calls, so that following a live ledger costs only its new entries. The head that a
-reader verified is remembered outside the ledger's directory before the state is handed out (`ledger.memory`).
+reader verified is remembered outside the ledger's directory before the state is handed out (`ledger.memory`). Given
+`snapshots`, it may begin behind entries that the same user verified before (`policies.snapshots`), instead of at the
+first one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from ledger.record import Record
 from ledger.store import Reader, Tip
 from policies.law.step import enact, judge, step
 from policies.names import Objects
+from policies.scratch import ScratchFailed
+from policies.snapshot import Folded
+from policies.snapshots import Snapshots
 from policies.state import State
 
 
@@ -97,17 +102,30 @@ class Observer(Protocol):
 
 
 class Replay:
-    """A state that follows a ledger. Not shared between threads."""
+    """A state that follows a ledger. Not shared between threads.
 
-    def __init__(self, reader: Reader, objects: Objects, pin: Pin | None, observer: Observer | None = None) -> None:
+    `snapshots`: where to begin, if there is one that may be believed; entries before it are not read, and `observer`
+    does not see them. Its leases, deployments and messages are shelves: one is made when it is asked for, and all of
+    them take long.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        objects: Objects,
+        pin: Pin | None,
+        observer: Observer | None = None,
+        snapshots: Snapshots | None = None,
+    ) -> None:
         self._reader = reader
         self._objects = objects
         self._pin = pin
         self._observer = observer
+        self._snapshots = snapshots
         self.forget()
 
     def forget(self) -> None:
-        """Drop the state, so that the next `sync` reads the ledger from its start."""
+        """Drop the state, so that the next `sync` reads the ledger from its start, or from the snapshot."""
         self._fold = Fold(State(), self._step)
         self._chain = Chain()
         self._checkpoint = b""
@@ -138,7 +156,8 @@ class Replay:
         Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError (`tip_mismatch`), and of the store.
         """
         tip = self._reader.tip()
-        if tip.head == self.head and tip.head != EMPTY_HEAD:
+        begun = self._begin(tip)
+        if tip.head == self.head and tip.head != EMPTY_HEAD and not begun:
             return self.state
         if tip.head.size < self.head.size:
             self.check_remembered()
@@ -154,13 +173,19 @@ class Replay:
             self.check_remembered()
             return self.state
         try:
-            if self._read(tip) and self._pin is not None:
+            if (self._read(tip) or begun) and self._pin is not None:
                 self._remember(self._pin)
         except BaseException:
             # The chain may be ahead of the state, and neither may be believed: the next call judges all of it again.
             self.forget()
             raise
         return self.state
+
+    def keep(self, snapshots: Snapshots, whole: int, whole_at: str) -> None:
+        """Keep what the last `sync` read, for later readers; not between `take` and the commit. `whole`, `whole_at`: as
+        in `policies.snapshots.Note`. Raises: as `Snapshots.save`.
+        """
+        snapshots.save(Folded(self.state, self._chain), whole, whole_at)
 
     def take(self, record: Record, ahead: SignaturesAhead | None = None) -> Entry:
         """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
@@ -174,6 +199,17 @@ class Replay:
         change, verified = judge(self.state, entry, self._objects, ahead)
         self._fold.state = enact(self.state, entry, change, verified)
         return self._chain.extend(record)
+
+    def _begin(self, tip: Tip) -> bool:
+        """Take up the snapshot where nothing was read yet and one is fit; whether it was."""
+        if self._snapshots is None or self.head != EMPTY_HEAD or tip.head == EMPTY_HEAD:
+            return False
+        kept = self._snapshots.find(self._reader, None if self._pin is None else self._pin.load())
+        if kept is None or kept.note.size > tip.head.size:
+            return False
+        self._fold = Fold(kept.folded.state, self._step)
+        self._chain = kept.folded.chain
+        return True
 
     def _remember(self, pin: Pin) -> None:
         remembered = pin.load()
@@ -222,6 +258,8 @@ class Replay:
     def _step(self, state: State, entry: Entry) -> State:
         try:
             return step(state, entry, self._objects)
+        except ScratchFailed:
+            raise
         except CalyxError as error:
             raise Unlawful(entry.seq, error) from error
 

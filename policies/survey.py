@@ -15,12 +15,15 @@ from typing import Final
 
 from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, FormatError, LawRefused
+from keys.values import ZERO_HASH
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import Checkpoint
 from ledger.record import Record, parse_record
 from ledger.statement import Statement, parse_statement
 from ledger.store import Reader
+from policies.digests import hex_rows
 from policies.law.position import find_holder, open_signed, parse_predicate
+from policies.scratch import IN_MEMORY, Column, Scratch, ScratchFailed
 from policies.state import State
 
 Report = Callable[[str, int, str], None]
@@ -41,12 +44,13 @@ class Survey:
         report: Report,
         visit: Callable[[int, Statement], None],
         ahead: SignaturesAhead | None = None,
+        scratch: Scratch = IN_MEMORY,
     ) -> None:
         self._state = state
         self._report = report
         self._visit = visit
         self._ahead = ahead
-        self._later: list[str | None] = []
+        self._later = _Leaves(scratch)
         self._broken: set[int] = set()
         self.unknown = 0
 
@@ -103,10 +107,10 @@ class Survey:
         elif before is not None and record.prev != before:
             earlier = after is not None and after.prev == record.leaf
             if last and checkpoint is not None:
-                earlier = self._root(chain, [*self._later[:-1], record.prev, record.leaf]) == checkpoint.root
-            if earlier and self._later:
+                earlier = self._root(chain, record.prev, record.leaf) == checkpoint.root
+            if earlier and len(self._later):
                 self._break(seq - 1, "it was changed: the next entry names another leaf")
-                self._later[-1] = record.prev
+                self._later.mend(record.prev)
             else:
                 self._break(seq, "it was changed: it does not name the leaf of the entry before it")
 
@@ -153,7 +157,7 @@ class Survey:
         except LawRefused:
             self.unknown += 1
             return
-        except WorkerFailed:
+        except (WorkerFailed, ScratchFailed):
             raise
         except CalyxError as error:
             if error.code in {"unknown_key", "wrong_signer"}:
@@ -174,13 +178,49 @@ class Survey:
         return self._later[at] if at < len(self._later) else None
 
     def _confirm(self, chain: Chain, checkpoint: Checkpoint | None) -> bool | None:
-        return None if checkpoint is None else self._root(chain, self._later) == checkpoint.root
+        return None if checkpoint is None else self._root(chain) == checkpoint.root
 
-    def _root(self, chain: Chain, later: list[str | None]) -> bytes | None:
-        """Root over the chain and what came behind it; None where a leaf is not known."""
+    def _root(self, chain: Chain, *instead: str) -> bytes | None:
+        """Root over the chain and what came behind it; None where a leaf is not known. `instead`: leaves in place
+        of the last.
+        """
         tree = chain.frontier.copy()
-        for leaf in later[chain.head.size - self._state.history.size :]:
+        for leaf in self._later.after(chain.head.size - self._state.history.size, instead):
             if leaf is None:
                 return None
             tree.append(bytes.fromhex(leaf))
         return tree.root()
+
+
+class _Leaves:
+    """The leaf of each entry behind the last that the law decided, None where it is not known. Few are not."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._rows = hex_rows(32, Column(scratch))
+        self._unknown: set[int] = set()
+        self._mended: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: int) -> str | None:
+        return None if at in self._unknown else self._mended.get(at) or self._rows[at]
+
+    def append(self, leaf: str | None) -> None:
+        """Add the next one."""
+        if leaf is None:
+            self._unknown.add(len(self))
+        self._rows.append(leaf or ZERO_HASH)
+
+    def mend(self, leaf: str) -> None:
+        """Change the last one."""
+        at = len(self) - 1
+        self._unknown.discard(at)
+        self._mended[at] = leaf
+
+    def after(self, begin: int, instead: tuple[str, ...] = ()) -> Iterator[str | None]:
+        """Those from `begin` on; with `instead`, these in place of the last."""
+        end = max(len(self) - 1, 0) if instead else len(self)
+        for at in range(begin, end):
+            yield self[at]
+        yield from instead[max(begin - end, 0) :]

@@ -30,6 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from bench_audits import audit_again_row
 from bench_executor import approve_row, flip_back_row, flip_row, help_row, restore_row
 from bench_fleet import fleet_row
 from bench_ledger import (
@@ -89,6 +90,7 @@ Measure = Callable[[Ledgers, Path, Sizes], Row]
 ROWS: Final[dict[str, Measure]] = {
     "audit": lambda ledgers, _, sizes: audit_row(ledgers, sizes.entries, sizes.audits),
     "follow": lambda ledgers, _, sizes: follow_row(ledgers, sizes.entries, sizes.audits),
+    "audit-again": lambda ledgers, _, sizes: audit_again_row(ledgers, sizes.entries, sizes.audits),
     "append-one": lambda ledgers, _, sizes: append_one_row(ledgers, sizes.entries, sizes.commits),
     "append-batch": lambda ledgers, _, sizes: append_batch_row(ledgers, sizes.entries, sizes.batches),
     "memory": lambda ledgers, _, sizes: memory_row(ledgers, sizes.entries, sizes.large),

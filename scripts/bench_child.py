@@ -45,10 +45,12 @@ def audit(directory: Path, jobs: int) -> int:
     from ledger.objects import DirectoryObjects
     from ledger.reader import open_reader
     from policies.audit import audit as examine
+    from policies.scratch import Scratch
 
-    with open_reader(directory / "ledger.db") as reader:
+    objects = DirectoryObjects(directory / "objects")
+    with open_reader(directory / "ledger.db") as reader, Scratch(directory / "scratch") as scratch:
         start = time.perf_counter()
-        report = examine(reader, DirectoryObjects(directory / "objects"), remembered=None, jobs=jobs)
+        report = examine(reader, objects, remembered=None, jobs=jobs, scratch=scratch)
         seconds = time.perf_counter() - start
     found = {"seconds": seconds, "entries": report.size, "ok": report.ok, "peak_kib": own_peak_kib()}
     sys.stdout.write(json.dumps(found) + "\n")

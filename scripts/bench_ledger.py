@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench_audits import audit_again, detail
 from bench_measure import JOBS, Audited, Row, Spread, VerifyLimit, audit_apart, timed
 from ledger_factory import Factory
 
@@ -301,11 +302,9 @@ def append_batch_row(ledgers: Ledgers, entries: int, rounds: int) -> Row:
 
 
 def memory_row(ledgers: Ledgers, small: int, large: int) -> Row:
-    """The peak of an audit, small and large."""
-    peaks = {}
-    for entries in (small, large):
-        found = ledgers.audit(entries)
-        peaks[str(entries)] = {"peak_mib": found.peak_kib / 1024, "processes": found.processes}
+    """The peak of an audit, small and large, and what it grows by."""
+    audits = {str(entries): ledgers.audit(entries) for entries in (small, large)}
+    peaks = {each: {"peak_mib": found.peak_kib / 1024, "processes": found.processes} for each, found in audits.items()}
     least, most = (float(peaks[str(entries)]["peak_mib"]) for entries in (small, large))
     return Row(
         "memory",
@@ -316,8 +315,12 @@ def memory_row(ledgers: Ledgers, small: int, large: int) -> Row:
         f"MiB of an audit of {small} entries",
         bars=(200.0,),
         over=False,
-        note="pages that the processes share are counted once for each",
-        detail=peaks,
+        note="pages that the processes share are counted once for each; flat is what an entry more adds",
+        detail={
+            **peaks,
+            "bytes_per_entry": max(most - least, 0.0) * 2**20 / (large - small),
+            "own_mib": {each: found.own_kib / 1024 for each, found in audits.items()},
+        },
     )
 
 
@@ -368,6 +371,7 @@ def growth_row(ledgers: Ledgers, sizes: Sequence[int], runs: int) -> Row:
             {
                 "entries": size,
                 "audit_us_per_entry": found.seconds / found.entries * 1e6,
+                "audit_again": detail(audit_again(big, 3, JOBS)),
                 "sync_us_per_entry": sync / size * 1e6,
                 "append_one_ms": _ms(ones).to_json(),
                 "append_batch_us_per_entry": Spread.of([each * 1e6 for each in batches]).to_json(),

@@ -135,12 +135,15 @@ class VerifyLimit:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit in a process of its own took. `peak_kib`: greatest resident sets of it and its helpers, added."""
+    """What an audit in a process of its own took. `peak_kib`: greatest resident sets of it and its helpers, added.
+    `own_kib`: of it alone.
+    """
 
     seconds: float
     entries: int
     ok: bool
     peak_kib: int
+    own_kib: int
     processes: int
 
 
@@ -158,8 +161,8 @@ def audit_apart(directory: Path, jobs: int) -> Audited:
     if process.returncode:
         raise RuntimeError(f"an audit ended with {process.returncode}")
     found = json.loads(said)
-    peaks[process.pid] = found["peak_kib"]
-    return Audited(found["seconds"], found["entries"], found["ok"], sum(peaks.values()), len(peaks))
+    own = peaks[process.pid] = found["peak_kib"]
+    return Audited(found["seconds"], found["entries"], found["ok"], sum(peaks.values()), own, len(peaks))
 
 
 def machine(directory: Path) -> dict[str, Any]:

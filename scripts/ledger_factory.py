@@ -203,6 +203,7 @@ class Factory:
             "counted": counted,
             "cohorts": [{"tier": tier, "instances": self._list(names)} for tier, names in cohorts.items()],
             "seen": [{"tree": before.sha256, "instances": self._list(self.names)}],
+            "reverse": None,
         }
         self.say("cp20", "claim", claim, lease)
         yield

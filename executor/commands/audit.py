@@ -1,31 +1,32 @@
-"""`calyx audit`: a whole check of a ledger, with a progress bar on a terminal."""
+"""`calyx audit`: a check of a ledger, whole or of what is new, with a progress bar on a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import on_terminal, say_json, say_theirs
-from keys.errors import Exit, UsageError
+from executor.commands.terminal import progress_bar, say_json, say_theirs
+from executor.home import system_clock
+from keys.errors import Exit, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from policies.audit import Report
-
-SHOWN_EVERY: Final = 100
-"""Entries between two looks of the progress bar: drawing it for each would take longer than checking it."""
+    from policies.audit_again import Before
 
 
 def audit(
     home: HomeOption = None,
+    *,
+    new: Annotated[
+        bool, typer.Option("--new", help="Only what is new since your last audit of this home that found nothing.")
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Compare the database's caches with the entries as well.")
     ] = False,
@@ -48,30 +49,43 @@ def audit(
 
     Example: calyx audit --home /mnt/copy-of-a-home
 
-    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one.
+    Needs no key. Each finding is one line that names the entry. Ends with 1 when there is one. The head of a good
+    ledger is remembered. With --new, entries that you audited before are not read again, and a change to one of them
+    is not seen.
     """
-    from policies.audit import audit as examine
+    from executor.commands.audit_from import audit_from, remember
+    from executor.snapshots import scratch_place, snapshots_of
+    from policies.audit_again import audit_home
 
-    if source is not None:
-        from executor.commands.audit_from import audit_from
-
-        with _progress(quiet=as_json) as progress:
-            _say(audit_from(source, mirror, max_gib, progress, _jobs(jobs)), as_json=as_json)
-        return
-    if mirror is not None:
+    if new and (full or source is not None):
+        raise UsageError(
+            "not_new", "--new looks at new entries of a home, and --full and --from at all", hint="leave one out"
+        )
+    if full and source is not None:
+        raise UsageError("bad_option", "--full compares a database, and an export has none", hint="leave it out")
+    if source is None and mirror is not None:
         raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
-    with opened(home) as place:
-        remembered = place.pin().load()
-        with _progress(quiet=as_json) as progress:
-            report = examine(
-                place.open_store(),
-                place.open_objects(),
-                remembered=remembered,
-                progress=progress,
-                jobs=_jobs(jobs),
-                store_path=place.ledger if full else None,
-            )
-    _say(report, as_json=as_json)
+    before = None
+    with scratch_place() as scratch, progress_bar("entries", quiet=as_json) as progress:
+        if source is not None:
+            report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs), scratch)
+        else:
+            with opened(home) as place:
+                pin = place.pin()
+                report, before = audit_home(
+                    place.open_store(),
+                    place.open_objects(),
+                    snapshots_of(pin, scratch),
+                    remembered=pin.load(),
+                    now=system_clock(),
+                    new=new,
+                    progress=progress,
+                    jobs=_jobs(jobs),
+                    store_path=place.ledger if full else None,
+                    scratch=scratch,
+                )
+                failed = remember(pin, report)
+    _say(report, before, failed, as_json=as_json)
 
 
 def _jobs(wanted: int | None) -> int:
@@ -82,11 +96,13 @@ def _jobs(wanted: int | None) -> int:
     return cores if wanted is None else wanted
 
 
-def _say(report: Report, *, as_json: bool) -> None:
+def _say(report: Report, before: Before | None, failed: Unavailable | None, *, as_json: bool) -> None:
     if as_json:
+        names = ("ok", "size", "ledger", "root", "origin", "decided", "first")
         say_json(
             {
-                **{name: getattr(report, name) for name in ("ok", "size", "ledger", "root", "origin", "decided")},
+                **{name: getattr(report, name) for name in names},
+                "before": None if before is None else asdict(before),
                 "head": asdict(report.head),
                 "findings": [asdict(finding) for finding in report.findings],
                 "notes": list(report.notes),
@@ -98,25 +114,12 @@ def _say(report: Report, *, as_json: bool) -> None:
             say_theirs(f"{where}: {finding.code}: {finding.message}")
         for text in report.notes:
             say_theirs(f"note: {text}")
-        say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {report.size} entries of {report.origin or 'an unnamed log'}")
+        which = f"entries {report.first} to {report.size - 1}" if report.first else f"{report.size} entries"
+        if report.first == report.size and report.first:
+            which = f"nothing new behind {report.size} entries"
+        say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {which} of {report.origin or 'an unnamed log'}")
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not on_terminal():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("entries"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def show(done: int, total: int) -> None:
-            if done % SHOWN_EVERY == 0 or done == total:
-                bar.update(task, completed=done, total=total)
-
-        yield show
+    if failed is not None:
+        raise failed

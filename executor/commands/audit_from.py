@@ -13,18 +13,23 @@ from keys.errors import CalyxError, Unavailable
 
 if TYPE_CHECKING:
     from ledger.export_reader import ExportReader
-    from ledger.mirror import Mirror, Source
+    from ledger.mirror import Mirror
+    from ledger.mirror_source import Source
     from policies.audit import Progress, Report
     from policies.audit_objects import AuditObjects
     from policies.replay import Pin
+    from policies.scratch import Scratch
 
 GIB: Final = 1024**3
 MAX_GIB: Final = 16
 """How much of an export is fetched unless its reader allows more."""
 
 
-def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int = 1) -> Report:
-    """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good.
+def audit_from(
+    address: str, mirror: Path | None, max_gib: int, progress: Progress | None, jobs: int, scratch: Scratch
+) -> tuple[Report, Unavailable | None]:
+    """Audit the export at `address`, a directory or a URL, and remember its head for this address if it is good: what
+    was found, and why it could not be remembered or kept, if so.
 
     `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
 
@@ -35,12 +40,27 @@ def audit_from(address: str, mirror: Path | None, max_gib: int, progress: Progre
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
-        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs)
-        if report.ok:
-            pin.store(report.ledger, report.head)
-            if kept is not None:
+        report = audit_export(reader, objects, remembered=remembered, progress=progress, jobs=jobs, scratch=scratch)
+        failed = remember(pin, report)
+        if report.ok and kept is not None:
+            try:
                 kept.keep(reader.note)
-    return report
+            except Unavailable as error:
+                failed = error
+    return report, failed
+
+
+def remember(pin: Pin, report: Report) -> Unavailable | None:
+    """Remember the head of a good ledger. Why not, if that failed: what was found is no less so, but a cut that comes
+    later would not be noticed. Raises: HeadContradicted.
+    """
+    if not report.ok:
+        return None
+    try:
+        pin.store(report.ledger, report.head)
+    except Unavailable as error:
+        return error
+    return None
 
 
 @contextmanager
@@ -50,8 +70,9 @@ def _opened(
     from executor.http_source import HttpSource, is_url
     from ledger.export import OBJECTS
     from ledger.export_reader import ExportReader
-    from ledger.mirror import Allowance, DirectorySource, Mirror
+    from ledger.mirror import Mirror
     from ledger.mirror_objects import MirrorObjects
+    from ledger.mirror_source import Allowance, DirectorySource
     from ledger.objects import DirectoryObjects
 
     with ExitStack() as opened:
@@ -64,7 +85,8 @@ def _opened(
         )
         root = _temporary(opened) if mirror is None else mirror.absolute()
         allowance = Allowance(max_gib * GIB)
-        kept, objects = Mirror(source, root, allowance), MirrorObjects(source, root, allowance)
+        kept = opened.enter_context(Mirror(source, root, allowance))
+        objects = MirrorObjects(source, root, allowance)
         yield kept.fetch(lambda reader: _verify(reader, objects), progress), objects, kept
 
 

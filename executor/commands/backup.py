@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import say, say_json
+from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def _write(place: Home, directory: Path, *, as_json: bool) -> None:
     _, _, key = open_tip(reader, place.open_objects(), place.pin().load())
     with copy_ledger(place.ledger, directory / LEDGER, key) as made:
         carrier = Carrier(DirectoryObjects(directory / OBJECTS), DirectoryObjects(place.objects))
-        with open_reader(made.copied) as copied:
-            count, missing = walk_objects(copied, carrier)
+        with open_reader(made.copied) as copied, progress_bar("objects of entries", quiet=as_json) as progress:
+            count, missing = walk_objects(copied, carrier, progress)
         made.replace()
     if as_json:
         rows = [{"entry": seq, "code": error.code, "message": error.message} for seq, error in missing]

@@ -1,4 +1,4 @@
-"""`calyx executor run`: the executor (CP20), until it is told to stop or nothing is left to do."""
+"""`calyx executor run`: the executor (CP20), until it is told to stop or nothing is left to do; and `prune`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, noun, opened
+from executor.commands.common import ClockOption, HomeOption, JsonOption, noun, opened
 from executor.commands.running import log_line, now_text, stopping
-from executor.commands.terminal import note
-from keys.errors import CalyxError
+from executor.commands.terminal import note, say, say_json
+from keys.errors import CalyxError, Exit
 
 if TYPE_CHECKING:
     from executor.speaker import Log
@@ -118,3 +118,40 @@ def _log_end(log: Log, error: CalyxError, log_format: str, log_file: Path | None
         from executor.logbook import fact_line
 
         log(fact_line(str(error), level="error", event="ENDED", code=error.code))
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old releases that nothing needs any more. An executor that runs does it by itself, once an hour.
+
+    Example: calyx executor prune --dry-run
+
+    What is served, what was served before it, what a rollback within retention needs, and what a process has in use
+    stay. The ledger and its objects are not touched.
+    """
+    from executor.service import prune_hosts
+
+    rows = []
+    failed = False
+    with opened(home, here=True) as place:
+        for instance, found in prune_hosts(place, dry_run=dry_run):
+            if isinstance(found, CalyxError):
+                failed = True
+                note(f"instance {instance.name}: {found}")
+                continue
+            rows.append({"instance": instance.name, "removed": list(found.removed), "in_use": list(found.in_use)})
+    if as_json:
+        say_json({"dry_run": dry_run, "instances": rows})
+    else:
+        word = "would be removed" if dry_run else "removed"
+        for row in rows:
+            say(*(f"{row['instance']}  {tree}  {word}" for tree in row["removed"]))
+            say(*(f"{row['instance']}  {tree}  in use, stays" for tree in row["in_use"]))
+        if not any(row["removed"] or row["in_use"] for row in rows):
+            say("nothing to remove")
+    if failed:
+        raise typer.Exit(Exit.UNAVAILABLE)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
-from executor.commands.terminal import say, say_json
+from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, UsageError
 
 
@@ -42,9 +42,15 @@ def export(
 
     with opened(home) as place:
         remembered = place.pin().load()
-        done = export_ledger(
-            place.open_store(), place.open_objects(), directory.absolute(), remembered=remembered, full=full
-        )
+        with progress_bar("entries", quiet=as_json) as progress:
+            done = export_ledger(
+                place.open_store(),
+                place.open_objects(),
+                directory.absolute(),
+                remembered=remembered,
+                full=full,
+                progress=progress,
+            )
     log = done.log
     if as_json:
         say_json(
@@ -68,7 +74,7 @@ def export(
             f"  root {log.checkpoint.root.hex()}",
         )
         if done.missing:
-            say("put the missing objects back, then export again with --full")
+            say(f"put the missing objects back, then export again{' with --full' if log.forgotten else ''}")
     if done.missing:
         raise typer.Exit(Exit.REFUSED)
 

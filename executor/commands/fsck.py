@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
-from executor.commands.terminal import say, say_json
+from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
     from ledger.fsck import Checked, Damage
     from ledger.fsck_files import Guarded
+    from ledger.sqlite_check import Progress
 
 _OTHERS: Final = 0o077
 _WRITERS: Final = 0o022
@@ -42,12 +43,14 @@ def fsck(
     if source is not None and not repair:
         raise UsageError("bad_option", "--from gives something back only with --repair", hint="add --repair")
     with opened(home, here=True) as place:
-        checked = _check_ledger(place, source, repair=repair)
+        with progress_bar("entries", quiet=as_json) as progress:
+            checked = _check_ledger(place, source, progress, repair=repair)
         damage = list(checked.damage)
         objects = 0
         try:
             if checked.whole:
-                objects, found = _check_objects(place, source, repair=repair)
+                with progress_bar("objects of entries", quiet=as_json) as progress:
+                    objects, found = _check_objects(place, source, progress, repair=repair)
                 damage += found
             damage += _check_files(place, repair=repair)
         except OSError as error:
@@ -55,20 +58,21 @@ def fsck(
     _say(checked, damage, objects, repair=repair, as_json=as_json)
 
 
-def _check_ledger(place: Home, source: Path | None, *, repair: bool) -> Checked:
+def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
     from ledger.fsck import check_ledger, repair_ledger
 
     remembered = place.pin().load()
     if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
         raise Unavailable("ledger_missing", f"there is no ledger at {place.ledger}", hint="calyx init makes one")
     if repair:
-        return repair_ledger(
-            place.ledger, remembered=remembered, copy=None if source is None else source.expanduser().absolute()
-        )
-    return check_ledger(place.ledger, remembered=remembered)
+        copy = None if source is None else source.expanduser().absolute()
+        return repair_ledger(place.ledger, remembered=remembered, copy=copy, progress=progress)
+    return check_ledger(place.ledger, remembered=remembered, progress=progress)
 
 
-def _check_objects(place: Home, source: Path | None, *, repair: bool) -> tuple[int, list[Damage]]:
+def _check_objects(
+    place: Home, source: Path | None, progress: Progress | None, *, repair: bool
+) -> tuple[int, list[Damage]]:
     """Every object that an entry names, and every file that lies among them."""
     from ledger.backup_objects import Carrier
     from ledger.fsck import Damage
@@ -80,7 +84,7 @@ def _check_objects(place: Home, source: Path | None, *, repair: bool) -> tuple[i
     before = list(check_objects(place.objects))
     copy = None if source is None else DirectoryObjects(find_objects(source.expanduser().absolute()))
     carrier = Carrier(DirectoryObjects(place.objects), copy if repair else None)
-    count, missing = walk_objects(place.open_store(), carrier)
+    count, missing = walk_objects(place.open_store(), carrier, progress)
     found = [Damage(error.code, seq, error.message) for seq, error in missing]
     back = [each[:16] for each in carrier.carried]
     found += [Damage("object_missing", None, f"object {each} was given back", left=False) for each in back]
@@ -100,11 +104,11 @@ def _check_files(place: Home, *, repair: bool) -> list[Damage]:
 
 def _guarded(place: Home) -> Iterator[Guarded]:
     """What others must not read, and what they must not write."""
-    from ledger.fsck_files import Guarded
+    from ledger.fsck_files import Guarded, list_objects
 
     for path in (place.root, place.keys, place.settings, place.addresses, *place.keys.glob("*.key")):
         yield Guarded(path, _OTHERS)
-    for path in (place.ledger, place.objects, *place.objects.rglob("*")):
+    for path in (place.ledger, place.objects, *list_objects(place.objects)):
         yield Guarded(path, _WRITERS)
 
 

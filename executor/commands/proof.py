@@ -43,18 +43,30 @@ def proof(
     line with --check FILE --key VKEY. It shows what the log says, not that the entry is lawful: calyx audit does.
     """
     if check is not None:
+        if seq is not None or consistency is not None or out is not None or no_record:
+            raise UsageError("bad_option", "--check reads a proof and makes none", hint="leave SEQ and --out out")
         if key is None:
             raise UsageError("key_missing", "--check wants the log's key", hint=f"--key VKEY: {_VKEY_HINT}")
         _check(check, key, record, old, as_json=as_json)
         return
+    if key is not None or record is not None or old is not None:
+        raise UsageError("bad_option", "--key, --record and --old go with --check", hint="leave them out")
     if (seq is None) == (consistency is None):
         raise UsageError("no_subject", "name one entry, or --consistency OLD, or --check FILE")
     with opened(home) as place:
         made, vkey = _make(place, seq, consistency)
     data = _format(made, no_record=no_record)
-    if out is None:
+    if out is not None:
+        _write(out, data)
+    if as_json:
+        say_json({"ok": True, "key": vkey, **({"proof": data.decode("utf-8")} if out is None else {"file": str(out)})})
+    elif out is None:
         write_out(data)
-        return
+    else:
+        note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}")
+
+
+def _write(out: Path, data: bytes) -> None:
     from ledger.durable import create_file
 
     try:
@@ -63,7 +75,6 @@ def proof(
         raise UsageError("file_exists", f"{out} exists", hint="choose another name") from None
     except OSError as error:
         raise Unavailable("file_write_failed", f"cannot write {out}: {error.strerror}") from None
-    note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}")
 
 
 def _make(place: Home, seq: int | None, old: int | None) -> tuple[InclusionProof | ConsistencyProof, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,10 @@ def propose(
     *,
     directory: Annotated[Path | None, typer.Option("--dir", help="The whole new content, as a directory.")] = None,
     patch: Annotated[Path | None, typer.Option("--patch", help="The change, as a git patch.")] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", help="The whole new content, as a tar archive."),
+    ] = None,
     what: Annotated[str, typer.Option("--what", help="What changes, in a line; it is signed and public.")] = "",
     why: Annotated[str, typer.Option("--why", help="Why; whoever approves reads it.")] = "",
     lease_id: Annotated[str | None, typer.Option("--id", metavar="LEASE", help="Its id; else from the time.")] = None,
@@ -68,15 +72,12 @@ def propose(
     from executor.propose import Wish, find_target, plan_change
     from executor.service import host_finder
 
-    source = directory if directory is not None else patch
-    if source is None or (directory is not None and patch is not None):
-        raise UsageError("source_undecided", "say either --dir or --patch")
+    kind, source, words = _source(directory, patch, archive)
     wish = Wish(
         target=target,
-        kind="directory" if directory is not None else "patch",
+        kind=kind,
         source=source.expanduser(),
-        what=what
-        or f"{'the content of' if directory is not None else 'the patch'} {source.name or source.resolve().name}",
+        what=what or f"{words} {source.name or source.resolve().name}",
         why=why or reason or "not said",
         lease_id=lease_id,
         tiers=None if tiers is None else _parse_tiers(tiers),
@@ -127,8 +128,22 @@ def _submit(home: Home, registrar: Submitter, signer: Signer, wish: Wish, planne
         holder.principal.custodian,
     )
     check_terms(state, registrar.draft_statement(signer.principal, lease), planned, proposer, now)
-    intent = {"id": fields["intent"], "target": wish.target, "what": wish.what, "why": wish.why}
+    what = wish.what if planned.archive is None else f"{wish.what} (archive sha256:{planned.archive})"
+    intent = {"id": fields["intent"], "target": wish.target, "what": what, "why": wish.why}
     return str(fields["id"]), registrar.submit_all(signer, [Draft("intent", intent), lease])[1]
+
+
+def _source(
+    directory: Path | None, patch: Path | None, archive: Path | None
+) -> tuple[Literal["directory", "patch", "archive"], Path, str]:
+    """What the new content comes from, and words for it. Raises: UsageError (`source_undecided`)."""
+    if directory is not None and patch is None and archive is None:
+        return "directory", directory, "the content of"
+    if patch is not None and directory is None and archive is None:
+        return "patch", patch, "the patch"
+    if archive is not None and directory is None and patch is None:
+        return "archive", archive, "the archive"
+    raise UsageError("source_undecided", "say one of --dir, --patch and --archive")
 
 
 def _proposer(home: Home, state: State) -> Signer:

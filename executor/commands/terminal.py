@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -18,6 +19,8 @@ from keys.errors import CalyxError, Unavailable, UsageError
 _STYLES = {"ok": "green", "failed": "red"}
 _IN_THE_LINE = ("rule", "step", "entry")
 _THEIRS: Final = "the host's hint: "
+SHOWN_EVERY: Final = 100
+"""Steps between two looks of a progress bar: drawing it for each would take longer than the work."""
 _ASKING: Final = threading.Lock()
 """Held while a question waits for its answer."""
 
@@ -132,6 +135,27 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
     widths = [max(len(cell) for cell in column) for column in zip(headers, *cells, strict=True)]
     for row in (list(headers), *cells):
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def progress_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """On a terminal a bar for long work, and how to move it: called with what is done, and with all. None when nobody
+    sees it, or `quiet`.
+    """
+    if quiet or not on_terminal():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            if done % SHOWN_EVERY == 0 or done == total:
+                bar.update(task, completed=done, total=total)
+
+        yield show
 
 
 def _folded(lines: Iterable[str], stream: TextIO) -> list[str]:

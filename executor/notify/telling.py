@@ -25,6 +25,8 @@ from policies.kinds import (
 from policies.names import same_list
 from policies.state import LeaseState, State
 
+WARNINGS: Final = 5
+"""Warnings that a notice spells out."""
 SHORT: Final = 200
 LONG: Final = 500
 """Characters of what somebody wrote."""
@@ -58,7 +60,7 @@ def tell(state: State, seq: int, statement: Statement, predicate: Predicate) -> 
     if isinstance(predicate, Claim):
         return [_claimed(state, predicate, lease)]
     if isinstance(predicate, Event):
-        return _event(predicate.detail, lease)
+        return _event(state, predicate.detail, lease)
     return []
 
 
@@ -138,14 +140,21 @@ def _claimed(state: State, claim: Claim, lease: LeaseState) -> Told:
     return Told("BREAK_GLASS_CLAIMED", f"{name} is claimed on {target}", tuple(lines), name)
 
 
-def _event(detail: events.Detail, lease: LeaseState) -> list[Told]:
+def _event(state: State, detail: events.Detail, lease: LeaseState) -> list[Told]:
     words = _EVENTS.get(type(detail))
     if words is None:
         return []
     name, target = lease.lease.id, lease.lease.target
     title, text = words(detail)
     glass = "It is a break-glass lease. " if lease.lease.rule == "break_glass" else ""
-    return [Told(detail.type, f"{name} on {target}: {title}", (f"{glass}{text}", f"calyx watch {name}"), name)]
+    ours = state.deployments.get(lease.digest)
+    back = ours is not None and isinstance(detail, events.RolledBack | events.RollbackFailed)
+    wrong = sorted(ours.warnings.items()) if ours is not None and back else []
+    warned = [f"WARNING: instance {one}: {quoted(said, SHORT)}" for one, said in wrong[:WARNINGS]]
+    if len(wrong) > WARNINGS:
+        warned.append(f"and {len(wrong) - WARNINGS} more such warnings")
+    lines = (f"{glass}{text}", *warned, f"calyx watch {name}")
+    return [Told(detail.type, f"{name} on {target}: {title}", lines, name)]
 
 
 def _paused(detail: events.Paused) -> tuple[str, str]:

@@ -304,6 +304,7 @@ def _rollback_started(case: Case, deployment: Deployment, detail: kinds.Rollback
         # What an earlier attempt restored is looked at again: it may have been touched by hand since.
         ours.restored.clear()
         ours.failed.clear()
+        ours.warnings.clear()
 
     return effect
 
@@ -317,7 +318,13 @@ def _instance_restored(case: Case, deployment: Deployment, detail: kinds.Instanc
         refuse("repeated", f"the result of instance {name} is recorded already", rule="repetition")
     if detail.tree != deployment.before[name]:
         refuse("wrong_tree", f"instance {name} was to go back to another tree", rule=RULE)
-    return lambda ours: ours.restored.add(sys.intern(name))
+
+    def effect(ours: Deployment) -> None:
+        ours.restored.add(sys.intern(name))
+        if detail.warning is not None:
+            ours.warnings[sys.intern(name)] = detail.warning
+
+    return effect
 
 
 def _rolled_back(case: Case, deployment: Deployment, detail: kinds.RolledBack) -> Effect:

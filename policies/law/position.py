@@ -115,7 +115,7 @@ def check_place(state: State, entry: Entry, statement: Statement) -> None:
     """The statement belongs to this ledger, was not said before, and names a true prefix. Raises: LawRefused."""
     seq, history = entry.seq, state.history
     if seq != history.size:
-        refuse("out_of_order", f"entry {seq} does not follow {history.size} entries", rule="position")
+        refuse("out_of_order", f"entry {entry.seq} does not follow {history.size} entries", rule="position")
     if (statement.kind == "genesis") != (seq == 0):
         refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
     before = history.find(statement.digest)
@@ -129,7 +129,7 @@ def check_place(state: State, entry: Entry, statement: Statement) -> None:
     if head.size > seq or history.leaf(head.size - 1) != head.hash:
         refuse(
             "head_contradicted",
-            f"the signer had verified {head}, which is no prefix of this ledger at entry {seq}",
+            f"the signer had verified {head}, which is no prefix of this ledger at entry {entry.seq}",
             rule="heads",
             hint="two histories exist: compare both ledgers before anything else",
             head_size=head.size,

@@ -25,6 +25,8 @@ from keys.errors import CalyxError
 from ledger.export import OBJECTS
 from ledger.export_reader import ExportReader
 from ledger.log_key import LogKey
+from ledger.mirror_objects import MirrorObjects
+from ledger.mirror_source import Allowance, DirectorySource
 from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
 from ledger.statement import parse_statement
@@ -204,7 +206,7 @@ def test_export_goes_on_where_it_was(console: Console, tmp_path: Path) -> None:
     assert "ok:" in console.done("audit", "--from", str(out))
 
 
-def test_missing_object_is_said_and_comes_with_the_next_full_export(console: Console, tmp_path: Path) -> None:
+def test_missing_object_is_said_and_comes_with_the_next_export(console: Console, tmp_path: Path) -> None:
     console.begin()
     console.propose()
     out = tmp_path / "out"
@@ -214,9 +216,28 @@ def test_missing_object_is_said_and_comes_with_the_next_full_export(console: Con
     assert said.code == 1
     assert "object_missing" in said.out
     assert console.run("audit", "--from", str(out)).code == 1
+    assert console.run("ledger", "export", str(out)).code == 1
     (tmp_path / "away").rename(kept)
-    console.done("ledger", "export", str(out), "--full")
+    assert json.loads(console.done("ledger", "export", str(out), "--json"))["objects"] >= 1
     assert "ok:" in console.done("audit", "--from", str(out))
+
+
+def test_object_of_an_export_that_cannot_be_read_is_a_finding_and_not_the_end(copied: Path) -> None:
+    """Also a tree's manifest that is looked for by its digest alone."""
+    uses = first_uses(copied)
+    for digest, entry in uses.items():
+        path = copied / OBJECTS / digest[:2] / digest[2:]
+        whole = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        source = DirectorySource(copied)
+        report = audit_export(
+            ExportReader(copied), MirrorObjects(source, copied.parent / "mine", Allowance(2**30)), remembered=None
+        )
+        assert {(finding.code, finding.entry) for finding in report.findings} == {("object_unreadable", entry)}
+        path.rmdir()
+        path.write_bytes(whole)
+        shutil.rmtree(copied.parent / "mine")
 
 
 def test_directory_is_audited_and_its_head_remembered(console: Console, copied: Path, tmp_path: Path) -> None:
@@ -385,6 +406,7 @@ def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch:
         (("--from", "gopher://example.org"), "bad_address"),
         (("--from", "https://ada:pw@example.org"), "bad_address"),
         (("--mirror", "x"), "no_source"),
+        (("--from", "x", "--full"), "bad_option"),
         (("--from", "nowhere"), "export_missing"),
     ],
 )
@@ -410,10 +432,16 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     for name, more in proofs.items():
         console.done("ledger", "proof", "1", "--out", str(tmp_path / name), *more)
     console.done("ledger", "proof", "--consistency", str(old), "--out", str(tmp_path / "grown"))
+    said = json.loads(console.done("ledger", "proof", "1", "--json"))
+    assert (said["key"], said["proof"]) == (vkey, (tmp_path / "with").read_text("utf-8"))
+    said = json.loads(console.done("ledger", "proof", "1", "--json", "--out", str(tmp_path / "again")))
+    assert said == {"ok": True, "key": vkey, "file": str(tmp_path / "again")}
     console.refused("ledger", "proof", "1", "--out", str(tmp_path / "with"), code="file_exists", ends=2)
     console.refused("ledger", "proof", "1000", code="unknown_entry", ends=2)
     console.refused("ledger", "proof", "--consistency", "1000", code="unknown_entry", ends=2)
     console.refused("ledger", "proof", code="no_subject", ends=2)
+    console.refused("ledger", "proof", "1", "--key", vkey, code="bad_option", ends=2)
+    console.refused("ledger", "proof", "1", "--check", "x", "--key", vkey, code="bad_option", ends=2)
     shutil.rmtree(console.home)
     key = ("--key", vkey)
     check = ("ledger", "proof", "--check")

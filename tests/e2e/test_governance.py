@@ -212,6 +212,7 @@ def claim(console: Console, lease: str) -> None:
         "counted": [1, 2],
         "cohorts": [{"tier": 100, "instances": ["web-1"]}],
         "seen": [{"tree": "absent", "instances": ["web-1"]}],
+        "reverse": None,
     }
     with machine(console, "cp20") as (registrar, signer):
         if registrar.state.term is None:

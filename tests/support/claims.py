@@ -24,4 +24,5 @@ def claim_fields(state: State, lease: tuple[str, str], *counted: int) -> dict[st
         "counted": seqs,
         "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in cohorts.items()],
         "seen": [{"tree": tree, "instances": names} for tree, names in trees.items()],
+        "reverse": None,
     }

@@ -14,7 +14,7 @@ from typing import Any
 from station import Station
 
 from executor.fence import pass_fence
-from executor.host import Fence, Observed, Plan
+from executor.host import Fence, HookRun, Observed, Plan, Pruned
 from executor.run import Executor
 from executor.work import Pools
 from keys.errors import CalyxError, Exit
@@ -59,6 +59,8 @@ class Place:
     serving: str | None = None
     fence: Fence | None = None
     flips: list[str] = field(default_factory=list)
+    hooks: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """What ran: verb, name, and what the instance served meanwhile."""
 
 
 class SimHosts:
@@ -118,6 +120,12 @@ class SimHosts:
         del fence
         self._effect(instance, "stop").serving = None
 
+    def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
+        del fence
+        place = self._effect(instance, run.verb)
+        place.hooks.append((run.verb, run.name, place.serving))
+        self.killer.after_effect(run.verb)
+
     def probe(self, instance: Instance) -> None:
         self._effect(instance, "probe")
 
@@ -128,9 +136,12 @@ class SimHosts:
         if place.serving != (None if tree == ABSENT else tree):
             raise CalyxError("process_stale", "another release is served")
 
-    def prune(self, instance: Instance, keep: tuple[str, ...]) -> None:
-        place = self.place(instance)
-        place.releases &= {place.current, *keep}
+    def prune(self, instance: Instance, keep: tuple[str, ...], fence: Fence, *, dry_run: bool = False) -> Pruned:
+        place = self._effect(instance, "prune")
+        place.fence = pass_fence(place.fence, fence)
+        gone = place.releases - {place.current, *keep}
+        place.releases -= set() if dry_run else gone
+        return Pruned(removed=tuple(sorted(gone)), in_use=())
 
 
 class InlinePool(futures.Executor):

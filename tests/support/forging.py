@@ -366,6 +366,7 @@ class Forge:
             "counted": (counted * 2)[:2],
             "cohorts": [{"tier": tier, "instances": list(group)} for tier, group in cohorts.items()],
             "seen": [{"tree": tree, "instances": group} for tree, group in trees.items()],
+            "reverse": None,
         }
         return {**fields, **changes}
 

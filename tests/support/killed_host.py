@@ -55,6 +55,7 @@ class Scenario:
         self.two = self._tree("two", {"version": "two", "bin/run*": "#!"})
         self.allowed = {self.one.digest, self.two.digest}
         self.goal = self.two.digest
+        self.releases: set[str] | None = None
         self.prepare, self.operation = getattr(self, f"_{name}")()
 
     def _tree(self, name: str, files: dict[str, str | bytes]) -> Tree:
@@ -94,6 +95,19 @@ class Scenario:
     def _remove(self) -> tuple[Callable[[], None], Operation]:
         self.allowed, self.goal = {self.one.digest, ABSENT}, ABSENT
         return self._deploy_one, lambda host: host.flip(self.instance, self.one.digest, ABSENT, FENCE)
+
+    def _prune(self) -> tuple[Callable[[], None], Operation]:
+        """Two releases that nothing needs beside the current one."""
+
+        def prepare() -> None:
+            self._deploy_one()
+            for name in ("two", "three", "four"):
+                self.host.stage(self.instance, directory_plan(self._tree(name, {"version": name, "d/e/f": name})))
+            self.host.flip(self.instance, self.one.digest, self._tree("two", {}).digest, FENCE)
+
+        self.goal = ingest(write_files(self.root / "two", {"d/e/f": "two"}), self.objects, ("logs",)).digest
+        self.allowed, self.releases = {self.goal}, {self.one.digest, self.goal}
+        return prepare, lambda host: host.prune(self.instance, (self.one.digest,), FENCE) and None
 
     def _rebuild(self) -> tuple[Callable[[], None], Operation]:
         """The current release is dirty; at every moment it is there, dirty or whole."""
@@ -164,6 +178,9 @@ def kills(scenario: Scenario) -> Iterator[dict[str, object]]:
         seen = scenario.seen()
         scenario.operation(scenario.host)
         left = [path.name for path in (scenario.root / "srv/.calyx/staging").iterdir()]
+        if scenario.releases is not None:
+            for place in ("releases", ".calyx/manifests"):
+                left += scenario.releases ^ {path.name for path in (scenario.root / "srv" / place).iterdir()}
         yield {
             "point": point,
             "killed": killed,

@@ -103,6 +103,21 @@ def drip(handler: Handler, _data: bytes | None) -> bool:
     return True
 
 
+def drip_head(handler: Handler, data: bytes | None) -> bool:
+    """The right answer, but for a header that takes ten seconds; says so when somebody waited for all of it."""
+    try:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        for _ in range(200):
+            if handler.publisher.closing.wait(0.05):
+                break
+            handler.wfile.write(b"x")
+        handler.publisher.asked.append("and waited")
+        handler.wfile.write(b"\r\ncontent-length: %d\r\n\r\n" % len(data or b"") + (data or b""))
+    except OSError:
+        pass
+    return True
+
+
 def cut(handler: Handler, data: bytes | None) -> bool:
     """Promise more than is sent."""
     handler.send_response(200)

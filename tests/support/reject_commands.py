@@ -157,7 +157,15 @@ def command_rollback_superseded(f: Forge) -> None:
     f.event("cp20", it, "TIER_INTENT", tier=25)
     halt(f, it)
     f.event("cp20", it, "ROLLBACK_STARTED", cause="gate", command=None)
-    f.event("cp20", it, "INSTANCE_RESTORED", instance=f.state.deployments[it[1]].cohorts[25][0], tree=B, rebuilt=False)
+    f.event(
+        "cp20",
+        it,
+        "INSTANCE_RESTORED",
+        instance=f.state.deployments[it[1]].cohorts[25][0],
+        tree=B,
+        rebuilt=False,
+        warning=None,
+    )
     f.event("cp20", it, "ROLLED_BACK")
     f.forge_command("ben", f.it, "rollback")
 

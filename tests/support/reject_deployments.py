@@ -29,7 +29,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "RESUMED": {"command": None},
     "HALTED": {"cause": "hand", "gate": None, "evidence": None, "text": ""},
     "ROLLBACK_STARTED": {"cause": "hand", "command": None},
-    "INSTANCE_RESTORED": {"instance": "web-04", "tree": A, "rebuilt": False},
+    "INSTANCE_RESTORED": {"instance": "web-04", "tree": A, "rebuilt": False, "warning": None},
     "ROLLED_BACK": {},
     "ROLLBACK_FAILED": {"instances": [], "text": ""},
     "COMPLETED": {},

@@ -100,6 +100,7 @@ for _kind, _path, _low, _high in (
     ("message", "text", None, 4096),
     ("term", "reason", None, 4096),
     ("HALTED", "text", None, 4096),
+    ("INSTANCE_RESTORED", "warning", None, 4096),
     ("VERDICT", "text", None, 4096),
     ("SANITY", "text", None, 4096),
 ):

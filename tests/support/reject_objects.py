@@ -71,6 +71,31 @@ _object(
     "bad_format",
     _artifact(_manifest(["a", "file", FILE])),
 )
+_SOUND = ["file", FILE, 6]
+for _name, _what, _code, _rows in (
+    ("out_of_order", "lists its files in another order", "bad_tree", [["b", *_SOUND], ["a", *_SOUND]]),
+    ("that_repeats", "lists a file twice", "bad_tree", [["a", *_SOUND], ["a", *_SOUND]]),
+    ("without_a_directory", "lists a file and not its directory", "bad_tree", [["a/b", *_SOUND]]),
+    ("with_a_file_as_directory", "lists a file in a file", "bad_tree", [["a", *_SOUND], ["a/b", *_SOUND]]),
+    ("that_leaves_its_tree", "lists a file above the tree", "bad_path", [["../a", *_SOUND]]),
+    ("with_an_absolute_path", "lists an absolute path", "bad_path", [["/a", *_SOUND]]),
+    ("with_a_control_character", "lists a name with a line feed", "bad_path", [["a\n", *_SOUND]]),
+    ("with_a_long_name", "lists a name of 256 bytes", "bad_path", [["a" * 256, *_SOUND]]),
+    ("with_an_absolute_link", "lists a link to an absolute path", "bad_path", [["a", "link", "/b"]]),
+):
+    _object(f"manifest_{_name}", f"A directory's manifest {_what}.", _code, _artifact(_manifest(*_rows)))
+_object(
+    "manifest_with_a_size_that_is_true",
+    "A file of a manifest, of one byte, has true for its size.",
+    "bad_format",
+    _artifact(_manifest(["a", "file", sha256(b"1").hexdigest(), True])),
+)
+_object(
+    "manifest_with_a_link_to_a_number",
+    "A link of a manifest leads to a number.",
+    "bad_format",
+    _artifact(_manifest(["a", "link", 7])),
+)
 _object(
     "file_missing", "A file of a directory is nowhere.", "object_missing", _artifact(_manifest(["a", "file", FILE, 6]))
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from hashlib import sha256
+from hashlib import sha256, sha512
 from typing import Any
 
 from authenticator import frame, to_sign
@@ -47,6 +47,15 @@ def _flip(at: int) -> Callable[[Forge, Envelope], bytes]:
 
 def _malleable(sig: bytes) -> bytes:
     return sig[:32] + (int.from_bytes(sig[32:], "little") + ORDER).to_bytes(32, "little")
+
+
+def _with_identity(_: Forge, envelope: Envelope) -> bytes:
+    """The equation holds with the identity for R: whoever has the key can make it."""
+    signing, message = KEYS["cbo"]._signing, pae(envelope.body)
+    secret = int.from_bytes(sha512(signing.seed).digest()[:32], "little") & ~7 & 2**254 - 1 | 2**254
+    r = b"\1" + bytes(31)
+    challenge = int.from_bytes(sha512(r + KEYS["cbo"].public.raw + message).digest(), "little")
+    return r + (challenge * secret % ORDER).to_bytes(32, "little")
 
 
 def _inner(envelope: Envelope) -> bytes:
@@ -94,6 +103,13 @@ _sign(
     "R is the identity, and S is zero.",
     "bad_signature",
     lambda f, e: b"\1" + bytes(63),
+    "cbo",
+)
+_sign(
+    "of_a_machine_with_r_of_order_one_that_fits",
+    "R is the identity, and S fits it.",
+    "bad_signature",
+    _with_identity,
     "cbo",
 )
 _sign(
@@ -254,6 +270,16 @@ def key_of_another_type_inside(f: Forge) -> None:
     """A key line says that it is a plain key, and holds a hardware key."""
     line = key_line("tok").replace("sk-ssh-ed25519@openssh.com", "ssh-ed25519", 1)
     people = [person("ada"), person("ben"), person("dan", keys=[{"key": line, "user_verification": False}])]
+    f.forge("ada", "genesis", f.genesis_fields(trust=trust("ada", "ben", principals=people)))
+
+
+@reject("nothing", "bad_format")
+def key_of_an_unknown_type_inside(f: Forge) -> None:
+    """A key line says that it is a plain key, and its blob names a type that there is not."""
+    kind, _, text = key_line("dan").partition(" ")
+    blob = base64.b64decode(text).replace(b"ssh-ed25519", b"ssh-ed25518")
+    keys = [{"key": f"{kind} {base64.b64encode(blob).decode()}", "user_verification": False}]
+    people = [person("ada"), person("ben"), person("dan", keys=keys)]
     f.forge("ada", "genesis", f.genesis_fields(trust=trust("ada", "ben", principals=people)))
 
 

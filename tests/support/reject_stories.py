@@ -98,7 +98,7 @@ def restore(f: Forge, it: Subject) -> None:
     """Every instance that was touched."""
     deployment = f.state.deployments[it[1]]
     for name in sorted(deployment.intended - deployment.restored):
-        f.event("cp20", it, "INSTANCE_RESTORED", instance=name, tree=digest_of(1), rebuilt=False)
+        f.event("cp20", it, "INSTANCE_RESTORED", instance=name, tree=digest_of(1), rebuilt=False, warning=None)
 
 
 def complete(f: Forge, it: Subject) -> None:

@@ -30,7 +30,7 @@ from ledger.verified import namespace_of
 from policies.fleet import Fleet
 from policies.matrix import CapabilityMatrix
 from policies.names import store_list
-from policies.registrar import Draft, Receipt, Registrar
+from policies.registrar import Draft, Receipt, Registrar, Reserve
 from policies.replay import Pin
 from policies.state import State
 from policies.two_key import check_two_key
@@ -73,10 +73,12 @@ class Station:
         self.memory = HeadMemory(self.root / "memory")
         self.registrar = self.new_registrar()
 
-    def new_registrar(self) -> Registrar:
+    def new_registrar(self, reserve: Reserve | None = None) -> Registrar:
         """Another process's registrar on the same ledger."""
         pin = Pin(self.memory, str(self.root))
-        return Registrar(self.store, self.objects, self.log_key, pin, clock=self.clock, random=self.random)
+        return Registrar(
+            self.store, self.objects, self.log_key, pin, clock=self.clock, random=self.random, reserve=reserve
+        )
 
     def signer(self, name: str, key: PrivateKey | None = None) -> FileSigner:
         """The signer of a principal."""
@@ -259,6 +261,7 @@ class Station:
             "counted": [vote.seq for vote in verified.counted],
             "cohorts": [{"tier": tier, "instances": self.listed(names)} for tier, names in verified.cohorts.items()],
             "seen": [{"tree": tree, "instances": self.listed(names)} for tree, names in trees.items()],
+            "reverse": None,
         }
 
     def claim(self, lease: tuple[str, str], who: str = "cp20", **changes: Any) -> Receipt:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,8 @@ def load_script() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules["second_opinion"] = module
     spec.loader.exec_module(module)
+    # The vectors begin alike: the same signatures are checked a thousand times.
+    module.verify = lru_cache(maxsize=65_536)(module.verify)  # type: ignore[attr-defined]  # the script's
     return module
 
 
@@ -96,8 +99,10 @@ def second_verdict(ledger: Ledger) -> Verdict:
         data = ledger.objects.get(digest)
         return None if data is None else io.BytesIO(data)
 
-    said = SECOND.examine(lambda: iter(ledger.records), ledger.note, SECOND.Objects(find))
-    return Verdict(said.size, said.head, said.root, said.code, said.entry)
+    leaves: list[str] = []
+    wrong = SECOND.examine(iter(ledger.records), ledger.note, SECOND.Objects(find), leaves)
+    whole = (len(leaves), leaves[-1] if leaves else EMPTY_HEAD.hash, SECOND.tree_root(leaves))
+    return Verdict(*whole) if wrong is None else Verdict(*whole, wrong.code, wrong.entry)
 
 
 def load_stories(folder: Path = FOLDER) -> dict[str, Any]:

@@ -262,6 +262,7 @@ class Walk:
             "counted": [vote.seq for vote in verified.counted],
             "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in verified.cohorts.items()],
             "seen": [{"tree": tree, "instances": sorted(lease.before)}],
+            "reverse": None,
         }
         self.say(self._pick(self.state.term.by), "claim", fields, (lease.lease.id, lease.digest))
 
@@ -313,7 +314,7 @@ class Walk:
             "RESUMED": {"command": None},
             "HALTED": {"gate": None, "evidence": None, **text},
             "ROLLBACK_STARTED": {"cause": "test", "command": None if order is None else order.digest},
-            "INSTANCE_RESTORED": {"instance": name, "tree": deployment.before[name], "rebuilt": False},
+            "INSTANCE_RESTORED": {"instance": name, "tree": deployment.before[name], "rebuilt": False, "warning": None},
             "ROLLBACK_FAILED": {"instances": back, "text": ""},
             "ABORTED": text,
             "SANITY": {"verdict": "pass", "report": None, "text": ""},

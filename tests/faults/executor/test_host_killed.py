@@ -30,7 +30,7 @@ def run(program: str, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("scenario", "points"),
-    [("first", 40), ("directory", 40), ("patch", 40), ("adopt", 60), ("remove", 5), ("rebuild", 40)],
+    [("first", 40), ("directory", 40), ("patch", 40), ("adopt", 60), ("remove", 5), ("rebuild", 40), ("prune", 30)],
 )
 def test_tree_is_never_between_two_states_wherever_the_executor_is_killed(
     tmp_path: Path, scenario: str, points: int

@@ -12,13 +12,15 @@ from executor.tree import make_tree
 from keys.errors import Exit
 from policies.deployment import Deployment, Phase
 
-SMALL = matrix(tiers=[50, 100], bake_s=2, interval_s=1)
+HOOK = {"argv": ["/usr/local/bin/balance"], "timeout_s": 5}
+SMALL = matrix(tiers=[50, 100], bake_s=2, interval_s=1, hooks={"out": HOOK, "in": HOOK})
+HOOKS = {"drain": "out", "undrain": "in"}
 
 
 def begin(root: Path, *, bad: bool = False) -> tuple[Simulation, tuple[str, str]]:
     station = Station(root, policy=SMALL)
     station.genesis()
-    station.enact_fleet(fleet(3))
+    station.enact_fleet(fleet(3, hooks=HOOKS))
     new = make_tree([], ())
     station.objects.put(new.manifest)
     simulation = Simulation(station)
@@ -47,6 +49,10 @@ def check_end(simulation: Simulation, lease: tuple[str, str], phase: Phase) -> D
         assert place.serving == wanted[name]
         # Each release was flipped to once: nothing is applied twice.
         assert len(place.flips) == len(set(place.flips)) <= 2
+        # It is in traffic again, and was put there when it served what it ends on.
+        if place.hooks:
+            assert place.hooks[-1] == ("undrain", "in", wanted[name])
+        assert place.hooks or not place.flips
     assert not station.state.live
     return deployment
 

@@ -23,7 +23,6 @@ from executor.metrics import counters
 from executor.metrics.tes import TesSource
 from executor.notify.addresses import load_book
 from executor.offline import README, RENDERING, SIGNATURE, TO_SIGN, read_prepared, read_signature, write_prepared
-from executor.patch import _parse_directories
 from executor.patch_format import parse_patch
 from executor.process import load_running
 from executor.remote.address import format_address, parse_address
@@ -41,6 +40,7 @@ from executor.remote.messages import (
     parse_answer,
     parse_request,
 )
+from executor.reverse import _parse_directories
 from executor.tree import check_path, format_manifest, parse_manifest
 from keys.canonical import format_json
 from keys.errors import CalyxError, LawRefused

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import require_program
 
-from executor.patch import check_reverse, plan_patch, reverse_patch
+from executor.patch import plan_patch
 from executor.patch_format import parse_patch
+from executor.reverse import check_reverse, reverse_patch
 from executor.scan import ingest
 from executor.tree import Directory, changed_paths
 from keys.errors import CalyxError

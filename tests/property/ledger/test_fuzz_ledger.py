@@ -11,7 +11,7 @@ import pytest
 from fuzzing import Parser, bounded, check, hostile, of_text, to_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records
+from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records, next_record
 from tilework import leaves
 
 from keys.canonical import format_json, parse_json
@@ -20,11 +20,14 @@ from ledger.checkpoint import format_text, parse_checkpoint, parse_text, peek_ch
 from ledger.envelope import format_envelope_bytes, pae, parse_envelope_bytes, parse_pae
 from ledger.export import export_log
 from ledger.export_reader import ExportReader, check_tiles
+from ledger.fsck import check_ledger
+from ledger.fsck_source import FileSource, open_damaged
 from ledger.head import Head
 from ledger.log_key import load_log_key, store_log_key
 from ledger.memory import HeadMemory
 from ledger.merkle import Frontier, LeafNodes, hash_root
-from ledger.mirror import Allowance, DirectorySource, Mirror
+from ledger.mirror import Mirror
+from ledger.mirror_source import Allowance, DirectorySource
 from ledger.note import Note, NoteSignature, format_note, format_skey, format_vkey, parse_note, parse_skey, parse_vkey
 from ledger.objects import ObjectRef
 from ledger.proof import (
@@ -38,6 +41,8 @@ from ledger.proof import (
 )
 from ledger.recent import parse_slots
 from ledger.record import format_record, parse_record
+from ledger.sqlite_check import check_log
+from ledger.sqlite_store import SqliteStore
 from ledger.statement import format_statement, make_statement, parse_statement
 from ledger.tiles import Bundle, Tile, format_bundle, format_path, format_tile, parse_bundle, parse_path, parse_tile
 
@@ -213,5 +218,61 @@ def test_hostile_file_of_an_export_is_named_and_never_mirrored_for_good(
         if name != "checkpoint" and bad != good and not findings:
             assert "tile/entries" in name
             assert records
-    with bounded(), suppress(CalyxError):
-        Mirror(DirectorySource(root), mirror, Allowance(2**24)).fetch(_verify)
+    with bounded(), suppress(CalyxError), Mirror(DirectorySource(root), mirror, Allowance(2**24)) as mine:
+        mine.fetch(_verify)
+
+
+def test_hostile_list_of_what_an_export_lacks_costs_a_look_and_no_more(exported: Path) -> None:
+    with SqliteStore.open(exported.with_name("ledger.db")) as store:
+
+        @given(hostile([b"1\n5\n250\n"]))
+        @settings(max_examples=settings().max_examples // 5, suppress_health_check=[HealthCheck.nested_given])
+        def hold(data: bytes) -> None:
+            (exported / "missing").write_bytes(data)
+            seen: list[int] = []
+            with bounded(), suppress(CalyxError):
+                export_log(store, LOG_KEY.vkey, exported, lambda seq, _: seen.append(seq))
+                assert not (exported / "missing").exists()
+            spelt = {b"%d" % seq: seq for seq in range(258)}
+            assert set(seen) <= {spelt[line] for line in data.splitlines() if line in spelt}
+
+        hold()
+    (exported / "missing").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """A ledger's file and its write-ahead log of three commits."""
+    path = tmp_path_factory.mktemp("log") / "ledger.db"
+    with make_ledger(path, 2) as store:
+        for _ in range(2):
+            with store.writer(LOG_KEY.sign) as writer:
+                writer.append(next_record(writer.head))
+        return [path.read_bytes(), path.with_name("ledger.db-wal").read_bytes()]
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hostile_write_ahead_log_is_read_to_its_end(log: list[bytes], tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "ledger.db-wal"
+    path.write_bytes(data.draw(hostile([log[1]])))
+    with bounded():
+        assert all(finding.where == "log" for finding in check_log(path))
+
+
+@given(st.data())
+@settings(max_examples=settings().max_examples // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hostile_ledger_file_is_checked_in_our_words(log: list[bytes], tmp_path: Path, data: st.DataObject) -> None:
+    """And what a repair would take of it is no more than it may hold."""
+    path = tmp_path / "home" / "ledger.db"
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
+    path.write_bytes(data.draw(hostile([log[0]])))
+    path.with_name("ledger.db-wal").write_bytes(data.draw(st.one_of(st.just(log[1]), hostile([log[1]]))))
+    with bounded():
+        with suppress(CalyxError):
+            check_ledger(path, remembered=None)
+        source = open_damaged(path)
+        assert sum(1 for _ in source.rows()) == source.end
+        if isinstance(source, FileSource):
+            source.close()

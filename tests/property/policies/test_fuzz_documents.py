@@ -20,9 +20,10 @@ from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import SELF_SUBJECT, Statement, make_statement, parse_statement
-from policies.audit_objects import manifest_files, references
+from policies.audit_objects import references
 from policies.fleet import Fleet, parse_fleet
 from policies.law.position import PREDICATES, parse_predicate
+from policies.manifest import manifest_files
 from policies.matrix import CapabilityMatrix
 from policies.matrix_file import default_matrix_text, load_matrix, load_yaml
 from policies.registrar import Draft

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import string
 from hashlib import sha256
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_objects import MemoryObjects
@@ -14,6 +17,7 @@ from policies.cohort import order_instances, plan_cohorts
 from policies.history import History
 from policies.matrix import path_allowed
 from policies.names import open_names, open_paths, same_list, store_list
+from policies.scratch import Column, Scratch, ScratchFailed
 from policies.state import Ballot, SignerRef, Vote, Withdrawal
 
 NAMES = st.sets(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), min_size=1, max_size=60)
@@ -125,11 +129,59 @@ def test_history_finds_what_was_said_and_nothing_else(said: set[int]) -> None:
     assert history.find((bytes(8) + bytes(24)).hex()) is None
 
 
-def test_history_grows_beyond_its_first_table() -> None:
-    history = History()
-    digests = [sha256(n.to_bytes(4, "big")).hexdigest() for n in range(5000)]
-    for n, digest in enumerate(digests):
-        assert history.find(digest) is None
-        history.append(digest, n, digest)
-    assert [history.find(digest) for digest in digests] == list(range(5000))
-    assert history.time(4999) == 4999
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_history_grows_beyond_its_first_table_and_what_stays_in_memory(tmp_path: Path, on_disk: bool) -> None:
+    with Scratch(tmp_path / "scratch" if on_disk else None) as scratch:
+        history = History(scratch)
+        digests = [sha256(n.to_bytes(4, "big")).hexdigest() for n in range(9000)]
+        leaves = [digest[::-1] for digest in digests]
+        for n, digest in enumerate(digests):
+            assert history.find(digest) is None
+            history.append(leaves[n], n - 50, digest)
+        assert history.size == 9000
+        assert [history.find(digest) for digest in digests] == list(range(9000))
+        assert [history.leaf(n) for n in range(9000)] == leaves
+        assert [history.time(n) for n in range(9000)] == list(range(-50, 8950))
+        for wrong in (-1, 9000):
+            with pytest.raises(IndexError):
+                history.leaf(wrong)
+            with pytest.raises(IndexError):
+                history.time(wrong)
+        # The same marks, and other keys.
+        assert not any(history.find(digest[:8] + digest[8:][::-1]) for digest in digests)
+        assert history.find("") is None
+        assert not list(tmp_path.glob("scratch/*"))
+        other = History()
+        for n, digest in enumerate(digests[:-1]):
+            other.append(leaves[n], n - 50, digest)
+        assert history != other
+        other.append(leaves[-1], 8949, digests[-1])
+        assert history == other
+        # From its parts it comes back, and goes on.
+        parts = {name: list(chunks) for name, chunks in history.parts().items()}
+        columns = []
+        for name in ("leaves", "times", "digests"):
+            file = io.BytesIO(b"before" + b"".join(parts[name]))
+            columns.append(Column(scratch, (file, 6, len(file.getvalue()) - 6)))
+        back = History.resume(columns[0], columns[1], columns[2], parts["slots"])
+        assert back == history
+        for held in (back, history):
+            held.append("ab" * 32, 8950, "cd" * 32)
+            assert held.find("cd" * 32) == 9000
+            assert held.find(digests[17]) == 17
+            assert held.leaf(8999) == leaves[8999]
+        assert back == history
+        with pytest.raises(ValueError, match="different sizes"):
+            History.resume(columns[0], Column(), Column(), parts["slots"])
+
+
+def test_scratch_without_a_place_is_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with Scratch(tmp_path / "file" / "below") as scratch:
+        column = Column(scratch)
+        assert column.append(b"abc") == 0
+        assert column.append(b"de") == 3
+        assert column.read(1, 3) == b"bcd"
+        assert b"".join(column.chunks()) == b"abcde"
+        with pytest.raises(ScratchFailed):
+            column.read(3, 9)

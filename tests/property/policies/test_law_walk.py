@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from walk import Walk
 
 from keys.errors import LawRefused
-from policies.audit import unaccounted
+from policies.accounts import unaccounted
 from policies.deployment import LIVE, Phase
 from policies.law.step import step
 from policies.state import State

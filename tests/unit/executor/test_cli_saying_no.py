@@ -46,6 +46,7 @@ def claim(console: Console, name: str) -> int:
         "counted": [vote.seq for vote in verified.counted],
         "cohorts": [{"tier": tier, "instances": list(names)} for tier, names in verified.cohorts.items()],
         "seen": [{"tree": "absent", "instances": list(lease.before)}],
+        "reverse": None,
     }
     return say(console, "cp20", "claim", claimed, about).seq
 

@@ -196,7 +196,15 @@ def test_program_reads_one_object_for_each_change(
             lambda: station.event("cp20", lease, "HALTED", cause="abort", gate=None, evidence=None, text="enough"),
             lambda: station.event("cp20", lease, "ROLLBACK_STARTED", cause="abort", command=None),
             lambda: [
-                station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree_digest("v1"), rebuilt=False)
+                station.event(
+                    "cp20",
+                    lease,
+                    "INSTANCE_RESTORED",
+                    instance=name,
+                    tree=tree_digest("v1"),
+                    rebuilt=False,
+                    warning=None,
+                )
                 for name in station.state.deployments[lease[1]].intended
             ],
             lambda: station.event("cp20", lease, "ROLLED_BACK"),

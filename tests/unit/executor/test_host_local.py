@@ -4,7 +4,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from instances import FENCE, deploy, directory_plan, refuse, release, tree_of
+from instances import FENCE, deploy, directory_plan, refuse, release
 
 from executor.host import ABSENT, Fence
 from executor.local_host import LocalHost
@@ -123,18 +123,6 @@ def test_disk_that_refuses_is_told_as_such(host: LocalHost, tmp_path: Path, one:
     instance = Instance(name="web-1", root=str(tmp_path / "file/below"))
     error = refuse("host_io", lambda: host.stage(instance, directory_plan(one)))
     assert error.exit_code == 5
-
-
-def test_prune_keeps_the_current_release_and_those_named(
-    host: LocalHost, instance: Instance, one: Tree, two: Tree, tmp_path: Path, objects: DirectoryObjects
-) -> None:
-    three = tree_of(tmp_path, objects, "three")
-    for tree in (one, two, three):
-        host.stage(instance, directory_plan(tree))
-    host.flip(instance, ABSENT, one.digest, FENCE)
-    host.prune(instance, (two.digest,))
-    assert {path.name for path in (Path(instance.root) / "releases").iterdir()} == {one.digest, two.digest}
-    host.scrub(instance, one.digest)
 
 
 def test_reload_command_runs_in_the_current_release(

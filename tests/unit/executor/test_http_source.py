@@ -51,7 +51,7 @@ def test_server_that_misbehaves_is_refused(publisher: Publisher, fault: str) -> 
     assert error.value.code == ("answer_too_large" if fault in {"flood", "bomb"} else "source_unreachable")
 
 
-@pytest.mark.parametrize("fault", [publishing.hang, publishing.drip])
+@pytest.mark.parametrize("fault", [publishing.hang, publishing.drip, publishing.drip_head])
 def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.Fault) -> None:
     publisher.fault = fault
     with source(publisher, 0.2) as web, refused("source_unreachable"):
@@ -74,6 +74,21 @@ def test_cut_answer_is_asked_for_again_and_leaves_nothing_behind(publisher: Publ
     with source(publisher) as web:
         assert web.fetch_to("checkpoint", file, LIMIT)
     assert file.getvalue() == b"before some content\n"
+
+
+def test_cookies_are_not_kept(publisher: Publisher) -> None:
+    sent: list[str | None] = []
+
+    def bake(handler: publishing.Handler, data: bytes | None) -> bool:
+        sent.append(handler.headers.get("cookie"))
+        handler.answer(200, data or b"", set_cookie=f"a{len(sent)}={'x' * 4_000}; Path=/; Max-Age=9999")
+        return True
+
+    publisher.fault = bake
+    with source(publisher) as web:
+        for _ in range(3):
+            assert web.fetch("checkpoint", LIMIT)
+    assert sent == [None, None, None]
 
 
 def test_server_that_failed_often_is_left_alone(publisher: Publisher) -> None:

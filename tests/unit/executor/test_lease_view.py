@@ -104,7 +104,9 @@ def deploy(station: Station, lease: tuple[str, str], to: str) -> None:
         station.event("cp20", lease, "ROLLBACK_FAILED", instances=touched, text="no answer")
         return
     for name in touched:
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
 
 

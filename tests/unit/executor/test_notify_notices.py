@@ -63,13 +63,31 @@ def test_whole_life_of_a_lease(station: Station) -> None:
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="command", command=deployment.commands[-1].digest)
     for name in sorted(deployment.intended):
         tree = deployment.before[name]
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False)
+        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False, warning=None)
     station.event("cp20", lease, "ROLLED_BACK")
     assert events(station, start) == [
         *("LEASE_PROPOSED", "COSIGNED", "COSIGNED", "CLAIMED", "STARTED", "CANARY_PROMOTED", "CANARY_PROMOTED"),
         *("COMPLETED", "ROLLBACK_STARTED", "ROLLED_BACK"),
     ]
     assert {notice.lease for notice in notices(station, start)} == {lease[0]}
+
+
+def test_hook_that_failed_on_the_way_back_is_told_with_its_end(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.event("cp20", lease, "HALTED", cause="breach", gate="tes", evidence=None, text="50")
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="breach", command=None)
+    deployment = station.state.deployments[lease[1]]
+    said = "the hook balance-in failed: no answer\nyou are paged"
+    for name in sorted(deployment.intended):
+        event = {"instance": name, "tree": deployment.before[name], "rebuilt": False, "warning": said}
+        station.event("cp20", lease, "INSTANCE_RESTORED", **event)
+    station.event("cp20", lease, "ROLLED_BACK")
+    body = {notice.event: notice for notice in notices(station)}["ROLLED_BACK"].body
+    assert "WARNING: instance web-" in body
+    assert "balance-in failed" in body
+    assert "\nyou are paged" not in body
 
 
 def test_stops_are_told_with_their_cause(station: Station) -> None:

@@ -9,8 +9,9 @@ from instances import write_files
 from programs import require_program
 
 import executor.git
-from executor.patch import apply_patch, check_reverse, plan_patch, reverse_patch
+from executor.patch import apply_patch, plan_patch
 from executor.patch_format import MAX_PATCH, FileChange, parse_patch
+from executor.reverse import check_reverse, reverse_patch
 from executor.scan import ingest, scan
 from executor.tree import Tree, changed_paths
 from keys.errors import CalyxError
@@ -297,33 +298,3 @@ def test_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CalyxError) as error:
         executor.git.run_git(["apply"], tmp_path)
     assert code(error) == "program_missing"
-
-
-def test_reverse_patch_restores_directories_that_no_patch_can_name(
-    objects: DirectoryObjects, tmp_path: Path, scratch: Path
-) -> None:
-    before = ingest(write_files(tmp_path / "one", {"f": "a\n", "was/empty/": "", "filled/": ""}), objects, ())
-    after = ingest(write_files(tmp_path / "two", {"f": "b\n", "is/empty/": "", "filled/x": "x"}), objects, ())
-    for start, end in ((before, after), (after, before)):
-        reverse = reverse_patch(start, end, objects, scratch)
-        check_reverse(reverse, start, end, objects, scratch)
-        with pytest.raises(CalyxError):
-            check_reverse(reverse, end, start, objects, scratch)
-
-
-def test_reverse_patch_that_leads_elsewhere_is_refused(
-    before: Tree, objects: DirectoryObjects, tmp_path: Path, scratch: Path
-) -> None:
-    after = plan_patch(before, objects, git_patch(tmp_path / "source", "echo x > run.sh"), scratch, ())
-    reverse = reverse_patch(before, after, objects, scratch)
-    with pytest.raises(CalyxError) as error:
-        check_reverse(reverse.replace(b"+#!/bin/sh", b"+#!/bin/zz"), before, after, objects, scratch)
-    assert code(error) == "patch_not_reversible"
-
-
-@pytest.mark.parametrize("line", [b'{"make":["../x"],"remove":[]}', b'{"make":[1],"remove":[]}', b'{"make":[]}', b"x"])
-def test_reverse_patch_with_a_wrong_list_of_directories_is_refused(
-    before: Tree, objects: DirectoryObjects, scratch: Path, line: bytes
-) -> None:
-    with pytest.raises(CalyxError):
-        check_reverse(b"Calyx-Directories: " + line + b"\n", before, before, objects, scratch)

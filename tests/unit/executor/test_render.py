@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from instances import write_files
-from station import Station, matrix, new_station
+from station import Station, fleet, matrix, new_station
 
 from executor.approval import draft_approval, render_subject
 from executor.bounds import SHORT
@@ -266,3 +266,14 @@ def test_switch_is_shown_with_the_whole_way_to_it() -> None:
     assert '-gates[cpu]/limit: "1"' in lines
     assert '+gates[cpu]/limit: "2"' in lines
     assert diff_values({"a": []}, {"a": {}}) == ("@@ -1 +1 @@", "-a: []", "+a: {}")
+
+
+def test_commands_of_hooks_are_shown_whoever_names_them(tmp_path: Path) -> None:
+    hooks = {name: {"argv": ["/bin/balance", name], "timeout_s": 5} for name in ("out", "in", "other")}
+    station = Station(tmp_path, policy=matrix(hooks=hooks))
+    station.genesis()
+    station.enact_fleet(fleet(2, hooks={"drain": "out", "undrain": "in"}))
+    old, new = tree(station, "old", {"app.py": "print(1)\n"}), tree(station, "new", {"app.py": "print(2)\n"})
+    text = " ".join(shown(station, propose(station, old, new, hooks={"drain": "other", "undrain": None})).split())
+    for row in ("drain hook other", "fleet's drain hook out", "fleet's undrain hook in"):
+        assert f"{row} /bin/balance {row.split()[-1]}" in text

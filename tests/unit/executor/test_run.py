@@ -11,6 +11,7 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
+from executor.effects import Outcome, Step
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
@@ -206,7 +207,7 @@ def test_instance_that_fails_to_start_takes_the_rollout_back(tmp_path: Path) -> 
     first = scene.executor()
     original = first._restore_one
 
-    def mend_then_restore(step: Any) -> bool:
+    def mend_then_restore(step: Step) -> Outcome:
         scene.hosts.fail.clear()
         return original(step)
 

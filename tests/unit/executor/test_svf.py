@@ -66,7 +66,9 @@ def halt_now(station: Station, lease: tuple[str, str]) -> None:
 def restore(station: Station, lease: tuple[str, str]) -> None:
     deployment = station.state.deployments[lease[1]]
     for name in sorted(deployment.intended):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
 
 

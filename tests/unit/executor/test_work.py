@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from executor.effects import Outcome
 from executor.work import Result, Work
 from keys.errors import CalyxError
 
@@ -33,10 +34,15 @@ def wait_for(work: Work, digest: str) -> list[Result]:
 
 def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None:
     hangs = threading.Event()
-    work.begin("forward", {"web-1": lambda: hangs.wait(10 * LIMIT_S)}, back=False)
+
+    def hang() -> Outcome:
+        hangs.wait(10 * LIMIT_S)
+        return Outcome()
+
+    work.begin("forward", {"web-1": hang}, back=False)
     try:
-        work.begin("back", {"web-2": lambda: True}, back=True)
-        assert wait_for(work, "back") == [Result("web-2", back=True, failure=None, rebuilt=True)]
+        work.begin("back", {"web-2": lambda: Outcome(rebuilt=True)}, back=True)
+        assert wait_for(work, "back") == [Result("web-2", back=True, failure=None, outcome=Outcome(rebuilt=True))]
         assert work.busy("forward")
     finally:
         hangs.set()
@@ -45,20 +51,20 @@ def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None
 
 
 def test_deployment_has_one_thing_under_way(work: Work) -> None:
-    work.begin("one", {"web-1": lambda: False}, back=False)
+    work.begin("one", {"web-1": Outcome}, back=False)
     with pytest.raises(ValueError, match="under way"):
-        work.begin("one", {"web-1": lambda: False}, back=True)
+        work.begin("one", {"web-1": Outcome}, back=True)
     assert [result.name for result in wait_for(work, "one")] == ["web-1"]
 
 
 def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:
-    def refuse() -> bool:
+    def refuse() -> Outcome:
         raise CalyxError("host_busy", "not now")
 
-    def defect() -> bool:
+    def defect() -> Outcome:
         raise KeyError("web-2\x1b[2J")
 
-    work.begin("one", {"web-1": refuse, "web-2": defect, "web-3": lambda: False}, back=False)
+    work.begin("one", {"web-1": refuse, "web-2": defect, "web-3": Outcome}, back=False)
     results: dict[str, Result] = {}
     while work.busy("one"):
         results |= {result.name: result for result in wait_for(work, "one")}
@@ -73,13 +79,13 @@ def test_work_that_is_to_rest_ends_what_began_and_begins_nothing_more(work: Work
     began, go_on = threading.Event(), threading.Event()
     late: list[str] = []
 
-    def slow() -> bool:
+    def slow() -> Outcome:
         began.set()
-        return go_on.wait(10 * LIMIT_S)
+        return Outcome(rebuilt=go_on.wait(10 * LIMIT_S))
 
-    def never() -> bool:
+    def never() -> Outcome:
         late.append("web-2")
-        return False
+        return Outcome()
 
     # One worker: the second effect waits for the first.
     work.begin("digest", {"web-1": slow, "web-2": never}, back=False)
@@ -87,6 +93,6 @@ def test_work_that_is_to_rest_ends_what_began_and_begins_nothing_more(work: Work
     assert not work.come_to_rest(0)
     go_on.set()
     assert work.come_to_rest(LIMIT_S)
-    assert work.take_rest() == {"digest": [Result("web-1", back=False, failure=None, rebuilt=True)]}
+    assert work.take_rest() == {"digest": [Result("web-1", back=False, failure=None, outcome=Outcome(rebuilt=True))]}
     assert work.idle
     assert late == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console import Console
@@ -19,7 +21,7 @@ from station import Station, new_station
 from executor.fence import take_fence
 from executor.home import Home
 from executor.host import Fence
-from keys.errors import CalyxError
+from keys.errors import CalyxError, Unavailable
 from ledger.backup import copy_ledger
 from ledger.chain import Chain
 from ledger.checkpoint import parse_checkpoint
@@ -201,6 +203,35 @@ def test_restored_old_backup_is_noticed(console: Console, tmp_path: Path) -> Non
         Replay(place.open_store(), place.open_objects(), pin).sync()
 
 
+def test_old_backup_is_noticed_by_an_auditor_who_only_ever_audited(console: Console, tmp_path: Path) -> None:
+    console.begin()
+    console.done("ledger", "backup", str(tmp_path / "backup"))
+    console.propose()
+    console.monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "auditor"))
+    assert "is not excluded" in console.done("audit")
+    size = console.size()
+    assert f"with the head remembered at {size}" in console.done("audit", "--full", "--json")
+    restore(console, tmp_path / "backup")
+    said = console.run("audit")
+    assert said.code == 1
+    assert f"head_contradicted: entries are missing at the end: remembered {size} entries" in said.out
+    assert console.run("audit").code == 1, "what was found wrong is not remembered"
+
+
+def test_audit_that_cannot_remember_says_what_it_found_and_that(console: Console, tmp_path: Path) -> None:
+    console.begin()
+    console.done("ledger", "export", str(tmp_path / "out"))
+
+    def full(*_: object) -> None:
+        raise Unavailable("memory_write_failed", "no space")
+
+    console.monkeypatch.setattr(HeadMemory, "remember", full)
+    for more in ((), ("--from", str(tmp_path / "out"))):
+        said = console.run("audit", *more)
+        assert (said.code, "ok: " in said.out) == (5, True)
+        assert "error: memory_write_failed: no space" in said.err
+
+
 def test_restored_old_backup_comes_forward_again_from_an_export(console: Console, tmp_path: Path) -> None:
     console.begin()
     out, log = tmp_path / "backup", tmp_path / "log"
@@ -256,3 +287,20 @@ def fence_of(station: Station) -> Fence:
     term = station.state.term
     assert term is not None
     return Fence(ledger=station.state.ledger, epoch=term.epoch, leaf=term.leaf)
+
+
+def test_copy_is_nobody_elses_to_read_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    connect = sqlite3.connect
+
+    def looking(database: Path, *args: Any, **options: Any) -> sqlite3.Connection:
+        if database.name.endswith(".tmp"):
+            seen.append(database.stat().st_mode & 0o777)
+        opened: sqlite3.Connection = connect(database, *args, **options)
+        return opened
+
+    with make_ledger(tmp_path / "ledger.db", 3) as store:
+        monkeypatch.setattr(sqlite3, "connect", looking)
+        store.backup(tmp_path / "copy.db")
+    assert seen == [0o600]
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600

@@ -19,6 +19,7 @@ from ledger.export import Exported, export_log
 from ledger.export_reader import ExportReader, check_tiles, read_bounded
 from ledger.log_key import LogKey
 from ledger.merkle import check_inclusion, prove_inclusion
+from ledger.record import parse_record
 from ledger.sqlite_store import SqliteStore
 from ledger.tiles import Tile, bundles_of, format_path, parse_bundle, parse_path, tiles_of
 
@@ -97,6 +98,87 @@ def test_next_export_costs_the_new_entries_and_changes_no_file(tmp_path: Path) -
             if path.name != "checkpoint":
                 assert (path.stat().st_ino, path.stat().st_mtime_ns) == (inode, changed)
         check(out, store)
+
+
+def test_entry_that_was_incomplete_is_visited_again_until_it_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    lacking = {1, 5, 8}
+    seen: list[int] = []
+
+    def visit(seq: int, data: bytes) -> bool:
+        assert parse_record(data).seq == seq
+        seen.append(seq)
+        return seq in lacking
+
+    def again(store: SqliteStore, *, full: bool = False) -> list[int]:
+        seen.clear()
+        export_log(store, LOG_KEY.vkey, out, visit, full=full)
+        return seen
+
+    with make_ledger(tmp_path / "ledger.db", 9) as store:
+        again(store)
+        assert (out / "missing").read_text("ascii") == "1\n5\n8\n"
+        assert again(store) == [1, 5, 8]
+        lacking.discard(5)
+        grow(store, 2)
+        assert again(store) == [1, 5, 8, 9, 10]
+        # What somebody wrote there costs no more than a look at entries that are there.
+        lacking.add(10)
+        (out / "missing").write_bytes(b"1\n1\n-3\n7\n10\n11\n9999999999999999\nx\n")
+        assert again(store) == [1, 7, 10]
+        assert (out / "missing").read_text("ascii") == "1\n10\n"
+        lacking.clear()
+        assert again(store) == [1, 10]
+        assert not (out / "missing").exists()
+        assert again(store) == []
+        check(out, store)
+
+
+def test_export_killed_after_what_it_lacked_was_noted_visits_the_new_entries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    written: list[Path] = []
+
+    def dies(path: Path, data: bytes, mode: int) -> None:
+        written.append(path)
+        if path.name == "checkpoint":
+            raise OSError(28, "No space left on device")
+        durable.replace_file(path, data, mode)
+
+    with make_ledger(tmp_path / "ledger.db", 3) as store:
+        export(store, out)
+        grow(store, 2)
+        monkeypatch.setattr("ledger.export.replace_file", dies)
+        with refused("export_write_failed"):
+            export_log(store, LOG_KEY.vkey, out, lambda seq, data: seq == 4)
+        monkeypatch.undo()
+        assert [path.name for path in written] == ["missing", "checkpoint"]
+        seen: list[int] = []
+        export_log(store, LOG_KEY.vkey, out, lambda seq, data: seen.append(seq))
+        assert seen == [3, 4]
+        assert not (out / "missing").exists()
+
+
+def test_more_incomplete_entries_than_are_remembered(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with make_ledger(tmp_path / "ledger.db", 1_100, size=SMALL) as store:
+        assert export_log(store, LOG_KEY.vkey, out, lambda seq, data: seq >= 100).forgotten is False
+        done = export_log(store, LOG_KEY.vkey, out, lambda seq, data: True, full=True)
+        assert done.forgotten
+        assert len((out / "missing").read_bytes().split()) == 1_000
+
+
+@pytest.mark.parametrize("name", ["tile", "tile/entries", "tile/0", "objects"])
+def test_link_in_a_directory_s_place_is_not_written_through(tmp_path: Path, name: str) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ("." + "0" * 24 + ".tmp")).write_bytes(b"somebody is writing this")
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(elsewhere)
+    with make_ledger(tmp_path / "ledger.db", 3) as store, refused("not_a_directory"):
+        export(store, out)
+    assert [path.name for path in elsewhere.iterdir()] == ["." + "0" * 24 + ".tmp"]
 
 
 def test_many_small_exports_are_one_large_one(tmp_path: Path) -> None:

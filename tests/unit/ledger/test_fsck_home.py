@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,23 @@ def test_what_a_crash_left_goes_when_it_is_old(console: Console) -> None:
     assert new.exists(), "somebody may be writing it"
 
 
+def test_what_a_killed_repair_left_is_named_and_goes(console: Console) -> None:
+    """It holds two copies of the ledger."""
+    work = console.home / f".{'a' * 24}.tmp"
+    (work / "aside").mkdir(parents=True)
+    (work / "aside" / "ledger.db").write_bytes(b"half")
+    beside = console.home / f".{'b' * 24}.tmp-journal"
+    beside.write_bytes(b"half")
+    before = time.time() - fsck_files.STRAY_AFTER_S - 60
+    for path in (work, beside):
+        os.utime(path, (before, before))
+    code, said = fsck(console)
+    assert (code, [each["code"] for each in said["damage"]]) == (1, ["stray_file"] * 2)
+    assert fsck(console, "--repair")[0] == 0
+    assert not work.exists()
+    assert not beside.exists()
+
+
 def test_modes(console: Console) -> None:
     log_key = console.home / "keys" / "log.key"
     log_key.chmod(0o644)
@@ -148,6 +166,24 @@ def test_links_are_not_followed(console: Console, tmp_path: Path) -> None:
     (console.home / "objects" / "cc").symlink_to(tmp_path)
     fsck(console, "--repair")
     assert stat.S_IMODE(outside.stat().st_mode) == 0o666
+
+
+def test_deep_directories_among_the_objects_are_one_stray(console: Console) -> None:
+    """Deeper than a path may be long, and than Python calls itself."""
+    top = console.home / "objects" / "deep"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    try:
+        for _ in range(1_100):
+            os.mkdir("d", dir_fd=here)  # below a descriptor
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        code, said = fsck(console)
+        assert (code, [each["code"] for each in said["damage"]]) == (1, ["stray_file"])
+    finally:
+        os.close(here)
+        subprocess.run(["rm", "-rf", str(top)], check=True)
 
 
 def test_home_that_was_lost_comes_back_from_a_backup_but_for_its_keys(console: Console, tmp_path: Path) -> None:

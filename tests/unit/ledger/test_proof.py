@@ -159,6 +159,12 @@ def test_other_spellings_are_refused(change: object) -> None:
         parse_proof(changed)
 
 
+def test_proof_over_its_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_proof(b"c2sp.org/tlog-proof@v1\n".ljust(MAX_PROOF + 1))
+    assert caught.value.code == "too_large"
+
+
 def test_largest_record_and_note_fit_into_a_proof() -> None:
     note = note_of(RECORDS[:2])
     data = format_proof(InclusionProof(1, (b"\1" * 32,) * 63, note, b"x" * MAX_RECORD))
@@ -182,8 +188,9 @@ def test_consistency_with_another_history_is_refused() -> None:
     proof = consistency_of(5, 9)
     key = LOG_KEY.vkey
     assert format_proof(proof).startswith(b"old 5\n")
-    with pytest.raises(FormatError):
-        check_consistency_proof(proof, key, note_of(RECORDS[:4]))
+    for size in (4, 6):
+        with pytest.raises(FormatError):
+            check_consistency_proof(proof, key, note_of(RECORDS[:size]))
     with pytest.raises(ProofRefused):
         check_consistency_proof(proof, key, note_of(RECORDS[1:6]))
     with pytest.raises(SignatureRefused):

@@ -323,7 +323,7 @@ def test_full_database_refuses_and_goes_on_when_there_is_room(tmp_path: Path) ->
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         big = [next_record(head, size=30_000)]
-        assert isinstance(refusal("ledger_write_failed", lambda: store.append(head, big, LOG_KEY.sign)), Unavailable)
+        assert isinstance(refusal("disk_full", lambda: store.append(head, big, LOG_KEY.sign)), Unavailable)
         assert store.head() == head
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert store.append(head, big, LOG_KEY.sign).size == 3

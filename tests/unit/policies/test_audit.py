@@ -19,7 +19,8 @@ from ledger.memory import Remembered
 from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
 from ledger.sqlite_store import SqliteStore
-from policies.audit import Report, audit, unaccounted
+from policies.accounts import unaccounted
+from policies.audit import Report, audit
 from policies.registrar import Draft
 
 FLIPS = 300

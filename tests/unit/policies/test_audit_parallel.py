@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -27,10 +26,12 @@ from ledger.sqlite_store import SqliteStore
 from policies import audit as audit_module
 from policies import audit_shelf
 from policies.audit import Report, audit
-from policies.audit_shelf import Shelf, shelved_state
+from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.deployment import Deployment
 from policies.registrar import Draft
 from policies.replay import Replay
+from policies.scratch import IN_MEMORY
+from policies.snapshot import Folded
 
 ENTRIES = 400
 MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
@@ -165,27 +166,23 @@ def test_processes_that_prove_nothing_change_no_finding(
 
 def test_what_rests_on_a_shelf_is_what_was_put_there(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing stays an object for longer than it takes to look at another one.
-    monkeypatch.setattr(audit_shelf, "KEEP", 1)
-    monkeypatch.setattr(audit_shelf.Shelf.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(audit_shelf.Shelf.__init__, "__defaults__", (IN_MEMORY, 1))
     with SqliteStore.open(made / "ledger.db", read_only=True) as store:
         objects = DirectoryObjects(made / "objects")
         whole = Replay(store, objects, None).sync()
-        run = audit_module._Audit(store, objects, None)
-        assert run.run(None, None).ok
-    leases: object = run.state.leases
+        ended: list[Folded] = []
+        assert audit(store, objects, remembered=None, keep=ended.append).ok
+    leases: object = ended[0].state.leases
     assert isinstance(leases, Shelf)
-    for name in ("leases", "deployments", "intents"):
-        assert dict(getattr(run.state, name).items()) == getattr(whole, name)
-    assert (
-        dataclasses.replace(run.state, leases=whole.leases, deployments=whole.deployments, intents=whole.intents)
-        == whole
-    )
+    for name in SHELVED:
+        assert dict(getattr(ended[0].state, name).items()) == getattr(whole, name)
+    assert ended[0].state == whole
 
 
 def test_shelf_behaves_like_a_dict(made: Path) -> None:
     with SqliteStore.open(made / "ledger.db", read_only=True) as store:
         deployments = Replay(store, DirectoryObjects(made / "objects"), None).sync().deployments
-    shelf: Shelf[Deployment] = Shelf(Deployment, keep=2)
+    shelf: Shelf[Deployment] = Shelf(Packer(Deployment), keep=2)
     for key, value in deployments.items():
         shelf[key] = value
     assert len(deployments) > 5
@@ -199,10 +196,27 @@ def test_shelf_behaves_like_a_dict(made: Path) -> None:
     for key in shelf:
         assert shelf[key].lease_digest == key
     assert shelf[first].tier == 77
-    del shelf[first]
-    assert first not in shelf
+    shelf[first] = shelf[key]
+    assert shelf[first].lease_digest == key
+    assert len(shelf) == len(deployments)
+    assert list(shelf) == list(deployments)
+    assert first in shelf
+    with pytest.raises(TypeError):
+        del shelf[first]
     with pytest.raises(KeyError):
-        shelf[first]
+        shelf["none"]
+
+
+def test_value_that_was_asked_for_may_be_changed_until_others_were(made: Path) -> None:
+    shelf: Shelf[list[int]] = Shelf(Packer(list[int]), keep=3)
+    for number in range(20):
+        shelf[f"{number}"] = [number]
+    for number in range(20):
+        held = shelf[f"{number}"]
+        for other in range(3):
+            shelf[f"{(number + other + 1) % 20}"]
+        held.append(-1)
+    assert list(shelf.values()) == [[number, -1] for number in range(20)]
 
 
 def test_resting_leases_take_little_memory(made: Path) -> None:
@@ -210,5 +224,5 @@ def test_resting_leases_take_little_memory(made: Path) -> None:
         state = Replay(store, DirectoryObjects(made / "objects"), None).sync()
     shelf: object = shelved_state().leases
     assert isinstance(shelf, Shelf)
-    packed = [len(shelf._pack(lease)) for lease in state.leases.values()]
+    packed = [len(shelf.packer.pack(lease)) for lease in state.leases.values()]
     assert max(packed[1:]) < 1_500

@@ -41,7 +41,9 @@ def go_back(station: Station, lease: Lease, command: str | None = None) -> None:
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="test", command=command)
     deployment = station.state.deployments[lease[1]]
     for name in sorted(deployment.intended - deployment.restored):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
 
 
@@ -56,7 +58,7 @@ EXECUTORS: dict[str, dict[str, Any]] = {
     "RESUMED": {"command": None},
     "HALTED": {"cause": "test", "gate": None, "evidence": None, "text": ""},
     "ROLLBACK_STARTED": {"cause": "test", "command": None},
-    "INSTANCE_RESTORED": {"instance": "web-01", "tree": "ab" * 32, "rebuilt": False},
+    "INSTANCE_RESTORED": {"instance": "web-01", "tree": "ab" * 32, "rebuilt": False, "warning": None},
     "ROLLED_BACK": {},
     "ROLLBACK_FAILED": {"instances": ["web-01"], "text": ""},
     "COMPLETED": {},
@@ -276,12 +278,20 @@ def test_rollback_restores_what_was_intended_and_nothing_else(station: Station, 
     with refused("not_restored"):
         station.event("cp20", lease, "ROLLED_BACK")
     with refused("not_intended"):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=other, tree=tree_digest("v1"), rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=other, tree=tree_digest("v1"), rebuilt=False, warning=None
+        )
     with refused("wrong_tree"):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v2"), rebuilt=False)
-    station.event("cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v1"), rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v2"), rebuilt=False, warning=None
+        )
+    station.event(
+        "cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v1"), rebuilt=False, warning=None
+    )
     with refused("repeated"):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v1"), rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=touched, tree=tree_digest("v1"), rebuilt=False, warning=None
+        )
     with refused("wrong_instances"):
         station.event("cp20", lease, "ROLLBACK_FAILED", instances=[touched], text="")
     station.event("cp20", lease, "ROLLED_BACK")

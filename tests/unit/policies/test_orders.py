@@ -42,7 +42,9 @@ def go_back(station: Station, lease: Lease, command: str | None = None) -> None:
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="test", command=command)
     deployment = station.state.deployments[lease[1]]
     for name in sorted(deployment.intended):
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
 
 

@@ -39,6 +39,8 @@ def test_a_breach_leads_back(station: Station) -> None:
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="breach", command=None)
     deployment = station.state.deployments[lease[1]]
     for name in deployment.intended:
-        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False)
+        station.event(
+            "cp20", lease, "INSTANCE_RESTORED", instance=name, tree=deployment.before[name], rebuilt=False, warning=None
+        )
     station.event("cp20", lease, "ROLLED_BACK")
     assert station.state.deployments[lease[1]].phase is Phase.ROLLED_BACK

@@ -1,0 +1,162 @@
+"""Hooks: commands of the policy that take an instance out of traffic before it is touched, and put it back after.
+
+Which ones: the lease's where it names one, else the instance's own from the fleet. What runs is what the policy of the
+lease says under that name, and nothing that anybody adds. Whoever is killed meanwhile runs them again, so each happens
+at least once, and an undrain may happen without a drain before it.
+
+    root/.calyx/hooks.log    what they printed, the last 64 KiB of each run; the older part in hooks.log.1
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from executor.host import HookRun
+from executor.layout import Layout
+from executor.process import LANG, PATH
+from executor.processes import HOOK_MARKER, end_hooks
+from executor.tree import shown
+from keys.errors import CalyxError
+from policies.fleet import Instance
+from policies.kinds import Lease
+from policies.matrix import CapabilityMatrix
+
+MAX_OUTPUT: Final = 64 * 1024
+"""Bytes that are kept of what one run prints: its last."""
+_MAX_LOG: Final = 1024 * 1024
+_CHUNK: Final = 64 * 1024
+
+
+def hooks_of(policy: CapabilityMatrix, lease: Lease, instance: Instance) -> tuple[HookRun | None, HookRun | None]:
+    """The drain and the undrain of an instance. `policy`: the lease's own, whose two-key rule saw to it that it has
+    every hook that is named.
+    """
+    known = policy.deploy_production.hooks
+    drain = lease.hooks.drain or instance.hooks.drain
+    undrain = lease.hooks.undrain or instance.hooks.undrain
+    return (
+        None if drain is None else HookRun(verb="drain", name=drain, hook=known[drain]),
+        None if undrain is None else HookRun(verb="undrain", name=undrain, hook=known[undrain]),
+    )
+
+
+def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
+    """Run a hook to its end, in the instance's root. Ended with it: whatever it leaves running, and what a hook of this
+    instance left that outlived its executor.
+
+    Its environment is PATH, LANG, CALYX_HOOK (drain or undrain), CALYX_NAME (the instance's name) and CALYX_HOOK_OF
+    (its root). The caller holds `service.lock`.
+
+    Raises: CalyxError `drain_failed`, `undrain_failed` with the last line it printed, when it cannot be started, ends
+    with another status than 0, takes longer than the policy allows, or cannot be ended.
+    """
+    root = str(layout.root)
+    environment = {"PATH": PATH, "LANG": LANG, "CALYX_HOOK": run.verb, "CALYX_NAME": instance.name, HOOK_MARKER: root}
+    _end_left(run, root)
+    output, problem = _run(run, root, environment)
+    _keep(layout, run, output, problem or "ended with 0")
+    _end_left(run, root)
+    if problem is not None:
+        lines = output.decode("utf-8", "replace").strip().splitlines()
+        last = f": {shown(lines[-1])[:300]}" if lines else ""
+        raise _failed(run, f"{problem}{last}", f"read {layout.private / 'hooks.log'}")
+
+
+def _run(run: HookRun, directory: str, environment: dict[str, str]) -> tuple[bytes, str | None]:
+    """What it printed, and what went wrong."""
+    name = shown(run.hook.argv[0])
+    # Nothing that it prints can fill a disk, and nothing that holds its output open can keep us waiting.
+    output = bytearray()
+    limit_s = max(1, run.hook.timeout_s)
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    with ExitStack() as stack:
+        stack.callback(os.close, reader)
+        os.set_blocking(writer, True)
+        try:
+            process = subprocess.Popen(
+                list(run.hook.argv),
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return b"", f"{name}: {error.strerror}"
+        finally:
+            os.close(writer)
+        try:
+            ended = os.pidfd_open(process.pid)
+            stack.callback(os.close, ended)
+            in_time = _read_until_ended(reader, ended, output, limit_s)
+        finally:
+            # Until it is waited for, its pid, and so its group, means nothing else.
+            _end_group(process.pid)
+            status = process.wait()
+        _read(reader, output)
+    if not in_time:
+        return bytes(output), f"{name} took longer than {limit_s} s"
+    return bytes(output), f"{name} ended with {status}" if status != 0 else None
+
+
+def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: int) -> bool:
+    """Take what a process prints until it ends; false when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        ready = {descriptor for descriptor, _ in poll.poll(int(left * 1000) + 1)}
+        if pipe in ready and not _read(pipe, output):
+            poll.unregister(pipe)
+        if ended in ready:
+            return True
+
+
+def _read(pipe: int, output: bytearray) -> bool:
+    """Take what is there, at most a chunk; false when nothing can come any more."""
+    try:
+        chunk = os.read(pipe, _CHUNK)
+    except BlockingIOError:
+        return True
+    output += chunk
+    del output[:-MAX_OUTPUT]
+    return bool(chunk)
+
+
+def _end_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _end_left(run: HookRun, root: str) -> None:
+    left = end_hooks(root)
+    if left:
+        raise _failed(run, f"process {left[0]} of a hook does not end", "end it by hand")
+
+
+def _keep(layout: Layout, run: HookRun, output: bytes, how: str) -> None:
+    # A full disk must not stop a way back.
+    with suppress(OSError):
+        path = layout.private / "hooks.log"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        with os.fdopen(descriptor, "ab") as file:
+            if os.fstat(descriptor).st_size > _MAX_LOG:
+                path.rename(layout.private / "hooks.log.1")
+            file.write(f"calyx: {run.verb} {run.name}: {how}\n".encode() + output)
+            if output and not output.endswith(b"\n"):
+                file.write(b"\n")
+
+
+def _failed(run: HookRun, why: str, hint: str) -> CalyxError:
+    return CalyxError(f"{run.verb}_failed", f"the hook {run.name} failed: {why}", hint=hint, hook=run.name)

@@ -1,0 +1,123 @@
+"""Bytes that only grow and are rarely read again, kept in files without a name instead of in memory.
+
+What lies there is gone when the process ends, whatever ends it, and nobody else can open it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Final, Self
+
+from keys.errors import Unavailable
+from ledger.durable import make_directory
+
+CHUNK: Final = 1 << 20
+
+
+class ScratchFailed(Unavailable):
+    """The disk of a scratch file is full or broken. It says nothing about any entry."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            "scratch_failed",
+            f"a temporary file failed: {error.strerror or error}",
+            hint="make room in the user's cache directory, and try again",
+        )
+
+
+class Scratch:
+    """Where columns lie: in files in `directory`, or in memory where that is None or cannot be written to. As a context
+    it closes the files; what lay in them is gone then.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._files: list[IO[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the files go."""
+        while self._files:
+            self._files.pop().close()
+
+    def open(self) -> IO[bytes]:
+        """A new empty file that has no name."""
+        if self._directory is not None:
+            try:
+                make_directory(self._directory, 0o700)
+                self._files.append(TemporaryFile(buffering=0, dir=self._directory))  # noqa: SIM115  # `close` does
+                return self._files[-1]
+            except OSError:
+                # An auditor's machine may have no place to write. Memory does, and takes more of it.
+                self._directory = None
+        return io.BytesIO()
+
+
+IN_MEMORY: Final = Scratch()
+
+
+class Column:
+    """Bytes that only grow. `base`: a file that holds the first ones, its first byte of them and how many they are;
+    it is only read.
+    """
+
+    def __init__(self, scratch: Scratch = IN_MEMORY, base: tuple[IO[bytes], int, int] | None = None) -> None:
+        self._scratch = scratch
+        self._base = base
+        self._begin = 0 if base is None else base[2]
+        self._file: IO[bytes] | None = None
+        self.size = self._begin
+
+    def append(self, data: bytes) -> int:
+        """Add bytes; where the first of them lies.
+
+        Raises: ScratchFailed.
+        """
+        at = self.size
+        try:
+            if self._file is None:
+                self._file = self._scratch.open()
+            self._file.seek(at - self._begin)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise ScratchFailed(error) from None
+        self.size += len(data)
+        return at
+
+    def read(self, at: int, size: int) -> bytes:
+        """`size` bytes from `at` on; they were added together. Raises: ScratchFailed."""
+        if self._base is not None and at < self._begin:
+            return _read(self._base[0], self._base[1] + at, size)
+        if self._file is None:
+            raise IndexError(at)
+        return _read(self._file, at - self._begin, size)
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it, in pieces. Raises: ScratchFailed."""
+        for begin, end in ((0, self._begin), (self._begin, self.size)):
+            for at in range(begin, end, CHUNK):
+                yield self.read(at, min(CHUNK, end - at))
+
+
+def _read(file: IO[bytes], at: int, size: int) -> bytes:
+    try:
+        file.seek(at)
+        data = file.read(size)
+        while len(data) < size:
+            more = file.read(size - len(data))
+            if not more:
+                raise OSError("it ends too early")
+            data += more
+    except OSError as error:
+        raise ScratchFailed(error) from None
+    return data

@@ -1,0 +1,96 @@
+"""The vectors bite: a second opinion that lacks one rule of the law accepts, or names otherwise, one of them."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import io
+import json
+from collections import defaultdict
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pytest
+from verdicts import FOLDER, SCRIPT, SECOND, Ledger, load_stories, vector_ledger
+
+PARTS = 8
+TREE = ast.parse(SCRIPT.read_text("utf-8"))
+# Rules that no vector has room for, and the test that is there instead.
+ELSEWHERE = {"its head lags by more than 1,024 entries": "test_both_let_a_machine_lag_1024_entries_and_no_more"}
+
+
+def rules() -> list[tuple[int, str, str]]:
+    """Each `need` of the law: which call of the file it is, its code, and its words."""
+    (law,) = (node for node in TREE.body if isinstance(node, ast.ClassDef) and node.name == "Law")
+    inside = {id(node) for node in ast.walk(law)}
+    found = []
+    for at, node in enumerate(ast.walk(TREE)):
+        if id(node) in inside and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            text = node.args[1] if node.func.id == "need" else None
+            if isinstance(text, ast.JoinedStr):
+                text = text.values[0]
+            if isinstance(text, ast.Constant):
+                code, _, words = str(text.value).partition(": ")
+                found.append((at, code, words))
+    return found
+
+
+@cache
+def vectors() -> dict[str, list[tuple[Ledger, int | None]]]:
+    """The vectors of each code."""
+    stories, found = load_stories(), defaultdict(list)
+    for path in sorted(FOLDER.glob("*.json")):
+        vector = json.loads(path.read_text("ascii"))
+        # Of the shapes, which are no rules of the law, those of the common fields are enough.
+        if path.stem != "stories" and (not path.stem.startswith("shape-") or "-head" in path.stem):
+            found[vector["code"]].append((vector_ledger(stories, vector), vector["entry"]))
+    return found
+
+
+def without(rule: int) -> Any:
+    """The script without a rule."""
+    tree = copy.deepcopy(TREE)
+    call = next(node for at, node in enumerate(ast.walk(tree)) if at == rule)
+    assert isinstance(call, ast.Call)
+    call.args[0] = ast.copy_location(ast.Constant(True), call.args[0])
+    module: Any = ModuleType("maimed")
+    exec(compile(tree, "maimed", "exec"), module.__dict__)  # noqa: S102 -- the script itself
+
+    def verify(raw: bytes, message: bytes, signature: bytes) -> None:
+        # Signatures that were checked before are not checked again; what refuses is the maimed script's own.
+        try:
+            SECOND.verify(raw, message, signature)
+        except SECOND.Refused as error:
+            raise module.Refused(str(error)) from None
+
+    module.verify = verify
+    return module
+
+
+def notices(maimed: Any, code: str, ledger: Ledger, entry: int | None) -> bool:
+    """Whether this vector shows that something is missing."""
+
+    def find(digest: str) -> io.BytesIO | None:
+        data = ledger.objects.get(digest)
+        return None if data is None else io.BytesIO(data)
+
+    try:
+        wrong = maimed.examine(iter(ledger.records), ledger.note, maimed.Objects(find), [])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return True  # a rule that guards what comes after it
+    return wrong is None or (wrong.code, wrong.entry) != (code, entry)
+
+
+def bites(rule: int, code: str) -> bool:
+    """Whether a vector of its code notices that a rule is left out."""
+    maimed = without(rule)
+    return any(notices(maimed, code, ledger, entry) for ledger, entry in vectors()[code])
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_vector_notices_each_rule_that_is_left_out(part: int) -> None:
+    every = rules()
+    assert len(every) > 130
+    missed = [(code, words) for at, code, words in every[part::PARTS] if words not in ELSEWHERE and not bites(at, code)]
+    assert missed == []

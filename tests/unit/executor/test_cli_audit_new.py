@@ -1,0 +1,87 @@
+"""`calyx audit --new`, as an auditor uses it: what it says, what it leaves out, and that it says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from console import Console
+
+from executor.home import Home
+from executor.snapshots import scratch_place, snapshots_of
+from policies.replay import Pin
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
+    console = Console(tmp_path, monkeypatch)
+    console.begin()
+    return console
+
+
+def kept() -> list[Path]:
+    """What this user keeps of ledgers, but for heads."""
+    places = [Path(os.environ["XDG_STATE_HOME"]), Path(os.environ["XDG_CACHE_HOME"])]
+    return sorted(path for place in places for path in place.glob("calyx/snapshots/*"))
+
+
+def test_whole_audit_then_what_is_new(console: Console) -> None:
+    size = console.size()
+    whole = console.run("audit", "--json").json
+    assert (whole["ok"], whole["first"], whole["before"]) == (True, 0, None)
+    assert {path.suffix for path in kept()} == {".json", ".snapshot"}
+    assert all(path.stat().st_mode & 0o77 == 0 for path in kept())
+    console.propose()
+    said = console.done("audit", "--new")
+    assert f"note: entries 0 to {size - 1} were audited before, on " in said
+    assert "is not looked at; run without --new for that" in said
+    assert f"ok: entries {size} to {console.size() - 1} of " in said
+    again = console.run("audit", "--new", "--json").json
+    assert again["ok"]
+    assert again["first"] == console.size()
+    assert again["before"]["entries"] == console.size()
+    assert again["before"]["whole"] == size
+    assert f"ok: nothing new behind {console.size()} entries" in console.done("audit", "--new")
+
+
+def test_without_a_snapshot_it_says_why_and_audits_all(console: Console) -> None:
+    said = console.run("audit", "--new", "--json").json
+    assert said["ok"]
+    assert said["first"] == 0
+    assert said["before"] is None
+    assert said["notes"][0] == "a whole audit, because no snapshot of an earlier audit is kept"
+    for path in kept():
+        if path.suffix == ".snapshot":
+            path.write_bytes(path.read_bytes() + b" ")
+    said = console.run("audit", "--new", "--json").json
+    assert said["notes"][0] == "a whole audit, because the snapshot is not the one that was kept"
+
+
+def test_older_copy_in_the_homes_place_is_contradicted_with_both_heads(console: Console, tmp_path: Path) -> None:
+    console.done("ledger", "backup", str(tmp_path / "old"))
+    size = console.size()
+    console.propose()
+    copy = tmp_path / "copy"
+    console.done("ledger", "backup", str(copy))
+    # Nobody but an auditor ever looks at the copy, so nothing but the audit remembers its head.
+    assert console.run("audit", "--home", str(copy)).code == 0
+    shutil.copy(tmp_path / "old" / "ledger.db", copy / "ledger.db")
+    found = console.run("audit", "--home", str(copy), "--new")
+    assert found.code == 1
+    assert f"remembered {console.size()} entries" in found.out
+    assert f"found {size} entries" in found.out
+    assert "ledger: head_contradicted: " in found.out
+
+
+@pytest.mark.parametrize("other", [["--full"], ["--from", "somewhere"]])
+def test_new_does_not_go_with_what_looks_at_all_of_it(console: Console, other: list[str]) -> None:
+    console.refused("audit", "--new", *other, code="not_new", ends=2)
+
+
+def test_snapshot_of_a_home_is_found_under_the_name_of_its_head(console: Console) -> None:
+    console.done("audit")
+    with scratch_place() as scratch, Home(console.home) as home:
+        pin: Pin = home.pin()
+        assert snapshots_of(pin, scratch).load(home.open_store()).folded.state == console.state()

@@ -1,0 +1,165 @@
+"""The reserve for a full disk: real blocks, given up toward safety alone, made again when there is room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleetsim import Simulation
+from station import Station, fleet, matrix, tree_digest
+
+import executor.reserve
+from executor.reserve import Reserve
+from executor.tree import make_tree
+from keys.errors import Exit, Unavailable
+from keys.signer import Signer
+from ledger.store import DISK_FULL
+from policies.deployment import FORWARD, Phase
+from policies.registrar import Draft, Receipt
+from policies.safety import EVENTS, leads_back
+
+SIZE = 1024 * 1024
+OLD = tree_digest("v1")
+
+
+def test_reserve_is_blocks_and_not_a_hole(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "reserve", SIZE)
+    reserve.ensure()
+    status = (tmp_path / "reserve").stat()
+    assert (status.st_size, status.st_blocks * 512 >= SIZE, status.st_mode & 0o777) == (SIZE, True, 0o600)
+    before = status.st_ino
+    reserve.ensure()
+    assert (tmp_path / "reserve").stat().st_ino == before
+    assert (reserve.give_up(), reserve.give_up()) == (True, False)
+
+
+def test_hole_left_by_a_kill_is_filled(tmp_path: Path) -> None:
+    with (tmp_path / "reserve").open("wb") as file:
+        file.truncate(SIZE)
+    Reserve(tmp_path / "reserve", SIZE).ensure()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= SIZE
+
+
+def test_reserve_is_not_made_of_the_last_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(tmp_path)
+    room = type("Room", (), {"f_bavail": (2 * SIZE - 1) // real.f_frsize, "f_frsize": real.f_frsize})
+    monkeypatch.setattr(os, "statvfs", lambda _: room)
+    with pytest.raises(Unavailable) as error:
+        Reserve(tmp_path / "reserve", SIZE).ensure()
+    assert error.value.code == "no_reserve"
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_reserve_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(executor.reserve, "_fill", full)
+    with pytest.raises(Unavailable):
+        Reserve(tmp_path / "reserve", SIZE).ensure()
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_only_what_stops_or_takes_back_leads_toward_safety(tmp_path: Path) -> None:
+    assert EVENTS.isdisjoint(FORWARD)
+    station = Station(tmp_path)
+    station.genesis()
+    registrar = station.new_registrar()
+    registrar.sync()
+
+    def leads(kind: str, **fields: Any) -> bool:
+        about = ("LEASE-20260105-090000", "a" * 64) if kind in {"event", "command"} else None
+        return leads_back(registrar.draft_statement("cp20", Draft(kind, fields, about)))
+
+    for verb in ("pause", "abort", "rollback", "start", "resume", "promote"):
+        assert leads("command", verb=verb) is (verb in {"pause", "abort", "rollback"})
+    for event in (
+        "HALTED",
+        "ROLLED_BACK",
+        "STARTED",
+        "TIER_INTENT",
+        "RESUMED",
+        "COMPLETED",
+        "SAMPLE",
+        "CANARY_PROMOTED",
+    ):
+        assert leads("event", detail={"type": event}) is (event in {"HALTED", "ROLLED_BACK"})
+    for verdict in ("breach", "missing", "pass", "inconclusive"):
+        assert leads("event", detail={"type": "VERDICT", "verdict": verdict}) is (verdict in {"breach", "missing"})
+    assert leads("term", epoch=1)
+    assert not leads("message", text="x")
+    assert not leads("intent", id="INT-20260105-001")
+
+
+class Room:
+    """A reserve in memory."""
+
+    def __init__(self, *, low: bool) -> None:
+        self.left, self.is_low = True, low
+
+    def low(self) -> bool:
+        return self.is_low
+
+    def give_up(self) -> bool:
+        given, self.left = self.left, False
+        return given
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_full_ledger_takes_a_step_toward_safety_and_no_other(tmp_path: Path, low: bool) -> None:
+    station = Station(tmp_path)
+    station.genesis()
+    room = Room(low=low)
+    registrar = station.new_registrar(reserve=room)
+    append = registrar._append
+
+    def full_until_given_up(*arguments: Any, **options: Any) -> list[Receipt]:
+        if room.left:
+            raise Unavailable(DISK_FULL, "the disk is full")
+        return append(*arguments, **options)
+
+    registrar._append = full_until_given_up  # type: ignore[method-assign]
+    said = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "x"})
+    with pytest.raises(Unavailable, match="disk is full"):
+        registrar.submit(station.signer("ada"), said)
+    assert room.left
+    registrar.submit(station.signer("cp20"), Draft("term", {"epoch": 1, "reason": "start"}))
+    assert not room.left
+
+
+@pytest.mark.parametrize("at", ["STARTED", "TIER_INTENT", "INSTANCE_APPLIED", "BAKE_STARTED", "COMPLETED"])
+def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path, at: str) -> None:
+    station = Station(tmp_path, policy=matrix(tiers=[100], bake_s=2, interval_s=1))
+    station.genesis()
+    station.enact_fleet(fleet(2))
+    scene = Simulation(station)
+    assert station.state.fleet is not None
+    for instance in station.state.fleet.targets["web"].instances:
+        place = scene.hosts.place(instance)
+        place.current = place.serving = OLD
+        place.releases.add(OLD)
+    new = make_tree([])
+    station.objects.put(new.manifest)
+    lease = station.propose(
+        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
+        changes=[{"before": OLD, "after": new.digest, "instances": ["web-01", "web-02"]}],
+    )
+    station.approve(lease)
+    executor = scene.executor()
+    submit, full = executor._registrar.submit, [False]
+
+    def out_of_room(signer: Signer, draft: Draft) -> Receipt:
+        told = draft.fields["detail"]["type"] if draft.kind == "event" else ""
+        full[0] |= told == at
+        if full[0] and told not in EVENTS:
+            raise Unavailable(DISK_FULL, "the disk is full")
+        return submit(signer, draft)
+
+    executor._registrar.submit = out_of_room  # type: ignore[method-assign]
+    assert executor.run(until_idle=True) is (Exit.REFUSED if at == "STARTED" else Exit.ROLLED_BACK)
+    deployment = station.state.deployments[lease[1]]
+    assert deployment.phase is (Phase.ABORTED if at == "STARTED" else Phase.ROLLED_BACK)
+    assert deployment.halted_cause == (None if at == "STARTED" else "no_space")
+    assert {place.serving for place in scene.hosts.places.values()} == {OLD}

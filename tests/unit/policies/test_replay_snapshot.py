@@ -1,0 +1,127 @@
+"""A replay that begins at a snapshot: as good as one from the first entry, and at none that nobody vouched for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from auditing import Auditor
+from refusal import refused
+from station import Station, new_station
+
+from ledger.memory import HeadMemory
+from ledger.sqlite_store import SqliteStore
+from ledger.store import Reader
+from policies import replay as replay_module
+from policies.registrar import Draft
+from policies.replay import Pin, Replay
+from policies.scratch import Scratch
+
+WHEN = "2026-01-05T09:00:00Z"
+QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    station = new_station(tmp_path)
+    lease = station.propose()
+    station.begin(lease)
+    return station
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seqs that replays judge."""
+    seqs: list[int] = []
+    step: Any = replay_module.__dict__["step"]
+
+    def counted(state: Any, entry: Any, objects: Any) -> Any:
+        seqs.append(entry.seq)
+        return step(state, entry, objects)
+
+    monkeypatch.setattr(replay_module, "step", counted)
+    return seqs
+
+
+def user_of(station: Station) -> Auditor:
+    return Auditor(station.root / "user", station.root / "ledger.db", station.objects, home=str(station.root))
+
+
+def replay(station: Station, reader: Reader | None = None, scratch: Scratch | None = None) -> Replay:
+    pin = Pin(station.memory, str(station.root))
+    snapshots = user_of(station).snapshots(scratch or Scratch())
+    return Replay(reader or station.store, station.objects, pin, snapshots=snapshots)
+
+
+def keep(station: Station) -> int:
+    """Read all of it, and keep the snapshot."""
+    first = Replay(station.store, station.objects, None)
+    first.sync()
+    first.keep(user_of(station).snapshots(), first.head.size, WHEN)
+    return first.head.size
+
+
+def test_only_what_is_new_is_judged(station: Station, judged: list[int]) -> None:
+    size = keep(station)
+    judged.clear()
+    following = replay(station)
+    assert following.sync() == station.state
+    assert judged == []
+    assert following.checkpoint == station.store.checkpoint()
+    station.say("ada", "message", QUESTION)
+    judged.clear()
+    assert following.sync() == station.state
+    assert judged == [size]
+    # What goes wrong later leads back to the snapshot, not to the first entry.
+    following.forget()
+    judged.clear()
+    assert following.sync() == station.state
+    assert judged == [size]
+
+
+def test_replay_goes_on_where_a_whole_audit_ended(station: Station, judged: list[int]) -> None:
+    assert user_of(station).whole().ok
+    size = station.store.head().size
+    station.complete(next((each.lease.id, digest) for digest, each in station.state.leases.items()))
+    judged.clear()
+    with Scratch(station.root / "scratch") as scratch:
+        assert replay(station, scratch=scratch).sync() == station.state
+    assert judged[0] == size
+
+
+def test_without_a_fit_snapshot_all_is_judged(station: Station, judged: list[int]) -> None:
+    size = keep(station)
+    judged.clear()
+    file = user_of(station).file
+    file.write_bytes(file.read_bytes()[:-1])
+    assert replay(station).sync() == station.state
+    assert judged == list(range(size)) or judged == [0, *range(size)]
+
+
+def test_shorter_ledger_than_the_snapshot_and_the_memory(station: Station, tmp_path: Path) -> None:
+    station.store.backup(tmp_path / "older.db")
+    station.say("ada", "message", QUESTION)
+    keep(station)
+    with SqliteStore.open(tmp_path / "older.db", read_only=True) as older, refused("head_contradicted"):
+        replay(station, older).sync()
+
+
+def test_remembered_head_is_held_against_a_snapshot_too(station: Station) -> None:
+    """A snapshot of all there is spares the reading, and not the question whether there was more."""
+    keep(station)
+    state = station.state
+    station.memory = HeadMemory(station.root / "other-memory")
+    head = station.store.head()
+    station.memory.remember(str(station.root), state.ledger, type(head)(head.size + 1, "ab" * 32))
+    with refused("head_contradicted"):
+        replay(station).sync()
+
+
+def test_unlawful_entry_behind_the_snapshot(station: Station) -> None:
+    keep(station)
+    seq = station.force(station.sign("cp20", Draft("term", {"epoch": 7, "reason": "jump"})))
+    following = replay(station)
+    for _ in range(2):
+        with refused("unlawful_entry", entry=seq, cause="wrong_epoch"):
+            following.sync()
