@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from itertools import islice
 from typing import Any, Final
 
+from executor.logbook import fact_line
 from executor.preflight import Hosts, NotReady, check_ready
 from executor.reserve import Reserve
 from executor.reverse import WayBack
@@ -49,6 +51,14 @@ class Claims:
         self._looked: tuple[Head, int] | None = None
         self._running: dict[str, Future[WayBack]] = {}
         self._not_ready: dict[str, int] = {}
+        self._read = 0
+        self._open: dict[str, None] = {}
+        self._lapsed = False
+
+    @property
+    def open(self) -> int:
+        """How many leases may still be claimed, as of the last look."""
+        return len(self._open)
 
     @property
     def idle(self) -> bool:
@@ -58,7 +68,7 @@ class Claims:
     @property
     def refused(self) -> bool:
         """Whether a lease that carries both keys could not be executed."""
-        return bool(self._not_ready)
+        return self._lapsed or bool(self._not_ready)
 
     def consider(self, state: State, head: Head, now: int) -> bool:
         """Look at every lease that waits; whether anything was appended. `now`: seconds since 1970.
@@ -70,9 +80,28 @@ class Claims:
             return False
         self._looked = (head, now)
         acted = False
-        for lease in list(state.leases.values()):
+        for lease in self._still_open(state):
             acted |= self._consider(state, lease, now)
         return acted
+
+    def _still_open(self, state: State) -> list[LeaseState]:
+        """Leases that can be claimed now or later: a station's old ones are many, and each is passed over once."""
+        # Leases are kept in the order of their entries, which never changes.
+        self._open |= dict.fromkeys(islice(state.leases, self._read, None))
+        self._read = len(state.leases)
+        # By the newest entry's time and not by the clock, which may be wrong: no later entry is older than that.
+        last = state.history.time(state.size - 1) if state.size else 0
+        found = []
+        for digest in list(self._open):
+            lease = state.leases[digest]
+            if lease.claim_seq is None and lease.denied is None and last <= parse_time(lease.lease.execute_by):
+                found.append(lease)
+                continue
+            del self._open[digest]
+            self._running.pop(digest, None)
+            if self._not_ready.pop(digest, None) is not None and lease.claim_seq is None:
+                self._lapsed = True
+        return found
 
     def close(self) -> None:
         """Wait for preflights under way."""
@@ -143,10 +172,11 @@ class Claims:
             return False
         self._not_ready.pop(lease.digest, None)
         first, last = verified.counted
-        self._log(
+        text = (
             f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
             f"(claimed in entry {receipt.seq})"
         )
+        self._log(fact_line(text, lease=lease.lease.id, event="VERIFIED_2KEY", entry=receipt.seq))
         for line in _merged(lease.lease.tiers, verified.cohorts):
             self._log(f"{lease.lease.id} {line}")
         return True

@@ -32,12 +32,14 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Observations:
     """What the shell saw besides the ledger: instances that failed in this run, by name; and that a step forward could
-    not be said because the ledger's disk is full, in `no_space`.
+    not be said because the ledger's disk is full, in `no_space`. `listening_since`: seconds since 1970 from which on
+    this process has read the ledger without a gap; None where it does not matter.
     """
 
     failed: Mapping[str, Failure] = field(default_factory=dict)
     unrestored: Mapping[str, Failure] = field(default_factory=dict)
     no_space: bool = False
+    listening_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,10 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
     except LawRefused as refusal:
         if refusal.code != "paused":
             return _stop(deployment, refusal.code, refusal.message)
-    return _monitor_silent(state, deployment, now)
+    return _monitor_silent(state, deployment, seen, now)
 
 
-def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | None:
+def _monitor_silent(state: State, deployment: Deployment, seen: Observations, now: int) -> Action | None:
     waits_for_baseline = deployment.working_phase is Phase.DEPLOYING and deployment.baseline is None
     if deployment.working_phase is not Phase.BAKING and not waits_for_baseline:
         return None
@@ -143,8 +145,9 @@ def _monitor_silent(state: State, deployment: Deployment, now: int) -> Action | 
         heard.append(state.history.time(deployment.samples[-1].seq))
     if deployment.verdict is not None:
         heard.append(state.history.time(deployment.verdict.seq))
-    if deployment.resumed_at is not None:
-        heard.append(deployment.resumed_at)
+    # Who did not listen cannot tell that nobody spoke: the machine may have been down, and the monitor with it. Such
+    # time is not healthy either; it brings no samples, so it extends the bake.
+    heard += [at for at in (deployment.resumed_at, seen.listening_since) if at is not None]
     limit = silence_limit(deployment.lease.gates, deployment.lease.interval_s)
     if now - max(heard) <= limit:
         return None

@@ -162,14 +162,14 @@ class Home:
         """The reserve for a full disk."""
         return Reserve(self.root / "reserve")
 
-    def open_for_safety(self, *, accept_clock: bool = False) -> Submitter:
+    def open_for_safety(self, clock: Clock | None = None, *, accept_clock: bool = False) -> Submitter:
         """As `open_registrar`, for what must work on a full disk: SQLite needs a little room to open a ledger."""
         try:
-            return self.open_registrar(accept_clock=accept_clock)
+            return self.open_registrar(clock, accept_clock)
         except CalyxError:
             if not self.reserve().low() or not self.reserve().give_up():
                 raise
-            return self.open_registrar(accept_clock=accept_clock)
+            return self.open_registrar(clock, accept_clock)
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""

@@ -109,6 +109,18 @@ def end_service(root: str, leader: Running | None, grace_s: float) -> tuple[int,
     return tuple(status.pid for status in left)
 
 
+def end_process(pid: int, started: int, timeout_s: float) -> bool:
+    """SIGKILL exactly this process and wait for its end, at most `timeout_s` seconds. Whether it is gone.
+
+    Raises: PermissionError when it may not be signalled.
+    """
+    status = status_of(pid)
+    if status is not None and status.started == started and not status.dead:
+        _signal_and_wait([status], signal.SIGKILL, timeout_s)
+        status = status_of(pid)
+    return status is None or status.started != started or status.dead
+
+
 def end_hooks(root: str) -> tuple[int, ...]:
     """End every process of a hook of the instance at `root`, at once. The pids that live on, so none when all is well.
 

@@ -12,6 +12,7 @@ looks at the ledger and the hosts and goes on:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -21,14 +22,18 @@ from typing import Any, Final, Protocol
 from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
 from executor.effects import Outcome, Step, apply_instance, restore_instance
+from executor.figures import Figures
 from executor.hooks import hooks_of
+from executor.logbook import fact_line
 from executor.preflight import Hosts, instances_of
 from executor.reserve import Reserve
 from executor.speaker import Log, Speaker
+from executor.standing import take_standing
 from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
+from ledger.head import Head
 from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
 from policies.deployment import Deployment, Phase
@@ -41,9 +46,14 @@ from policies.state import State
 
 POLL_S: Final = 0.1
 RETRY_LEDGER_S: Final = 1
+LOGGED_RETRIES: Final = 3
+LOGGED_EVERY: Final = 60
+"""Of retries in a row these first ones are logged, and then one in so many."""
 TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
 """Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 RESTORE_TRIES: Final = 3
+GAP_S: Final = 10
+"""Seconds between two rounds after which this process was frozen, or its clock jumped: it did not listen meanwhile."""
 
 Wait = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
@@ -68,15 +78,18 @@ class _Memory:
     failed: dict[str, dict[str, Failure]] = field(default_factory=dict)
     unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
-    handled: list[str] = field(default_factory=list)
+    handled: set[str] = field(default_factory=set)
     no_space: set[str] = field(default_factory=set)
+    looked_at: int | None = None
+    counted_at: Head | None = None
+    listening_since: int = 0
 
 
 class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
-    `earlier`: as `executor.speaker.Speaker` has it. `reserve`: without it no lease is claimed; None where the ledger's
-    disk is not this machine's.
+    `earlier`, `figures`: as `executor.speaker.Speaker` has them. `reserve`: without it no lease is claimed; None where
+    the ledger's disk is not this machine's.
     """
 
     def __init__(
@@ -92,6 +105,7 @@ class Executor:
         pools: Pools = ThreadPoolExecutor,
         earlier: Sequence[str] = (),
         reserve: Reserve | None = None,
+        figures: Figures | None = None,
     ) -> None:
         self._registrar = registrar
         self._objects = objects
@@ -100,45 +114,69 @@ class Executor:
         self._wait = wait
         self._log = log
         self._memory = _Memory()
+        self._until_idle = True
         self._work = Work(pools)
-        self._speaker = Speaker(registrar, signer, log, earlier)
+        self._figures = figures or Figures(time.monotonic)
+        self._speaker = Speaker(registrar, signer, log, earlier, self._figures)
         self._upkeep = Upkeep(hosts, pools(1), log, reserve)
         self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.
 
-        Gives ROLLBACK_FAILED, ROLLED_BACK, REFUSED or DONE, the gravest of what this run ended; so far when stopped.
+        Gives ROLLBACK_FAILED, ROLLED_BACK, REFUSED or DONE: with `until_idle` the gravest of what this run ended, so
+        far when stopped; without it DONE, for it did what it was told.
+
+        Told to stop, it lets effects under way come to their end, says their results, and leaves the rest to the next.
 
         Raises: CalyxError when the ledger cannot be read or written, or another executor took over (`fenced`); what
         passes by itself (`TRANSIENT`) only where `until_idle`.
         """
+        self._until_idle = until_idle
         try:
             self._take_over()
-            while not self._wait(0):
-                try:
-                    acted = self._round()
-                except Unavailable as error:
-                    # Nobody watches a run without an end: what passes by itself must not leave a rollout alone.
-                    if until_idle or error.code not in TRANSIENT:
-                        raise
-                    self._log(f"{error}; trying again in {RETRY_LEDGER_S} s")
-                    if self._wait(RETRY_LEDGER_S):
-                        break
-                    continue
-                if acted:
-                    continue
-                self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
-                if until_idle and self._idle():
-                    break
-                if self._wait(POLL_S):
-                    break
-            return self._outcome()
+            self._loop(until_idle=until_idle)
+            self._finish()
+            return self._outcome() if until_idle else Exit.DONE
         finally:
             self._work.close()
             self._claims.close()
             self._upkeep.close()
             self._watchman.stop()
+
+    def _loop(self, *, until_idle: bool) -> None:
+        failures = 0
+        while not self._wait(0):
+            try:
+                acted = self._round()
+            except Unavailable as error:
+                self._figures.count_error(error.code)
+                # Nobody watches a run without an end: what passes by itself must not leave a rollout alone.
+                if until_idle or error.code not in TRANSIENT:
+                    raise
+                failures += 1
+                if failures <= LOGGED_RETRIES or failures % LOGGED_EVERY == 0:
+                    self._log(f"{error}; trying again in {RETRY_LEDGER_S} s")
+                if self._wait(RETRY_LEDGER_S):
+                    return
+                continue
+            failures = 0
+            if acted:
+                continue
+            self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
+            if (until_idle and self._idle()) or self._wait(POLL_S):
+                return
+
+    def _finish(self) -> None:
+        """End between two effects, with nothing unsaid that was done."""
+        while not self._work.come_to_rest(POLL_S):
+            # Who waits for this one's end must see that it lives.
+            self._wait(0)
+        for digest, results in self._work.take_rest().items():
+            for result in results:
+                # One that failed is looked at by the next run; only this one knew of a success.
+                if result.failure is None:
+                    self._record(self._registrar.sync().deployments[digest], result)
 
     def _take_over(self) -> None:
         self._speaker.take_over()
@@ -146,16 +184,40 @@ class Executor:
     def _round(self) -> bool:
         """Do what can be done now; whether anything was."""
         state = self._registrar.sync()
+        self._speaker.check_term(state)
+        self._listen(self._registrar.now())
         acted = False
-        for digest in _in_order(state):
+        order = _in_order(state)
+        for digest in order:
             acted |= self._advance(digest)
-        return self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now()) or acted
+        for known in (self._memory.failed, self._memory.unrestored):
+            for digest in known.keys() - set(order):
+                del known[digest]
+        self._memory.no_space &= set(order)
+        acted |= self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now())
+        self._count()
+        return acted
+
+    def _count(self) -> None:
+        """Leave figures for whoever asks; they change with the entries alone."""
+        self._figures.come_round()
+        if self._memory.counted_at != self._registrar.head:
+            self._memory.counted_at = self._registrar.head
+            self._figures.stand(take_standing(self._registrar.state, self._registrar.now(), self._claims.open))
+
+    def _listen(self, now: int) -> None:
+        """Take note of a look at the ledger."""
+        before, self._memory.looked_at = self._memory.looked_at, now
+        if before is None or not before <= now <= before + GAP_S:
+            if before is not None:
+                self._log(f"{now - before} s between two looks at the ledger: frozen, or the clock was set")
+            self._memory.listening_since = now
 
     def _advance(self, digest: str) -> bool:
         state = self._registrar.state
         deployment = state.deployments[digest]
-        if deployment.live and digest not in self._memory.handled:
-            self._memory.handled.append(digest)
+        if deployment.live and self._until_idle:
+            self._memory.handled.add(digest)
         if deployment.live and deployment.phase not in {Phase.HALTED, Phase.ROLLING_BACK}:
             self._watchman.ensure()
         results = self._work.take(digest)
@@ -166,16 +228,13 @@ class Executor:
             self._memory.failed.get(digest, {}),
             self._memory.unrestored.get(digest, {}),
             digest in self._memory.no_space,
+            self._memory.listening_since,
         )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
             return self._say(deployment, action.detail)
         if isinstance(action, Apply | Restore):
             return self._begin(deployment, action) or bool(results)
-        if isinstance(action, Finished):
-            self._memory.failed.pop(digest, None)
-            self._memory.no_space.discard(digest)
-            self._memory.unrestored.pop(digest, None)
         return bool(results)
 
     def _say(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
@@ -223,7 +282,10 @@ class Executor:
             self._tell(deployment, _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
-        self._log(f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}")
+        self._figures.count_error(result.failure.code)
+        text = f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}"
+        lease, code = deployment.lease.id, result.failure.code
+        self._log(fact_line(text, level="warning", lease=lease, instance=name, code=code))
         if not result.back:
             self._memory.failed.setdefault(digest, {})[name] = result.failure
             return
@@ -233,11 +295,13 @@ class Executor:
             self._memory.unrestored.setdefault(digest, {})[name] = result.failure
 
     def _apply_one(self, step: Step) -> Outcome:
-        apply_instance(self._hosts(step.instance), step, self._speaker.fence)
+        with self._figures.timing("apply"):
+            apply_instance(self._hosts(step.instance), step, self._speaker.fence)
         return Outcome()
 
     def _restore_one(self, step: Step) -> Outcome:
-        return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
+        with self._figures.timing("restore"):
+            return restore_instance(self._hosts(step.instance), step, self._speaker.fence)
 
     def _idle(self) -> bool:
         """Whether nothing is under way. Leases that wait for keys or time are not ours to wait for."""

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
+from executor.figures import Figures, Standing
 from executor.home import Home
 from executor.host import MAX_LINEAGE, Fence, Host, Pruned
 from executor.local_host import LocalHost
+from executor.logbook import fact_line
 from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
 from executor.retention import plan_pruning
 from executor.run import Executor, Wait
 from executor.speaker import Log
 from executor.succession import trace_lineage
+from executor.supervisor import Supervisor
+from executor.turn import STALE_S, Turn
 from executor.watchman import MonitorProcess, NotifierProcess
-from keys.errors import CalyxError, Exit, Unavailable
+from executor.work import Pools
+from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
+from policies.registrar import Clock
 
 EXECUTOR: Final = "cp20"
 MONITOR: Final = "cp19"
@@ -42,38 +51,82 @@ def host_finder(objects: ObjectStore) -> Hosts:
 
 
 def run_executor(
-    home: Home, *, until_idle: bool, wait: Wait, log: Log, principal: str = EXECUTOR, accept_clock: bool = False
+    home: Home,
+    *,
+    until_idle: bool,
+    wait: Wait,
+    log: Log,
+    principal: str = EXECUTOR,
+    accept_clock: bool = False,
+    clock: Clock | None = None,
+    pools: Pools = ThreadPoolExecutor,
+    standby: bool = False,
+    stale_s: float = STALE_S,
+    figures: Figures | None = None,
+    supervisor: Supervisor | None = None,
 ) -> Exit:
-    """Run the executor on a home until `wait` says to stop, or until nothing is left to do.
+    """Run the executor on a home until `wait` says to stop, or until nothing is left to do. `clock`: None for this
+    machine's. `standby`: while another one acts, wait, and take over when it ends, or has shown no sign of life for
+    `stale_s` seconds.
 
     Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
     """
-    registrar = home.open_for_safety(accept_clock=accept_clock)
+    figures = figures or Figures(time.monotonic)
+    supervisor = supervisor or Supervisor({}, time.monotonic)
+    registrar = home.open_for_safety(clock, accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
     objects = home.open_objects()
-    with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
-        watchman = MonitorProcess(home.root, home.lock_path(MONITOR), MONITOR)
-        notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
+    shown = ProcessLock(home.lock_path(principal), f"an executor on {home.root}")
+    turn = Turn(home.run, principal, log, more=(shown,), monotonic=time.monotonic, stale_s=stale_s)
+    notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
 
-        def wait_and_see(seconds: float) -> bool:
-            notifier.ensure()
-            return wait(seconds)
+    def stand_by(seconds: float) -> bool:
+        # Whoever waits reads along, so that its turn begins at once.
+        with suppress(Unavailable):
+            registrar.sync()
+        figures.come_round()
+        figures.stand(Standing(role="standby", entries=registrar.head.size))
+        supervisor.alive()
+        return wait(seconds)
 
-        try:
+    def wait_and_see(seconds: float) -> bool:
+        turn.beat()
+        notifier.ensure()
+        supervisor.alive()
+        return wait(seconds)
+
+    try:
+        supervisor.ready("reading the ledger")
+        while True:
+            if not standby:
+                turn.take()
+            elif not turn.wait(stand_by):
+                return Exit.DONE
+            supervisor.status(f"{principal} acts")
             executor = Executor(
                 registrar,
                 signer,
                 objects,
                 host_finder(objects),
-                watchman,
+                MonitorProcess(home.root, home.lock_path(MONITOR), MONITOR),
                 wait=wait_and_see,
                 log=log,
+                pools=pools,
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
                 reserve=home.reserve(),
+                figures=figures,
             )
-            return executor.run(until_idle=until_idle)
-        finally:
-            notifier.stop()
+            try:
+                return executor.run(until_idle=until_idle)
+            except LawRefused as refusal:
+                if refusal.code != "fenced" or not standby:
+                    raise
+                log(fact_line(f"{refusal}; standing by", level="warning", event="FENCED", code=refusal.code))
+            finally:
+                turn.release()
+    finally:
+        supervisor.stopping()
+        notifier.stop()
 
 
 def prune_hosts(

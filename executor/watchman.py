@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from executor.logbook import trim_log
 from executor.process_lock import ProcessLock
 from executor.speaker import Log
 from keys.errors import CalyxError
@@ -17,6 +19,8 @@ from keys.errors import CalyxError
 RESTART_S: Final = 2.0
 """Seconds between two starts: a monitor that dies at once must not take the machine's time from the rollout."""
 NOTIFIER_RESTART_S: Final = 60.0
+TRIM_S: Final = 10.0
+"""Seconds between two looks at how long the log of such a process has become."""
 
 
 class Companion:
@@ -42,11 +46,14 @@ class Companion:
         self._words: Final = tuple(words)
         self._restart_s: Final = restart_s
         self._monotonic: Final = monotonic
+        self._output: Final = lock.with_suffix(".log")
         self._looked_at: float | None = None
+        self._trimmed_at: float | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
-        """Start one if none runs."""
+        """Start one if none runs, and keep its log small."""
+        self._trim()
         if self._child is not None:
             if self._child.poll() is None:
                 return
@@ -60,9 +67,8 @@ class Companion:
         command = [sys.executable, "-P", "-m", "executor", *self._words]
         options = ["--home", str(self._root), "--parent", str(os.getpid())]
         # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor stopped.
-        log = self._path.with_suffix(".log")
         # Nor may it hold the executor's output open: whoever reads that to its end waits for the executor alone.
-        with log.open("ab") as output:
+        with self._output.open("ab") as output:
             self._child = subprocess.Popen(
                 [*command, *options],
                 stdin=subprocess.DEVNULL,
@@ -70,6 +76,14 @@ class Companion:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _trim(self) -> None:
+        now = self._monotonic()
+        if self._trimmed_at is None or now >= self._trimmed_at + TRIM_S:
+            self._trimmed_at = now
+            # Whatever it prints it appends, so its log may begin again under its hands.
+            with suppress(OSError):
+                trim_log(self._output)
 
     def stop(self) -> None:
         """End the one that was started here."""

@@ -7,7 +7,7 @@ back have workers of their own: however much goes forward, they are never short 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,6 +75,22 @@ class Work:
         if not job.running:
             del self._jobs[digest]
         return results
+
+    def come_to_rest(self, timeout_s: float) -> bool:
+        """Begin nothing more, and wait up to `timeout_s` seconds for what is under way; whether it has ended. So an
+        instance is left between two effects, never in one.
+        """
+        running = [future for job in self._jobs.values() for future in job.running.values()]
+        return not wait([future for future in running if not future.cancel()], timeout_s).not_done
+
+    def take_rest(self) -> dict[str, list[Result]]:
+        """Results that were not taken, by digest, once everything has come to rest. What never began has none."""
+        rest = {
+            digest: [_result(name, job.back, found) for name, found in job.running.items() if not found.cancelled()]
+            for digest, job in self._jobs.items()
+        }
+        self._jobs.clear()
+        return rest
 
     def close(self) -> None:
         """Wait for what is under way. Its results are not lost: the hosts have them, and the next run looks there."""

@@ -69,4 +69,9 @@ def stopping(parent: int | None = None) -> Iterator[Stop]:
 def log_line(text: str) -> None:
     """One line of a run's log, with the time. Whether anyone can read it does not matter to the run."""
     with suppress(OSError):
-        say(f"{datetime.now(UTC).isoformat(timespec='seconds')[:19]}Z {text}")
+        say(f"{now_text()} {text}")
+
+
+def now_text() -> str:
+    """The time, UTC, for a line of a log."""
+    return f"{datetime.now(UTC).isoformat(timespec='seconds')[:19]}Z"

@@ -204,11 +204,13 @@ class Simulation:
                     self.station.baseline(subject)
             if deployment.working_phase is not Phase.BAKING or deployment.bake_started_at is None:
                 continue
-            n = len(deployment.samples) and deployment.samples[-1].n
-            if self.station.clock.now >= deployment.bake_started_at + (n + 1) * deployment.lease.interval_s:
-                self.say_sample(subject, deployment.tier, n + 1)
+            last = deployment.samples[-1].n if deployment.samples else 0
+            # As the real one numbers them: an interval that was missed is skipped.
+            n = (self.station.clock.now - deployment.bake_started_at) // deployment.lease.interval_s
+            if n > last:
+                self.say_sample(subject, deployment.tier, n)
                 verdict = self.bad.get(next(iter(deployment.after.values())), "pass")
-                self.station.verdict(subject, deployment.tier, n + 1, verdict)
+                self.station.verdict(subject, deployment.tier, n, verdict)
 
     def say_sample(self, subject: tuple[str, str], tier: int, n: int) -> None:
         gates = self.station.state.deployments[subject[1]].lease.gates

@@ -73,3 +73,26 @@ def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:
     failure = results["web-2"].failure
     assert failure is not None
     assert failure.text.isprintable()
+
+
+def test_work_that_is_to_rest_ends_what_began_and_begins_nothing_more(work: Work) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    late: list[str] = []
+
+    def slow() -> Outcome:
+        began.set()
+        return Outcome(rebuilt=go_on.wait(10 * LIMIT_S))
+
+    def never() -> Outcome:
+        late.append("web-2")
+        return Outcome()
+
+    # One worker: the second effect waits for the first.
+    work.begin("digest", {"web-1": slow, "web-2": never}, back=False)
+    assert began.wait(LIMIT_S)
+    assert not work.come_to_rest(0)
+    go_on.set()
+    assert work.come_to_rest(LIMIT_S)
+    assert work.take_rest() == {"digest": [Result("web-1", back=False, failure=None, outcome=Outcome(rebuilt=True))]}
+    assert work.idle
+    assert late == []

@@ -1,0 +1,82 @@
+"""A second lease for a target that has a rollout waits, and whoever looks sees for what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fleetsim import Simulation
+from station import Station, fleet, matrix, tree_digest
+
+from executor.progress import describe_unclaimed
+from executor.tree import make_tree
+from keys.errors import Exit
+from policies.deployment import Phase
+
+OLD = tree_digest("v1")
+
+
+def begin(root: Path) -> tuple[Simulation, tuple[str, str], tuple[str, str]]:
+    """Two leases under both keys, from the same trees, on one target."""
+    station = Station(root, policy=matrix(tiers=[50, 100], bake_s=2, interval_s=1))
+    station.genesis()
+    station.enact_fleet(fleet(2))
+    simulation = Simulation(station)
+    assert station.state.fleet is not None
+    for instance in station.state.fleet.targets["web"].instances:
+        place = simulation.hosts.place(instance)
+        place.current = place.serving = OLD
+        place.releases.add(OLD)
+    new = make_tree([], ())
+    station.objects.put(new.manifest)
+    leases = []
+    for number in (1, 2):
+        leases.append(
+            station.propose(
+                f"LEASE-20260105-09000{number}",
+                artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
+                changes=[{"before": OLD, "after": new.digest, "instances": ["web-01", "web-02"]}],
+            )
+        )
+        station.approve(leases[-1])
+    return simulation, leases[0], leases[1]
+
+
+def shown(simulation: Simulation, lease: tuple[str, str]) -> tuple[str, str]:
+    state = simulation.station.state
+    return describe_unclaimed(state, state.leases[lease[1]], simulation.station.clock.now)
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["completed", "rolled back"])
+def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_target_is_free(
+    tmp_path: Path, bad: bool
+) -> None:
+    simulation, first, second = begin(tmp_path)
+    station = simulation.station
+    if bad:
+        simulation.bad[next(iter(station.state.leases[first[1]].after.values()))] = "breach"
+    executor = simulation.executor()
+    executor._take_over()
+    while first[1] not in station.state.deployments:
+        executor._round()
+    (running,) = station.state.live.values()
+    waits = second if running == first[1] else first
+    state, why = shown(simulation, waits)
+    assert state == "open"
+    assert why.startswith("step 8:")
+    assert station.state.deployments[running].lease.id in why
+    while station.state.deployments[running].live:
+        assert waits[1] not in station.state.deployments
+        if not executor._round():
+            simulation.wait(1)
+    simulation.bad.clear()
+    ended = simulation.run("cp20b")
+    if bad:
+        # Every instance is where the second one starts from, so it is its turn.
+        assert ended is Exit.DONE
+        assert station.state.deployments[waits[1]].phase is Phase.COMPLETED
+        return
+    # The first moved the trees away; nothing of the second is consumed, and it says why.
+    assert ended is Exit.REFUSED
+    assert waits[1] not in station.state.deployments
+    assert "not ready: base_moved" in shown(simulation, waits)[1]
