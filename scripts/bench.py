@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what the design promises, each ratio with its limit in the same run and in turn with it.
 
-    python scripts/bench.py                 everything, about a quarter of an hour on two quiet cores, 5 GB of disk
+    python scripts/bench.py                 everything, about ten minutes on two quiet cores, 5 GB of disk
     python scripts/bench.py --quick         smaller ledgers and fewer runs, about a minute: says that it works
     python scripts/bench.py --json audit    one row, as JSON
     python scripts/bench.py --fleet         one deployment over 1,000 to 100,000 instances, by simulation
