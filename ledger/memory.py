@@ -205,19 +205,22 @@ class HeadMemory:
     def _put(self, home: str, descriptor: int, found: _Found, ledger: str, head: Head) -> Remembered:
         files = self._name(home)
         slot = format_slot(files.name, ledger, head)
-        # The first slot brings the place of the second along, so that the file never grows again.
-        data, at = (slot.ljust(SLOTS_SIZE, b"\0"), 0) if found.recent is None else (slot, found.free * SLOT_SIZE)
         try:
-            os.lseek(descriptor, at, os.SEEK_SET)
-            if os.write(descriptor, data) != len(data):
-                raise OSError(0, "the disk is full")
+            if found.recent is None:
+                # No other slot stands in for a torn one yet, so the file comes whole. It brings the place of the second
+                # slot along, so that it never grows again.
+                data, at = slot.ljust(SLOTS_SIZE, b"\0"), 0
+                _replace(files.recent, data)
+            else:
+                before, _ = self._seen[home]
+                at = found.free * SLOT_SIZE
+                data = before[:at] + slot + before[at + SLOT_SIZE :]
+                os.lseek(descriptor, at, os.SEEK_SET)
+                _write(descriptor, slot)
         except OSError as error:
             raise _unwritten(files.recent, error) from None
         # Their form was judged where they were verified, and is judged again by whoever reads them.
         remembered = Remembered.model_construct(home=home, ledger=ledger, size=head.size, hash=head.hash)
-        if found.recent is not None:
-            before, _ = self._seen[home]
-            data = before[:at] + slot + before[at + SLOT_SIZE :]
         self._keep(home, data, _Found(found.whole, remembered, (at // SLOT_SIZE) ^ 1))
         return remembered
 
@@ -278,6 +281,22 @@ class HeadMemory:
             yield
         finally:
             os.close(descriptor)
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Put a file in the place of `path` without waiting for the disk. Raises: OSError."""
+    beside = f"{path}.new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC, 0o600)
+    try:
+        _write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    Path(beside).replace(path)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) != len(data):
+        raise OSError(0, "the disk is full")
 
 
 def _check_extends(before: Remembered | None, ledger: str, head: Head) -> Remembered | None:

@@ -288,3 +288,25 @@ def test_slots_are_read_as_they_were_written() -> None:
     assert parse_slots(NAME, b"") == parse_slots(NAME, bytes(SLOTS_SIZE)) == Slots(None, None, 0)
     with pytest.raises(FormatError):
         parse_slots(OTHER, first + second)
+
+
+@pytest.mark.parametrize("before", [(), (6,), (6, 7)])
+@pytest.mark.parametrize("share", [0, 1, 4])
+def test_killed_in_the_middle_of_a_note_it_remembers_the_head_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], share: int
+) -> None:
+    noted(tmp_path, *before)
+    write = os.write
+
+    def torn(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[: len(data) * share // 4 if share < 4 else len(data) // 2])
+        raise KeyboardInterrupt  # as far as this process comes
+
+    memory = HeadMemory(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "write", torn)
+        memory.note(HOME, LEDGER, head(9))
+    # Half of a slot may be all that it says; the rest is zeros.
+    assert remembered(tmp_path) in {head(max((5, *before))), head(9)}
+    assert HeadMemory(tmp_path).note(HOME, LEDGER, head(10)).head == head(10)
+    assert remembered(tmp_path) == head(10)
