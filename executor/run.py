@@ -223,7 +223,9 @@ class Executor:
         results = self._work.take(digest)
         for result in results:
             self._record(deployment, result)
+        # It may lie packed by now, and be another object when it is made again.
         state = self._registrar.state
+        deployment = state.deployments[digest]
         seen = Observations(
             self._memory.failed.get(digest, {}),
             self._memory.unrestored.get(digest, {}),

@@ -11,6 +11,7 @@ head against the ledger. Sections are those of the history and of each shelf, an
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -133,8 +134,21 @@ def write_snapshot(file: IO[bytes], folded: Folded, code: str) -> str:
 
 
 def copy_snapshot(file: IO[bytes], scratch: Scratch) -> tuple[IO[bytes], str]:
-    """A copy that nobody else can change, and the SHA-256 of it, 64 hex digits. Raises: OSError."""
-    copy, digest = scratch.open(), sha256()
+    """A copy that nobody else can change, and the SHA-256 of it, 64 hex digits. `file`: at its start.
+
+    Raises: OSError.
+    """
+    try:
+        return _copy(file, scratch.open())
+    except OSError:
+        if not scratch.spill:
+            raise
+    file.seek(0)
+    return _copy(file, io.BytesIO())
+
+
+def _copy(file: IO[bytes], copy: IO[bytes]) -> tuple[IO[bytes], str]:
+    digest = sha256()
     while chunk := file.read(CHUNK):
         digest.update(chunk)
         rest = memoryview(chunk)
