@@ -9,11 +9,14 @@ are not looks here, and not through all. Kept by the law with each entry.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeVar
 
 from policies.deployment import Deployment, Phase
 from policies.places import places_of
 from policies.state import State
+
+T = TypeVar("T")
 
 MANY: Final = 256
 """So many are kept, whether they are over or not."""
@@ -63,6 +66,11 @@ def revive_deployment(state: State, deployment: Deployment) -> None:
         before = state.completed.get(place, ())
         if digest in before:
             state.completed[place] = known.setdefault(before, tuple(one for one in before if one != digest))
+
+
+def newest_first(held: Mapping[str, T]) -> Iterator[T]:
+    """The values of a state's mapping, the one that came last first; none is made before it is its turn."""
+    return (held[key] for key in reversed(list(held)))
 
 
 def lapse(times: dict[str, int] | dict[str, int | None], now: int) -> None:
