@@ -13,7 +13,7 @@ from keys.principals import Principal
 from keys.values import fold_id, format_time
 from policies.deployment import Deployment, Phase
 from policies.law.commands import check_rollback
-from policies.law.health import check_health, samples_needed
+from policies.law.health import check_health
 from policies.state import Ballot, LeaseState, State
 from policies.two_key import examine_lease
 
@@ -190,11 +190,10 @@ def _began_to_wait(state: State, deployment: Deployment, verb: str) -> int:
     if verb == "resume":
         return deployment.paused_at or claimed
     if verb == "promote":
-        whole = [one for one in deployment.samples if one.tier == deployment.tier and one.whole]
-        needed = samples_needed(deployment)
         # A bake that the law let be skipped has fewer samples than it needs.
-        passed = whole[min(needed, len(whole)) - 1] if whole else None
-        return claimed if passed is None else max(state.history.time(passed.seq), deployment.resumed_at or 0)
+        whole = [state.history.time(one.seq) for one in deployment.samples[-1:] if one.tier == deployment.tier]
+        passed = [deployment.baked_at] if deployment.baked_at is not None else whole
+        return max(passed[0], deployment.resumed_at or 0) if passed else claimed
     if verb == "rollback":
         return deployment.ended_at or deployment.halted_at or claimed
     return claimed

@@ -136,7 +136,7 @@ def _keep_live(state: State, deployment: Deployment, case: Case) -> None:
         del state.live[target]
         deployment.ended_at, deployment.ended_seq = case.now, case.seq
         # They are in the ledger for whoever asks; a station that runs for years has millions of them.
-        deployment.samples = []
+        deployment.samples, deployment.earlier = [], None
         end_deployment(state, deployment, case.now)
 
 
@@ -253,8 +253,8 @@ def _bake_started(case: Case, deployment: Deployment, detail: kinds.BakeStarted)
     def effect(ours: Deployment) -> None:
         ours.watched_tier = detail.tier
         ours.bake_started_at = case.now
-        ours.samples = []
-        ours.whole = 0
+        ours.samples, ours.earlier = [], None
+        ours.whole, ours.baked_at = 0, None
 
     return effect
 
