@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from watching import INTERVAL, NEW, Scene, gate, make_scene
 
-from executor.agents.loop import run
+from executor.agents.loop import MANY, Tries, run
 from executor.decide import Observations, Say, decide
 from executor.gates import judge_deployment
 from executor.host import Host
@@ -390,3 +390,16 @@ def test_loop_stops_on_a_ledger_that_contradicts_itself(scene: Scene, code: str)
     with pytest.raises(CalyxError) as caught:
         run(Once(CalyxError(code, "")), scene.station.registrar, wait=lambda _: False, log=scene.lines.append)
     assert caught.value.code == code
+
+
+def test_failures_that_nobody_tries_again_are_forgotten() -> None:
+    now = [0.0]
+    tries = Tries(lambda: now[0], lambda _: None)
+
+    def fail() -> None:
+        raise Unavailable("host_io", "it does not answer")
+
+    for number in range(3 * MANY):
+        tries.run(f"lease {number}", "a lease", fail)
+        now[0] += 1
+    assert len(tries._later) <= MANY
