@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from refusal import refused
@@ -19,6 +20,7 @@ from station import Station, new_station
 from executor import snapshots as snapshots_module
 from executor.agents.loop import run as run_loop
 from executor.commands import agent as agent_module
+from executor.commands.ledger import _listed
 from executor.commands.running import Stop
 from executor.home import Home
 from executor.service import run_executor
@@ -27,6 +29,7 @@ from keys.errors import Exit, Unavailable
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
+from ledger.store import Reader
 from policies import replay as replay_module
 from policies.registrar import Draft
 from policies.scratch import Scratch
@@ -330,3 +333,16 @@ def test_full_disk_leaves_the_fold_in_memory(station: Station, judged: list[int]
         begun = folds_of(home.pin(), scratch_place()).note()
     assert begun is not None
     assert begun.size == station.state.size
+
+
+def test_listed_entry_is_the_one_that_was_verified_before(station: Station) -> None:
+    """What is shown from behind a snapshot is read from the ledger now, and held against what the reader verified."""
+    read(station)
+    with Home(station.root) as home:
+        state = home.open_replay().sync()
+        assert [row["seq"] for row in _listed(home, state, 3, 4)] == [3, 4, 5, 6]
+        assert _listed(home, state, state.size, 4) == []
+        (other,) = home.open_store().read(5, 6)
+        home.open_store = lambda: cast(Reader, SimpleNamespace(read=lambda *_: iter([other])))  # type: ignore[method-assign]
+        with refused("broken_chain", entry=3):
+            _listed(home, state, 3, 1)
