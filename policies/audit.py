@@ -43,7 +43,7 @@ from policies.state import State
 from policies.survey import Survey
 
 KEEP: Final = 1_024
-"""Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few entries."""
+"""Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
 WORTH_PROCESSES: Final = 2_000
