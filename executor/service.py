@@ -17,7 +17,7 @@ from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
 from executor.retention import plan_pruning
 from executor.run import Executor, Wait
-from executor.snapshots import KEEP_EVERY, keep_fold
+from executor.snapshots import KEEP_EVERY, begin_fold, keep_fold
 from executor.speaker import Log
 from executor.succession import trace_lineage
 from executor.supervisor import Supervisor
@@ -76,7 +76,7 @@ def run_executor(
     supervisor = supervisor or Supervisor({}, time.monotonic)
     registrar = home.open_for_safety(clock, accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
-    keep_fold(registrar, registrar.now(), log)
+    begin_fold(registrar, log)
     objects = home.open_objects()
     shown = ProcessLock(home.lock_path(principal), f"an executor on {home.root}")
     turn = Turn(home.run, principal, log, more=(shown,), monotonic=time.monotonic, stale_s=stale_s)

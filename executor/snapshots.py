@@ -53,6 +53,13 @@ def _kept(name: str, pin: Pin, scratch: Scratch) -> Snapshots:
     return Snapshots(user_state_path("calyx") / name, user_cache_path("calyx") / name, pin.home, scratch)
 
 
+def begin_fold(reader: Submitter, log: Callable[[str], None]) -> None:
+    """After the first `sync` of one that runs on: say where what was kept for it could not be believed, and keep it."""
+    if reader.refused is not None:
+        log(f"every entry was read again: {reader.refused}")
+    keep_fold(reader, reader.now(), log)
+
+
 def keep_fold(
     reader: Replay | Submitter, now: int, log: Callable[[str], None] | None = None, *, least: int = WORTH_KEEPING
 ) -> None:

@@ -130,6 +130,11 @@ class Submitter(ABC):
         """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
         return self._replay.sync()
 
+    @property
+    def refused(self) -> str | None:
+        """As `policies.replay.Replay.refused`."""
+        return self._replay.refused
+
     def keep_new(self, least: int, now: int) -> bool:
         """As `policies.replay.Replay.keep_new`."""
         return self._replay.keep_new(least, now)

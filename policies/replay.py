@@ -198,6 +198,11 @@ class Replay:
         """The snapshot that this one went on from; None where it read every entry itself."""
         return self._begun
 
+    @property
+    def refused(self) -> str | None:
+        """Why a snapshot that was kept was not gone on from, in one line; None where none was, or it was."""
+        return None if self._snapshots is None else self._snapshots.refused
+
     def keep_new(self, least: int, now: int) -> bool:
         """Keep what was read for later readers where it is `least` entries more than what is kept; whether that was
         done. When it fails it is tried again so many entries later. Not between `take` and the commit. `now`: seconds

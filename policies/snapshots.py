@@ -13,7 +13,6 @@ Readers that replay (`policies.replay`) have other directories than the audit, w
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -73,6 +72,7 @@ class Snapshots:
         self._file: Final = cache / f"{name}.snapshot"
         self._home: Final = home
         self.scratch: Final = scratch
+        self.refused: str | None = None
 
     def note(self) -> Note | None:
         """What is known of the snapshot, None where nothing is that can be read."""
@@ -156,14 +156,20 @@ class Snapshots:
         return note
 
     def find(self, reader: Reader, remembered: Remembered | None) -> Kept | None:
-        """As `load`, for a reader who folds all of it again where that cannot be; then None. `remembered`: what this
-        user remembers of the home, which decides which ledger it is.
+        """As `load`, for a reader who folds all of it again where that cannot be; then None, and `refused` says why.
+        `remembered`: what this user remembers of the home, which decides which ledger it is.
         """
-        with suppress(SnapshotUnusable, HeadContradicted):
-            note = self.note()
-            if note is not None and (remembered is None or remembered.ledger == note.ledger):
-                return self.load(reader)
-        return None
+        self.refused = None
+        note = self.note()
+        if note is None:
+            return None
+        try:
+            if remembered is not None and remembered.ledger != note.ledger:
+                raise SnapshotUnusable("the snapshot is of another ledger than the one that is remembered of this home")
+            return self.load(reader)
+        except (SnapshotUnusable, HeadContradicted) as error:
+            self.refused = error.message
+            return None
 
 
 def check_head(note: Note, reader: Reader) -> None:

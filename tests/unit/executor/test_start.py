@@ -279,6 +279,19 @@ def test_cache_that_cannot_be_written_is_said_and_stops_nothing(
     assert judged[:2] == [0, 0]
 
 
+def test_executor_says_that_what_was_kept_is_not_believed(station: Station) -> None:
+    read(station)
+    _flip_a_bit(*kept())
+    log: list[str] = []
+    with Home(station.root) as home:
+        assert act(home, log) is Exit.DONE
+    assert log[0] == "every entry was read again: the snapshot is not the one that was kept"
+    log.clear()
+    with Home(station.root) as home:
+        assert act(home, log) is Exit.DONE
+    assert not any("read again" in line for line in log)
+
+
 def test_what_a_killed_one_left_is_removed(station: Station) -> None:
     read(station)
     left = kept()[0].parent / ".0123456789abcdef01234567.tmp"
