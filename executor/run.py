@@ -33,7 +33,7 @@ from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
-from ledger.head import Head
+from ledger.head import EMPTY_HEAD, Head
 from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
 from policies.deployment import Deployment, Phase
@@ -194,7 +194,7 @@ class Executor:
             for digest in known.keys() - set(order):
                 del known[digest]
         self._memory.no_space &= set(order)
-        acted |= self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now())
+        acted |= self._claims.consider(self._state(), self._registrar.head, self._registrar.now())
         self._count()
         return acted
 
@@ -213,8 +213,12 @@ class Executor:
                 self._log(f"{now - before} s between two looks at the ledger: frozen, or the clock was set")
             self._memory.listening_since = now
 
+    def _state(self) -> State:
+        """The state; read again after an append that failed, which leaves none."""
+        return self._registrar.sync() if self._registrar.head == EMPTY_HEAD else self._registrar.state
+
     def _advance(self, digest: str) -> bool:
-        state = self._registrar.state
+        state = self._state()
         deployment = state.deployments[digest]
         if deployment.live and self._until_idle:
             self._memory.handled.add(digest)
@@ -223,9 +227,10 @@ class Executor:
         results = self._work.take(digest)
         for result in results:
             self._record(deployment, result)
-        # It may lie packed by now, and be another object when it is made again.
-        state = self._registrar.state
-        deployment = state.deployments[digest]
+        if results:
+            # It may have been packed meanwhile, and be another object now.
+            state = self._state()
+            deployment = state.deployments[digest]
         seen = Observations(
             self._memory.failed.get(digest, {}),
             self._memory.unrestored.get(digest, {}),
