@@ -48,7 +48,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "check": Command("Every day", "check:check", "Go through the two-key rule for a lease, step by step."),
     "status": Command("Every day", "status:status", "Say what is in force, what is waiting and what is running."),
     "watch": Command("Every day", "watch:watch", "Follow a rollout: its tiers, instances, gates and time left."),
-    "lease": Command("Every day", "lease:app", "List leases, and show one with its cosigners."),
+    "lease": Command("Every day", "lease:app", "List leases, show one with its cosigners, and make one from another."),
     "intent": Command("Every day", "intent:app", "List what was meant to change, and why."),
     "start": Command("Orders", "orders:start", "Start a claimed deployment that waits for its command."),
     "pause": Command("Orders", "orders:pause", "Stop a rollout where it is; nothing goes forward until resumed."),

@@ -25,7 +25,7 @@ from executor.commands.common import (
 )
 from executor.commands.signing import PrepareOption, sign_and_submit
 from executor.commands.terminal import say
-from keys.errors import LawRefused, Unavailable
+from keys.errors import LawRefused, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -165,6 +165,10 @@ def rollback(
     lease: LeaseArgument,
     reason: ReasonOption = "",
     *,
+    revert: Annotated[
+        bool,
+        typer.Option("--revert", help="Draft a new lease that undoes it, where a rollback cannot any more."),
+    ] = False,
     valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
@@ -178,7 +182,17 @@ def rollback(
 
     A running one halts first. A completed one can be taken back within the policy's retention. It is signed at once,
     without a question.
+
+    Once a later deployment has changed its instances, or the retention is over, --revert drafts a new lease: what this
+    one changed is undone on top of what runs now, by the reverse patch that its claim keeps. It needs both keys anew.
     """
+    if revert:
+        from executor.commands.revert import propose_revert
+
+        if any(given is not None for given in (key, as_principal, prepare)):
+            raise UsageError("revert_misplaced", "--revert asks for a lease with the proposer's key and signs no order")
+        propose_revert(home, lease, reason, valid_for, accept_clock=accept_clock)
+        return
     with opened(home) as place:
         order = Order("rollback", reason, valid_for, yes=True, accept_clock=accept_clock)
         _order(place, lease, order, key, as_principal, prepare)

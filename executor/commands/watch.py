@@ -81,8 +81,9 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
         lease = replay.state.leases[digest]
         standing, note = describe_unclaimed(replay.state, lease, system_clock())
         line = f"{lease.lease.id} on {lease.lease.target}: {standing}, {note}"
-        if once or standing in {"denied", "expired"}:
-            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx check {lease.lease.id}")
+        if once or standing in {"denied", "expired", "base_moved"}:
+            verb = "lease rebase" if standing == "base_moved" else "check"
+            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx {verb} {lease.lease.id}")
         if line != said:
             if as_json:
                 say_json({"lease": lease.lease.id, "target": lease.lease.target, "phase": standing, "note": note})
