@@ -80,8 +80,8 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
 
 
 def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
-    """Where a lease stands before its claim: `denied`, `expired`, `open`, `approved`, or `base_moved` where both keys are
-    there and its instances have left the trees that it starts from; and one line on why.
+    """Where a lease stands before its claim, and one line on why: `denied`, `expired`, `open`, `approved`, or
+    `base_moved` where both keys are there, and its instances are not on the trees that it starts from.
     """
     if lease.denied is not None:
         return "denied", f"by {lease.denied.principal} in entry {lease.denied.seq}"
