@@ -47,7 +47,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "attach": Command("Every day", "attach:attach", "Append what was prepared with --prepare and signed elsewhere."),
     "check": Command("Every day", "check:check", "Go through the two-key rule for a lease, step by step."),
     "status": Command("Every day", "status:status", "Say what is in force, what is waiting and what is running."),
-    "watch": Command("Every day", "watch:watch", "Follow a rollout: its tiers, instances, gates and time left."),
+    "watch": Command("Every day", "watch:watch", "Follow a rollout: tiers, instances, gates, time left, who did what."),
     "lease": Command("Every day", "lease:app", "List leases, show one with its cosigners, and make one from another."),
     "intent": Command("Every day", "intent:app", "List what was meant to change, and why."),
     "start": Command("Orders", "orders:start", "Start a claimed deployment that waits for its command."),
