@@ -36,7 +36,7 @@ from keys.signer import Signer
 from ledger.head import Head
 from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
-from policies.deployment import Deployment, Phase
+from policies.deployment import MOVES, Deployment, Phase
 from policies.fleet import Instance
 from policies.matrix import CapabilityMatrix
 from policies.names import list_json
@@ -238,6 +238,8 @@ class Executor:
         return bool(results)
 
     def _say(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
+        if detail["type"] in {"PAUSED", "HALTED"}:
+            self._work.turn_back(deployment.lease_digest)
         if detail["type"] == "ROLLBACK_STARTED":
             self._memory.unrestored.pop(deployment.lease_digest, None)
             self._memory.tries.clear()
@@ -259,27 +261,45 @@ class Executor:
             return True
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
-        """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
-        if self._work.busy(deployment.lease_digest) or (isinstance(action, Apply) and self._upkeep.busy):
-            return False
+        """Let workers do what was decided; whether anything began."""
+        digest = deployment.lease_digest
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
-        known = instances_of(fleet, deployment.lease)
-        names, do = action.instances, self._restore_one
         if isinstance(action, Apply):
-            names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+            if self._work.busy(digest) or self._upkeep.busy:
+                return False
+            names, do = action.instances[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+        else:
+            names, do = self._can_go_back(digest, action), self._restore_one
+            if not names:
+                return False
+        known = instances_of(fleet, deployment.lease)
         policy = self._registrar.state.policies[deployment.lease.policy]
         self._work.begin(
-            deployment.lease_digest,
+            digest,
             {name: partial(do, _step(deployment, known[name], policy)) for name in names},
             back=isinstance(action, Restore),
         )
         return True
 
+    def _can_go_back(self, digest: str, action: Restore) -> tuple[str, ...]:
+        """The instances whose way back can begin. One that is still on its way forward keeps no other waiting; one
+        whose restore failed is tried again when the others are done.
+        """
+        under_way = self._work.under_way(digest)
+        again = not any(under_way.values())
+        return tuple(
+            name
+            for name in action.instances
+            if name not in under_way and (again or not self._memory.tries.get((digest, name)))
+        )
+
     def _record(self, deployment: Deployment, result: Result) -> None:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._tell(deployment, _result_detail(deployment, result))
+            # That an instance came forward while the others went back already is of no use to anyone.
+            if result.back or (deployment.phase, "INSTANCE_APPLIED") in MOVES:
+                self._tell(deployment, _result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._figures.count_error(result.failure.code)
