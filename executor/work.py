@@ -7,9 +7,10 @@ slow on its way forward keep the others of its deployment from going back.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from executor.decide import Failure
@@ -42,13 +43,21 @@ class _Effect:
     future: Future[Outcome]
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """`ended`: names whose effects have come to an end, told by whichever thread saw it; a few may be gone already."""
+
+    running: dict[str, _Effect] = field(default_factory=dict)
+    ended: deque[str] = field(default_factory=deque)
+
+
 class Work:
     """The effects of each deployment, by its lease's digest. For the loop's thread alone."""
 
     def __init__(self, pools: Pools = ThreadPoolExecutor) -> None:
         self._forward: Final = pools(WORKERS)
         self._backward: Final = pools(WORKERS)
-        self._jobs: Final[dict[str, dict[str, _Effect]]] = {}
+        self._jobs: Final[dict[str, _Job]] = {}
 
     def busy(self, digest: str) -> bool:
         """Whether effects of a deployment are under way, or have results that were not taken."""
@@ -56,7 +65,13 @@ class Work:
 
     def under_way(self, digest: str) -> dict[str, bool]:
         """The instances that effects of a deployment are under way on, and whether they lead back."""
-        return {name: effect.back for name, effect in self._jobs.get(digest, {}).items()}
+        job = self._jobs.get(digest)
+        return {} if job is None else {name: effect.back for name, effect in job.running.items()}
+
+    def going_back(self, digest: str) -> bool:
+        """Whether an effect of a deployment is under way that leads back."""
+        job = self._jobs.get(digest)
+        return job is not None and any(effect.back for effect in job.running.values())
 
     @property
     def idle(self) -> bool:
@@ -65,28 +80,39 @@ class Work:
 
     def begin(self, digest: str, effects: Mapping[str, Callable[[], Outcome]], *, back: bool) -> None:
         """Begin effects, by instance name. An instance has one at a time."""
-        job = self._jobs.setdefault(digest, {})
-        if not job.keys().isdisjoint(effects):
+        job = self._jobs.setdefault(digest, _Job())
+        if not job.running.keys().isdisjoint(effects):
             raise ValueError("an effect on this instance is under way")
         pool = self._backward if back else self._forward
-        job |= {name: _Effect(back, pool.submit(effect)) for name, effect in effects.items()}
+        for name, effect in effects.items():
+            future = pool.submit(effect)
+            job.running[name] = _Effect(back, future)
+            # Asking each that is under way would take longer the more there are.
+            future.add_done_callback(lambda _, name=name: job.ended.append(name))  # type: ignore[misc]
 
     def turn_back(self, digest: str) -> None:
         """Let no effect that leads forward begin any more; those that began come to their end."""
-        job = self._jobs.get(digest, {})
-        for name in [name for name, effect in job.items() if not effect.back and effect.future.cancel()]:
-            del job[name]
-        if not job:
-            self._jobs.pop(digest, None)
+        job = self._jobs.get(digest)
+        if job is None:
+            return
+        for name in [name for name, effect in job.running.items() if not effect.back and effect.future.cancel()]:
+            del job.running[name]
+        if not job.running:
+            del self._jobs[digest]
 
     def take(self, digest: str) -> list[Result]:
         """Results that came in since the last time; each is given once."""
         job = self._jobs.get(digest)
         if job is None:
             return []
-        done = [name for name, effect in job.items() if effect.future.done()]
-        results = [_result(name, job.pop(name)) for name in done]
-        if not job:
+        results = []
+        while job.ended:
+            name = job.ended.popleft()
+            effect = job.running.get(name)
+            # One that was cancelled is gone, and another effect on the same instance may be under way.
+            if effect is not None and effect.future.done():
+                results.append(_result(name, job.running.pop(name)))
+        if not job.running:
             del self._jobs[digest]
         return results
 
@@ -94,13 +120,13 @@ class Work:
         """Begin nothing more, and wait up to `timeout_s` seconds for what is under way; whether it has ended. So an
         instance is left between two effects, never in one.
         """
-        running = [effect.future for job in self._jobs.values() for effect in job.values()]
+        running = [effect.future for job in self._jobs.values() for effect in job.running.values()]
         return not wait([future for future in running if not future.cancel()], timeout_s).not_done
 
     def take_rest(self) -> dict[str, list[Result]]:
         """Results that were not taken, by digest, once everything has come to rest. What never began has none."""
         rest = {
-            digest: [_result(name, effect) for name, effect in job.items() if not effect.future.cancelled()]
+            digest: [_result(name, effect) for name, effect in job.running.items() if not effect.future.cancelled()]
             for digest, job in self._jobs.items()
         }
         self._jobs.clear()
