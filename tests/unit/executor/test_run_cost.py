@@ -11,8 +11,8 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-import executor.bookkeeping
 from executor.decide import Action, Observations, Restore, decide
+from executor.preflight import instances_of
 from executor.tree import make_tree
 from keys.errors import Exit
 from policies.deployment import Deployment, Phase
@@ -88,13 +88,12 @@ def test_each_instance_is_looked_at_a_few_times_however_many_there_are(
     count = 40
     simulation, lease = begin(tmp_path, count, at_once)
     opened: list[str] = []
-    instances_of = executor.bookkeeping.instances_of
 
     def counted(*arguments: Any) -> Any:
         opened.append("")
         return instances_of(*arguments)
 
-    monkeypatch.setattr(executor.bookkeeping, "instances_of", counted)
+    monkeypatch.setattr("executor.bookkeeping.instances_of", counted)
     monkeypatch.setattr(Watched, "looked_at", 0)
     running = simulation.executor()
     running._take_over()
