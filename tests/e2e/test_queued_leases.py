@@ -136,6 +136,8 @@ def test_lease_behind_a_rollout_that_goes_back_has_moved_bases_and_is_made_anew(
     shop.console.refused("lease", "rebase", second, code="target_busy", ends=1)
     shop.console.refused("lease", "rebase", second, "--onto", first, code="still_fits", ends=1)
     shop.console.refused("lease", "rebase", first, code="lease_consumed", ends=1)
+    hasty = shop.console.run("propose", "web", "--patch", str(patch(shop, "p10", 10, "ten")))
+    assert (hasty.code, f"--onto {first} follows on it" in hasty.err) == (0, True)
     shop.console.done("abort", first, "--reason", "no good")
     shop.run("executor", "run", "--until-idle", ends=3)
     assert shop.phase(first) == "ROLLED_BACK"
