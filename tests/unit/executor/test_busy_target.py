@@ -69,6 +69,9 @@ def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_t
         assert waits[1] not in station.state.deployments
         if not executor._round():
             simulation.wait(1)
+    queued = [line for line in simulation.log if f"{waits[0]} waits: " in line]
+    assert len(queued) == 1
+    assert station.state.deployments[running].lease.id in queued[0]
     simulation.bad.clear()
     ended = simulation.run("cp20b")
     if bad:
