@@ -15,7 +15,7 @@ from executor.bases import see_trees
 from executor.lease_view import read_entry
 from executor.preflight import Hosts
 from executor.propose import Asked, Planned, find_target, group_change, lead_by_patch
-from executor.reverse import parse_way_back, patch_of, undo_change
+from executor.reverse import check_reverse, parse_way_back, patch_of, undo_change
 from executor.tree import Tree, load_tree
 from keys.errors import CalyxError, LawRefused, Unavailable
 from keys.values import fold_id, parse_time
@@ -151,8 +151,8 @@ def plan_revert(
     The artifact is the reverse patch where one patch leads every instance there; else the tree, where they all come to
     the same one.
 
-    Raises: LawRefused (`no_way_back`); CalyxError (`revert_conflict`, `revert_differs`); UsageError (`no_change`,
-    `unknown_target`); as `see_trees`.
+    Raises: LawRefused (`no_way_back`); CalyxError (`revert_conflict`, `revert_differs`; `patch_not_reversible` when the
+    evidence is not what the claim says); UsageError (`no_change`, `unknown_target`); as `see_trees`.
     """
     lease = deployment.lease
     names = deployment.intended - deployment.restored
@@ -186,6 +186,10 @@ def plan_revert(
 def _undo(
     deployment: Deployment, name: str, way: bytes, present: Tree, objects: ObjectStore, shared: tuple[str, ...]
 ) -> Tree:
+    before, after = (load_tree(trees[name], objects) for trees in (deployment.before, deployment.after))
+    with tempfile.TemporaryDirectory(prefix="calyx-revert-") as scratch:
+        # The executor said that it leads back; nobody has looked yet.
+        check_reverse(way, before, after, objects, Path(scratch))
     try:
         with tempfile.TemporaryDirectory(prefix="calyx-revert-") as scratch:
             return undo_change(way, present, objects, Path(scratch), shared)

@@ -18,7 +18,7 @@ from executor.commands.common import (
     parse_duration,
 )
 from executor.commands.propose import propose
-from executor.commands.proposing import load_proposer, submit_change, tell_change
+from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
 from executor.commands.terminal import say, say_json, say_table, say_theirs, write_out
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def rebase(
     with opened(home, here=True) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
-        old, now = find_lease(state, lease), registrar.now()
+        old, now = find_lease(state, lease), ledger_now(registrar)
         check_replaceable(old)
         signer = load_proposer(place, state)
         first = None if onto is None else find_lease(state, onto)

@@ -16,7 +16,7 @@ from executor.commands.common import (
     opened,
     parse_duration,
 )
-from executor.commands.proposing import load_proposer, note_busy, submit_change, tell_change
+from executor.commands.proposing import ledger_now, load_proposer, note_busy, submit_change, tell_change
 from keys.errors import UsageError
 
 
@@ -110,7 +110,7 @@ def propose(
             until=None if first is None else parse_time(first.lease.complete_by),
         )
         found = find_target(state, target)
-        promised = {} if first is None else promised_trees(state, first, target, registrar.now())
+        promised = {} if first is None else promised_trees(state, first, target, ledger_now(registrar))
         objects = place.open_objects()
         planned = plan_change(wish, found, host_finder(objects), objects, promised)
         lease, receipt = submit_change(place, registrar, signer, wish, planned)

@@ -29,6 +29,12 @@ def load_proposer(home: Home, state: State) -> Signer:
     raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
 
 
+def ledger_now(registrar: Submitter) -> int:
+    """The time that an entry would have now, seconds since 1970: no entry is older than the one before it."""
+    history = registrar.state.history
+    return max(registrar.now(), history.time(history.size - 1))
+
+
 def submit_change(
     home: Home, registrar: Submitter, signer: Signer, asked: Asked, planned: Planned, replaces: LeaseState | None = None
 ) -> tuple[str, Receipt]:
@@ -42,7 +48,7 @@ def submit_change(
     from policies.state import SignerRef
 
     state = check_begun(registrar.sync())
-    now = max(registrar.now(), state.history.time(state.size - 1))
+    now = ledger_now(registrar)
     fields = lease_fields(asked, planned, state, home.open_objects(), now)
     lease = Draft("lease", fields)
     holder = None if state.trust is None else state.trust.find_key(signer.keyid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from executor.commands.common import check_begun, find_lease, opened, parse_duration
-from executor.commands.proposing import load_proposer, submit_change, tell_change
+from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
 from executor.commands.terminal import note
 from keys.errors import LawRefused
 
@@ -29,8 +29,7 @@ def propose_revert(home: str | None, name: str, reason: str, valid_for: str, *, 
                 rule="subject",
                 entry=lease.seq,
             )
-        now = max(registrar.now(), state.history.time(state.size - 1))
-        check_revertible(state, deployment, now)
+        check_revertible(state, deployment, ledger_now(registrar))
         signer = load_proposer(place, state)
         objects = place.open_objects()
         planned, gone = plan_revert(state, deployment, host_finder(objects), objects, place.open_store())

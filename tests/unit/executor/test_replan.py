@@ -20,6 +20,7 @@ from executor.replan import ask_again, check_replaceable, check_revertible, plan
 from executor.reverse import prove_way_back
 from executor.scan import ingest
 from executor.tree import Tree, load_tree
+from keys.canonical import format_json
 from ledger.objects import ObjectRef
 from policies.deployment import Deployment
 from policies.fleet import Instance
@@ -337,6 +338,27 @@ def test_first_content_and_a_claim_without_evidence_have_no_way_back(scene: Scen
     assert "nothing was there before" in caught.value.message
     with refused("no_way_back", entry=blind.claim_seq):
         scene.revert(blind)
+
+
+def test_evidence_that_does_not_lead_back_is_not_followed(scene: Scene) -> None:
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    lease = scene.content(scene.tree({"app.py": text(l5="five")}))
+    pair = (scene.state_of(lease).before["web-01"], scene.state_of(lease).after["web-01"])
+    # An executor that was taken over puts a change of its own into what it calls the way back.
+    way = patch_line(15, "evil")
+    framed = b'Calyx-Directories: {"make":[],"remove":[]}\n' + way
+    head = format_json({"after": pair[1], "before": pair[0], "size": len(framed)})
+    forged = scene.station.objects.put(b"Calyx-Reverse: " + head + b"\n" + framed)
+    scene.station.approve(lease)
+    scene.station.take_term()
+    scene.station.claim(lease, reverse=forged.to_json())
+    scene.station.baseline(lease)
+    scene.station.event("cp20", lease, "STARTED")
+    scene.station.complete(lease)
+    scene.run_everywhere(load_tree(pair[1], scene.station.objects))
+    later(scene, {"app.py": text(l5="five"), "new": ""})
+    with refused("patch_not_reversible"):
+        scene.revert(scene.station.state.deployments[lease[1]])
 
 
 def test_instances_that_came_from_different_trees_go_back_by_one_patch_or_not_at_all(scene: Scene) -> None:
