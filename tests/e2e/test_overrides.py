@@ -134,7 +134,6 @@ def test_breach_takes_everything_back_whatever_a_person_keeps_it_at(shop: Shop, 
     assert "ROLLED_BACK" in out
     assert "ROLLBACK_FAILED" not in out
     assert "cp19 (monitor) found a breach at " in out
-    assert "gate error_rate: breach, " in out
     assert versions(shop) == {"1"}
     # No order leads it on any more.
     shop.console.refused("promote", lease, "--yes", code="deployment_ended", ends=1)
