@@ -49,7 +49,7 @@ _END: Final = re.compile(
     ).encode()
 )
 _COMMON: Final = re.compile(f"{_ID} {_HEX64} {_HEX64} {_HEX32}")
-_SUBJECT: Final = re.compile(f"{_ID} {_HEX64}")
+_ALL_SPELLED: Final = re.compile(f"{_COMMON.pattern} {_ID} {_HEX64}")
 
 
 class HeadRef(Plain, frozen=True):
@@ -208,8 +208,7 @@ class Typed(Generic[P]):
         head, name, digest = said.head, subject.name, subject.digest.sha256
         size, leaf = head.size, head.hash
         if (
-            not _COMMON.fullmatch(f"{said.by} {said.ledger} {leaf} {said.nonce}")
-            or not _SUBJECT.fullmatch(f"{name} {digest}")
+            not _ALL_SPELLED.fullmatch(f"{said.by} {said.ledger} {leaf} {said.nonce} {name} {digest}")
             or size == 0
             or (self._about_itself and (name != self._kind or digest != _digest_of_predicate(body)))
         ):
