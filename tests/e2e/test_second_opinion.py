@@ -262,7 +262,7 @@ def test_script_names_the_entry_of_a_forged_record_and_ends_with_1(station: Stat
         timeout=60,
         check=False,
     )
-    assert told.stdout.startswith(f"NOT OK: entry {seq}: unknown_principal: ")
+    assert told.stdout.startswith(f"NOT OK: entry {seq}: unknown_principal\n")
     assert told.returncode == 1
 
 
