@@ -68,8 +68,9 @@ def once(values: Iterable[Any]) -> bool:
 
 # Section 1: values.
 
-# What is no number of ours is read as `...`, and cannot be written again.
+# An object with a key that is not ASCII, and what is no number of ours, are read as `...`, and cannot be written again.
 DECODER = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: dict(pairs) if "".join(dict(pairs)).isascii() else ...,
     parse_int=lambda text: int(text) if 0 <= int(text) <= MAX_INT else ...,
     parse_float=lambda _: ...,
     parse_constant=int,
