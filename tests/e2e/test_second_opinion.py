@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Forge, list_object, policy
+from forging import Forge, digest_of, json_object, key_line, list_object, policy
 from governing import revoke
 from law_vector import make_vector
 from reject_law import MESSAGE
 from reject_records import long_lease
-from reject_stories import STORIES, fleet_body
+from reject_stories import STORIES, fleet_body, verdict
 from station import Station, matrix, new_station
+from terms import GATES
 from verdicts import (
     FOLDER,
     SCRIPT,
@@ -31,6 +32,8 @@ from verdicts import (
     vector_ledger,
 )
 
+from keys.canonical import format_json
+from keys.values import format_time
 from ledger.objects import DirectoryObjects
 from policies.audit import audit
 from policies.registrar import Draft
@@ -128,6 +131,106 @@ def test_both_accept_the_longest_record_and_refuse_the_next_longer() -> None:
     envelope = long_lease(forge, 0)
     assert 65_531 < len(forge.put(envelope).data) <= 65_535
     agree(of_forge(forge))
+
+
+def test_both_accept_what_no_story_tells() -> None:
+    """An answer, a statement that a person prepared days ago, a failed preflight, orders after a breach, a tree."""
+    f = STORIES["main"]().moments["sampled"].fork()
+    _, asked = f.say("ben", "message", MESSAGE)
+    f.say("cp20", "message", {**MESSAGE, "type": "answer", "reply_to": asked, "to": "ben"})
+    days_ago, old_head = format_time(f.now), f.common("ada")["head"]
+    verdict(f, f.it, 1, "breach")
+    for verb in ("pause", "abort", "rollback"):
+        f.command("ada", f.it, verb)
+    f.now += 3 * 86_400
+    f.say("ada", "message", MESSAGE, made_at=days_ago, head=old_head)
+    page = f.objects.put(b"a page")
+    rows = [["static", "dir"], ["static/a", "file", page.sha256, page.size], ["to", "link", "static"]]
+    tree = json_object(f.objects.put(format_json(["calyx-tree-v1", *rows])).to_json())
+    change = {"before": "absent", "after": tree["sha256"], "instances": ["web-01"]}
+    it = f.lease(2, artifact={"type": "directory", **tree}, changes=[change])
+    f.event("cp20", it, "PREFLIGHT_FAILED", code="no_space", instance="web-01", text="")
+    agree(of_forge(f))
+
+
+YEAR = 31_622_400
+LONG_ID, SHORT_IDS = "a" * 64, [f"i{number:02}" for number in range(64)]
+
+
+def instance_at_limits(number: int, port: str) -> dict[str, Any]:
+    """An instance each of whose members is as long, as large or as small as it may be."""
+    return {
+        "name": f"{number:02}" + "n" * 62,
+        "address": "u" * 32 + "@" + ".".join(["h" * 49 + "-" * 13 + "h", *["l"] * 15]) + port,
+        "root": "/" + "r" * 1023,
+        "host_key": key_line("ada"),
+        "labels": dict.fromkeys(SHORT_IDS[:32], "l" * 256),
+        "shared": ["s" * 1024, *SHORT_IDS[:63]],
+        "process": {
+            "argv": ["w" * 1024, *["w"] * 63],
+            "env": {"v" * 128: "\t" + "e" * 4095, **{f"v{each}": "" for each in SHORT_IDS[:62]}, "v": ""},
+            "stop_s": YEAR,
+            "user": LONG_ID,
+        },
+        "reload": {"argv": [], "kind": "restart", "timeout_s": YEAR},
+        "probe": {"status": 599 if number else 100, "timeout_s": 1, "url": "http://" + "~" * 1017},
+        "metrics": {
+            "usage": "host",
+            "counters": {"errors": "e", "requests": "r" * 1024, "url": "https://h"},
+            "prometheus": {"cpu": "c", "errors": None, "memory": None, "requests": None, "url": "http://h"},
+        },
+    }
+
+
+def test_both_accept_fleets_and_policies_whose_members_are_at_their_limits() -> None:
+    f = STORIES["main"]().moments["genesis"].fork()
+    ports = [
+        "",
+        *(f":{port}" for port in (1, 9999, 10000, 59999, 60000, 64999, 65000, 65499, 65500, 65529, 65530, 65535)),
+    ]
+    instances = [instance_at_limits(number, port) for number, port in enumerate(ports)]
+    tes = {"path": "/t", "tes": "t", "timestamp": "t"}
+    target = {"instances": instances, "max_unavailable": 100_000, "tes": tes}
+    f.enact("fleet", f.fleet_object({"targets": {"web": target}}))
+    numbers = ["-999999999999999.999999999", "0", "0.0", "-0.1", "9.000000000"]
+    gate = {"for_s": YEAR, "missing_s": YEAR, "min_samples": 10_000, "min_requests": 1_000_000_000}
+    gates = [{**GATES[0], **gate, "name": each, "limit": numbers[at % 5]} for at, each in enumerate(SHORT_IDS[:32])]
+    hook = {"argv": ["w" * 1024, *["w"] * 63], "timeout_s": YEAR}
+    glass = {"enabled": True, "max_validity_s": YEAR, "review_within_s": YEAR, "user_verification": False}
+    largest = {
+        "bake_s": 2_592_000,
+        "interval_s": 86_400,
+        "retention_s": YEAR,
+        "tiers": list(range(1, 101)),
+        "gates": gates,
+        "hooks": {each: {"argv": ["w"], "timeout_s": 0} for each in SHORT_IDS[:63]} | {LONG_ID: hook},
+        "notify": dict.fromkeys(SHORT_IDS, SHORT_IDS[:16]),
+        "targets": {"web": {"paths": ["p" * 1024]}},
+        "break_glass": glass,
+        "reviews": ["sentinel", "validator"],
+    }
+    f.enact("policy", policy(**largest))
+    smallest = {"bake_s": 1, "interval_s": 1, "retention_s": 0, "tiers": [100], "gates": GATES[:1], "targets": {}}
+    f.enact("policy", policy(**smallest, reviews=[], notify={SHORT_IDS[0]: []}, hooks={}))
+    f.say("ada", "message", {**MESSAGE, "text": "\u2014" * 4096})
+    f.say("ada", "message", {**MESSAGE, "text": ""})
+    f.say("ada", "message", {**MESSAGE, "text": '\x7f\x1f"\\/'})
+    agree(of_forge(f))
+
+
+def test_both_accept_a_lease_whose_members_are_at_their_limits() -> None:
+    f = STORIES["main"]().moments["genesis"].fork()
+    f.enact("fleet", f.fleet_object(fleet_body(256)))
+    f.term()
+    changes = [
+        {"before": digest_of(2 * number), "after": digest_of(2 * number + 1), "instances": [f"web-{number + 1:02}"]}
+        for number in range(128)
+    ]
+    paths = ["app.py", "p" * 4096, "static/"]
+    f.lease(1, changes=changes, paths=sorted(paths), tiers=list(range(1, 101)), interval_s=1, bake_s=0)
+    everyone = [f"web-{number:02}" for number in range(1, 257)]
+    f.lease(2, changes=[{"before": "absent", "after": digest_of(1), "instances": everyone}])
+    agree(of_forge(f))
 
 
 def test_both_accept_names_of_hooks_that_look_like_a_reference() -> None:
