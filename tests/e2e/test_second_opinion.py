@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Forge, digest_of, json_object, key_line, list_object, policy
+from forging import Forge, digest_of, json_object, key_line, list_object, policy, trust
 from governing import revoke
 from law_vector import make_vector
 from reject_law import MESSAGE
 from reject_records import long_lease
-from reject_stories import STORIES, fleet_body, verdict
+from reject_stories import STORIES, deploy, fleet_body, pause, restore, sample, verdict
 from station import Station, matrix, new_station
 from terms import GATES
 from verdicts import (
@@ -145,11 +145,51 @@ def test_both_accept_what_no_story_tells() -> None:
     f.now += 3 * 86_400
     f.say("ada", "message", MESSAGE, made_at=days_ago, head=old_head)
     page = f.objects.put(b"a page")
-    rows = [["static", "dir"], ["static/a", "file", page.sha256, page.size], ["to", "link", "static"]]
+    deep = ["d" * 255 + "/" * (at < 15) for at in range(16)]
+    rows: list[Any] = [["".join(deep[:at]).rstrip("/"), "dir"] for at in range(1, 17)]
+    rows += [["static", "dir"], ["static/a", "file", page.sha256, page.size], ["to", "link", "t" * 4095]]
     tree = json_object(f.objects.put(format_json(["calyx-tree-v1", *rows])).to_json())
     change = {"before": "absent", "after": tree["sha256"], "instances": ["web-01"]}
     it = f.lease(2, artifact={"type": "directory", **tree}, changes=[change])
     f.event("cp20", it, "PREFLIGHT_FAILED", code="no_space", instance="web-01", text="")
+    agree(of_forge(f))
+
+
+def test_both_accept_a_deployment_that_pauses_and_goes_on() -> None:
+    f = STORIES["main"]().moments["sampled"].fork()
+    pause(f, f.it)
+    f.event("cp20", f.it, "RESUMED", command=None)
+    sample(f, f.it, 2)
+    verdict(f, f.it, 2)
+    f.event("cp20", f.it, "CANARY_PROMOTED", tier=25, to=100)
+    f.event("cp20", f.it, "PAUSED", cause="hand", command=f.command("ada", f.it, "pause")[1], text="")
+    f.event("cp20", f.it, "RESUMED", command=f.command("ada", f.it, "resume")[1])
+    deploy(f, f.it)
+    agree(of_forge(f))
+
+
+def test_both_accept_an_instance_restored_again_in_another_attempt() -> None:
+    f = STORIES["main"]().moments["rolling"].fork()
+    first, *left = sorted(f.state.deployments[f.it[1]].intended)
+    f.event("cp20", f.it, "INSTANCE_RESTORED", instance=first, tree=digest_of(1), rebuilt=False, warning=None)
+    f.event("cp20", f.it, "ROLLBACK_FAILED", instances=left, text="")
+    order = f.command("ben", f.it, "rollback")
+    f.event("cp20", f.it, "ROLLBACK_STARTED", cause="command", command=order[1])
+    restore(f, f.it)
+    f.event("cp20", f.it, "ROLLED_BACK")
+    agree(of_forge(f))
+
+
+def test_both_bring_nothing_into_force_by_what_was_withdrawn_beforehand() -> None:
+    """Although one who stands would be enough by now."""
+    f = STORIES["main"]().moments["genesis"].fork()
+    it = f.say("ada", "policy", f.proposal("policy", policy(look=True)))
+    f.vote("ada", it, "governor")
+    before = f.common("ben")["head"]
+    f.say("ben", "objection", {"verb": "withdraw", "reason": ""}, it)
+    f.enact("trust", trust(thresholds={"governors": 1, "operators": 2}))
+    f.say("ben", "cosignature", {"role": "governor", "review": None}, it, head=before)
+    f.enact("policy", policy(look=True), voters=("ada",))
     agree(of_forge(f))
 
 
