@@ -27,7 +27,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cache, lru_cache
-from itertools import accumulate, count, pairwise, product
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from types import SimpleNamespace as Data
 from typing import Any
@@ -1128,38 +1128,28 @@ def open_checkpoint(first: bytes, note: bytes) -> tuple[int, str] | None:
 
 
 def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> Iterator[Data]:
-    """Each record, once what follows it does not show that it was changed; its leaf is among the leaves then."""
+    """Each record, once what follows it confirms it; its leaf is among the leaves then."""
     last, end, rest = None, None, iter(records)
-    for seq in count():
-        fault, record = None, None
-        try:
-            data = next(rest, None)
-            end = open_checkpoint(data, note) if data is not None and seq == 0 else end
-            if data is not None:
-                need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
-                record = parse_record(data, seq)
-                if record.prev != (last.leaf if last else ZERO):
-                    changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
-                    raise Refused("broken_chain", "it was changed", changed)
-                need(
-                    "its time is before that of the entry before",
-                    seq,
-                    broken_chain=not last or record.time >= last.time,
-                )
-            elif last and end:
-                need("the checkpoint covers it, and it is not there", seq, broken_chain=seq == end[0])
-                need("another one was signed", seq - 1, broken_chain=tree_root([*leaves, last.leaf]) == end[1])
-        except Refused as error:
-            fault = error
-        if last and (fault is None or fault.entry == seq):
+    for seq, data in enumerate(rest):
+        end = open_checkpoint(data, note) if seq == 0 else end
+        need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
+        record = parse_record(data, seq)
+        if record.prev != (last.leaf if last else ZERO):
+            changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
+            raise Refused("broken_chain", "it was changed", changed)
+        if last:
+            need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
             leaves.append(last.leaf)
             yield last
-        if fault:
-            raise fault
-        need("the ledger is empty", no_genesis=record or last)
-        if record is None:
-            return
         last = record
+    if last is None:
+        raise Refused("no_genesis", "the ledger is empty")
+    size = last.seq + 1
+    need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+    signed = end is None or tree_root([*leaves, last.leaf]) == end[1]
+    need("another one was signed", last.seq, broken_chain=signed)
+    leaves.append(last.leaf)
+    yield last
 
 
 def confirms(record: Data, following: bytes | None, leaves: list[str], last: Data, end: tuple[int, str] | None) -> bool:

@@ -13,7 +13,6 @@ from forging import LOG_KEY, checkpoint_of, digest_of
 
 from keys.canonical import format_json
 from ledger.log_key import LogKey
-from ledger.merkle import hash_leaf, hash_root
 from ledger.note import sign_note
 
 # The chain, the tree and the checkpoint: what shows without judging anything.
@@ -72,10 +71,6 @@ def _note(change: Callable[[list[bytes], bytes], bytes]) -> Any:
     return lambda records, note: (records, change(records, note))
 
 
-def _larger(records: list[bytes]) -> tuple[list[bytes], bytes]:
-    return records, LOG_KEY.sign(len(records) + 1, hash_root([hash_leaf(each) for each in records]))
-
-
 def _other_prev(data: bytes) -> bytes:
     return format_json({**json.loads(data), "prev": digest_of(0)})
 
@@ -91,12 +86,6 @@ _broken(
 )
 _broken("chain_with_another_prev", "Entry 3 names another leaf.", 3, _at(3, _other_prev))
 _broken("chain_with_another_prev_at_the_end", "The last entry names another leaf.", 6, _at(-1, _other_prev))
-_broken(
-    "chain_changed_at_the_end_under_a_larger_size",
-    "The last entry but one is changed; the checkpoint has the root that covers it, and the size of an entry more.",
-    6,
-    lambda records, note: _larger([*records[:-2], _changed(records[-2]), records[-1]]),
-)
 _broken("chain_whose_first_names_one_before", "The first entry names one before it.", 0, _at(0, _other_prev))
 _broken(
     "chain_without_an_entry",
