@@ -749,9 +749,11 @@ class Law:
             subject.done = True
 
     def has_quorum(self, proposal: Data, role: str) -> bool:
-        """Whether those who stand reach the threshold of the root in force, and of a proposed one."""
-        good = [v for v in standing(proposal) if not self.compromised(v)]
-        roots = [root for root in (self.root, proposal.offers) if root]
+        """Whether those who stand reach the threshold of the root in force, and of a proposed one.
+
+        Neither holds a key that is compromised.
+        """
+        roots, good = [root for root in (self.root, proposal.offers) if root], standing(proposal)
         held = [{root.people[v.by]["custodian"] for v in good if root.has(role, v.by, v.raw)} for root in roots]
         return all(len(each) >= root.thresholds[role + "s"] for each, root in zip(held, roots, strict=True))
 
