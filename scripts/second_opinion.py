@@ -872,9 +872,9 @@ class Law:
         mine, fleet = self.deployments.get(lease.digest), self.targets.get(lease.target, {"instances": []})["instances"]
         places = {(each["address"], each["root"]) for each in fleet if each["name"] in lease.before}
         places = set(mine.places.values()) if mine else places
-        others = [other for other in self.live.values() if other is not mine]
-        need(target_busy=all(other.lease.target != lease.target for other in others))
-        need(target_busy=all(places.isdisjoint(other.places.values()) for other in others))
+        # Its own deployment is not live: it was not claimed yet, or it ended.
+        need(target_busy=all(other.lease.target != lease.target for other in self.live.values()))
+        need(target_busy=all(places.isdisjoint(other.places.values()) for other in self.live.values()))
 
     def cohorts(self, lease: Data, counted: list[Data], fleet: dict[str, Any]) -> dict[int, list[str]]:
         """Which instances each tier adds."""

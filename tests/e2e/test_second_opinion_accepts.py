@@ -41,8 +41,8 @@ def test_both_accept_what_no_story_tells() -> None:
 def test_both_accept_a_deployment_that_pauses_and_goes_on() -> None:
     f = STORIES["main"]().moments["sampled"].fork()
     pause(f, f.it)
-    f.event("cp20", f.it, "RESUMED", command=None)
     sample(f, f.it, 2)
+    f.event("cp20", f.it, "RESUMED", command=None)
     verdict(f, f.it, 2)
     f.event("cp20", f.it, "CANARY_PROMOTED", tier=25, to=100)
     f.event("cp20", f.it, "PAUSED", cause="hand", command=f.command("ada", f.it, "pause")[1], text="")
@@ -226,5 +226,24 @@ def test_both_let_targets_share_a_place_that_the_lease_leaves_alone() -> None:
 def test_both_accept_broken_glass_with_one_token_that_verified() -> None:
     f = STORIES["main"]().moments["term"].fork()
     it = _hardware(verified_then=True, asked_now=True, flags=5)(f)
+    f.claim(it)
+    agree(of_forge(f))
+
+
+def test_both_accept_the_longest_and_shortest_ids() -> None:
+    f = STORIES["main"]().moments["fleet"].fork()
+    f.intent("INT-20260105-000001-000001")
+    f.intent("INT-20260105-001-1")
+    f.say("cbo", "lease", f.lease_fields(1, id="LEASE-20260105-000001-000001", intent="INT-20260105-001-1"))
+    f.say("cbo", "lease", f.lease_fields(1, id="LEASE-20260105-000001-1", intent="INT-20260105-001-1"))
+    agree(of_forge(f))
+
+
+def test_both_accept_a_claim_in_the_last_second_before_a_review_is_overdue() -> None:
+    f = STORIES["glass"]().moments["claimed"].fork()
+    f.event("cp20", f.it, "ABORTED", cause="hand", text="")
+    f.now += 86_400
+    it = f.lease(2)
+    f.approve(it)
     f.claim(it)
     agree(of_forge(f))

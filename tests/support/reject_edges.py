@@ -9,7 +9,7 @@ from reject_chain import _broken, _note
 from reject_claims import _root_without
 from reject_limits import _limit
 from reject_objects import _artifact, _manifest, _object
-from reject_registry import reject
+from reject_registry import add, reject
 from reject_stories import gate_values, sample_fields, verdict
 
 _broken(
@@ -115,3 +115,31 @@ def promoted_with_a_value_missing_of_two(f: Forge) -> None:
     f.event("cp19", f.it, "SAMPLE", **{**sample_fields(f, f.it, 2), "values": some})
     verdict(f, f.it, 2)
     f.forge_event("cp20", f.it, "CANARY_PROMOTED", tier=25, to=100)
+
+
+@reject("genesis", "bad_trust_root")
+def trust_of_two_compromises_of_which_one_is_to_come(f: Forge) -> None:
+    """One of two positions is past the entry."""
+    marked = [{"key": key_line(name), "position": at} for name, at in (("spare", 1), ("other", f.head.size + 1))]
+    f.forge("ada", "trust", f.proposal("trust", trust(compromised=marked)))
+
+
+def _id(name: str, kind: str, id_: str) -> None:
+    def doing(f: Forge) -> None:
+        if kind == "lease":
+            f.intent("INT-20260105-001")
+        fields = f.lease_fields(1, id=id_) if kind == "lease" else {"id": id_, "target": "web", "what": "", "why": ""}
+        f.forge("cbo", kind, fields)
+
+    add(f"{kind}_id_{name}", f"Its id is {id_}.", "fleet", "bad_id", doing)
+
+
+for _name, _kind, _text in (
+    ("of_2_digits", "intent", "INT-20260105-01"),
+    ("of_7_digits", "intent", "INT-20260105-0000001"),
+    ("with_7_digits_more", "intent", "INT-20260105-001-0000001"),
+    ("with_a_dash", "intent", "INT-20260105-001-"),
+    ("with_7_digits_more", "lease", "LEASE-20260105-000001-0000001"),
+    ("with_a_dash", "lease", "LEASE-20260105-000001-"),
+):
+    _id(_name, _kind, _text)
