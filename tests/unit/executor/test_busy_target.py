@@ -69,6 +69,9 @@ def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_t
         assert waits[1] not in station.state.deployments
         if not executor._round():
             simulation.wait(1)
+    queued = [line for line in simulation.log if f"{waits[0]} waits: " in line]
+    assert len(queued) == 1
+    assert station.state.deployments[running].lease.id in queued[0]
     simulation.bad.clear()
     ended = simulation.run("cp20b")
     if bad:
@@ -79,4 +82,6 @@ def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_t
     # The first moved the trees away; nothing of the second is consumed, and it says why.
     assert ended is Exit.REFUSED
     assert waits[1] not in station.state.deployments
-    assert "not ready: base_moved" in shown(simulation, waits)[1]
+    state, why = shown(simulation, waits)
+    assert state == "base_moved"
+    assert why.endswith(f"calyx lease rebase {waits[0]}")
