@@ -183,10 +183,8 @@ def _warn_policy(state: State, new: CapabilityMatrix) -> Iterator[str]:
         unknown = sorted(set(terms.targets) - set(state.fleet.targets))
         if unknown:
             yield f"the fleet in force has no target {', '.join(unknown)}"
-        named = {
-            hook for t in state.fleet.targets.values() for i in t.instances for hook in (i.hooks.drain, i.hooks.undrain)
-        }
-        missing = sorted(hook for hook in named if hook is not None and hook not in terms.hooks)
+        named = {hook for target in state.fleet.targets.values() for i in target.instances for hook in i.hook_names()}
+        missing = sorted(named - terms.hooks.keys())
         if missing:
             yield f"the fleet names hooks that the policy would not have: {', '.join(missing)}"
     if not terms.look:

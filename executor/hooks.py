@@ -1,10 +1,13 @@
-"""Hooks: commands of the policy that take an instance out of traffic before it is touched, and put it back after.
+"""Hooks: commands of the policy that take an instance out of traffic before it is touched, put it back after, and prove
+that it works in between.
 
-Which ones: the lease's where it names one, else the instance's own from the fleet. What runs is what the policy of the
-lease says under that name, and nothing that anybody adds. Whoever is killed meanwhile runs them again, so each happens
-at least once, and an undrain may happen without a drain before it.
+Which ones: the lease's drain and undrain where it names one, else the instance's own from the fleet; of a probe always
+the instance's own. What runs is what the policy of the lease says under that name, and nothing that anybody adds.
+Whoever is killed meanwhile runs them again, so each happens at least once, and an undrain may happen without a drain
+before it.
 
-    root/.calyx/hooks.log    what they printed, the last 64 KiB of each run; the older part in hooks.log.1
+    root/.calyx/hooks.log    what they printed, the last 64 KiB of each run, of a probe's only the last one's; the older
+                             part in hooks.log.1
 """
 
 from __future__ import annotations
@@ -33,16 +36,20 @@ _MAX_LOG: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
 
 
-def hooks_of(policy: CapabilityMatrix, lease: Lease, instance: Instance) -> tuple[HookRun | None, HookRun | None]:
-    """The drain and the undrain of an instance. `policy`: the lease's own, whose two-key rule saw to it that it has
-    every hook that is named.
+def hooks_of(
+    policy: CapabilityMatrix, lease: Lease, instance: Instance
+) -> tuple[HookRun | None, HookRun | None, HookRun | None]:
+    """The drain, the undrain and the probe's command of an instance. `policy`: the lease's own, whose two-key rule saw
+    to it that it has every hook that is named.
     """
     known = policy.deploy_production.hooks
     drain = lease.hooks.drain or instance.hooks.drain
     undrain = lease.hooks.undrain or instance.hooks.undrain
+    probe = None if instance.probe is None else instance.probe.hook
     return (
         None if drain is None else HookRun(verb="drain", name=drain, hook=known[drain]),
         None if undrain is None else HookRun(verb="undrain", name=undrain, hook=known[undrain]),
+        None if probe is None else HookRun(verb="probe", name=probe, hook=known[probe]),
     )
 
 
@@ -50,30 +57,66 @@ def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
     """Run a hook to its end, in the instance's root. Ended with it: whatever it leaves running, and what a hook of this
     instance left that outlived its executor.
 
-    Its environment is PATH, LANG, CALYX_HOOK (drain or undrain), CALYX_NAME (the instance's name) and CALYX_HOOK_OF
-    (its root). The caller holds `service.lock`.
+    Its environment is PATH, LANG, CALYX_HOOK (drain, undrain or probe), CALYX_NAME (the instance's name) and
+    CALYX_HOOK_OF (its root). The caller holds `service.lock`.
 
     Raises: CalyxError `drain_failed`, `undrain_failed` with the last line it printed, when it cannot be started, ends
     with another status than 0, takes longer than the policy allows, or cannot be ended.
     """
+    output, problem = _attempt(layout, instance, run, _limit_of(run))
+    _keep(layout, run, output, problem or "ended with 0")
+    _end_left(run, str(layout.root))
+    if problem is not None:
+        raise _failed(run, _with_last_line(problem, output), f"read {layout.private / 'hooks.log'}")
+
+
+class ProbeTries:
+    """The command of an instance's probe, which is tried until it passes."""
+
+    def __init__(self, layout: Layout, instance: Instance, run: HookRun) -> None:
+        self._layout, self._instance, self._run = layout, instance, run
+        self._last: tuple[bytes, str | None] | None = None
+
+    def attempt(self, limit_s: float) -> str | None:
+        """Run it as `run_hook` does, at most for `limit_s` seconds and for its own time limit. None when it ended with
+        0, else what went wrong, in one line. The caller holds `service.lock`.
+
+        Raises: CalyxError `probe_failed` when something that it, or a hook before it, left running cannot be ended.
+        """
+        output, problem = self._last = _attempt(
+            self._layout, self._instance, self._run, min(limit_s, _limit_of(self._run))
+        )
+        _end_left(self._run, str(self._layout.root))
+        return None if problem is None else _with_last_line(problem, output)
+
+    def keep(self) -> None:
+        """Write down what the last try printed."""
+        if self._last is not None:
+            output, problem = self._last
+            _keep(self._layout, self._run, output, problem or "ended with 0")
+
+
+def _limit_of(run: HookRun) -> float:
+    return max(1.0, run.hook.timeout_s)
+
+
+def _with_last_line(problem: str, output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return f"{problem}: {shown(lines[-1])[:300]}" if lines else problem
+
+
+def _attempt(layout: Layout, instance: Instance, run: HookRun, limit_s: float) -> tuple[bytes, str | None]:
     root = str(layout.root)
     environment = {"PATH": PATH, "LANG": LANG, "CALYX_HOOK": run.verb, "CALYX_NAME": instance.name, HOOK_MARKER: root}
     _end_left(run, root)
-    output, problem = _run(run, root, environment)
-    _keep(layout, run, output, problem or "ended with 0")
-    _end_left(run, root)
-    if problem is not None:
-        lines = output.decode("utf-8", "replace").strip().splitlines()
-        last = f": {shown(lines[-1])[:300]}" if lines else ""
-        raise _failed(run, f"{problem}{last}", f"read {layout.private / 'hooks.log'}")
+    return _run(run, root, environment, limit_s)
 
 
-def _run(run: HookRun, directory: str, environment: dict[str, str]) -> tuple[bytes, str | None]:
+def _run(run: HookRun, directory: str, environment: dict[str, str], limit_s: float) -> tuple[bytes, str | None]:
     """What it printed, and what went wrong."""
     name = shown(run.hook.argv[0])
     # Nothing that it prints can fill a disk, and nothing that holds its output open can keep us waiting.
     output = bytearray()
-    limit_s = max(1, run.hook.timeout_s)
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     with ExitStack() as stack:
         stack.callback(os.close, reader)
@@ -102,11 +145,11 @@ def _run(run: HookRun, directory: str, environment: dict[str, str]) -> tuple[byt
             status = process.wait()
         _read(reader, output)
     if not in_time:
-        return bytes(output), f"{name} took longer than {limit_s} s"
+        return bytes(output), f"{name} took longer than {round(limit_s, 1):g} s"
     return bytes(output), f"{name} ended with {status}" if status != 0 else None
 
 
-def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: int) -> bool:
+def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: float) -> bool:
     """Take what a process prints until it ends; false when it does not in time."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()

@@ -317,6 +317,7 @@ RULES: dict[str, Callable[[Any], object]] = {
     "Prometheus": lambda v: (
         (v["requests"] is None) == (v["errors"] is None) and {v["requests"], v["cpu"], v["memory"]} != {None}
     ),
+    "Probe": lambda v: v["url"] is not None or (v["hook"] is not None and v["status"] == 200),
     "Metrics": lambda v: not (v["counters"] and v["prometheus"] and v["prometheus"]["requests"] is not None),
     "DeployProduction": lambda v: (
         v["tiers"] == sorted({*v["tiers"], 100})
@@ -393,7 +394,7 @@ Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels
     `shared` [relative path] 0..64
 Process: `argv` [word] 1..64, `env` {variable: value} 0..64, `stop_s` seconds, `user` id or null
 Reload: `argv` [word] 0..64, `kind` "restart" or "command", `timeout_s` timeout
-Probe: `status` integer 100..599, `timeout_s` timeout, `url` url
+Probe: `hook` id or null, `status` integer 100..599, `timeout_s` timeout, `url` url or null
 Metrics: `counters` Counters or null, `prometheus` Prometheus or null, `usage` "process" or "host"
 Counters: `errors` word, `requests` word, `url` url
 Prometheus: `cpu` word or null, `errors` word or null, `memory` word or null, `requests` word or null, `url` url
@@ -1030,9 +1031,10 @@ class Law:
         need(says["interval_s"] <= terms["interval_s"], "interval_too_long: its interval is too long")
         need(terms["start"] in {"auto", says["start"]}, "start_differs: the policy asks for an order to start")
         need(terms["promotion"] in {"auto", says["promotion"]}, "promotion_differs: the policy asks for an order")
-        hooks = [says["hooks"], *(each["hooks"] for each in self.targets[lease.target]["instances"])]
-        used = {hook for each in hooks for hook in each.values()} - {None}
-        need(used <= terms["hooks"].keys(), "hook_not_allowed: a hook is not the policy's")
+        there = self.targets[lease.target]["instances"]
+        used = {hook for each in (says, *there) for hook in each["hooks"].values()}
+        used |= {each["probe"]["hook"] for each in there if each["probe"]}
+        need(used - {None} <= terms["hooks"].keys(), "hook_not_allowed: a hook is not the policy's")
         glass, valid = terms["break_glass"], seconds(says["execute_by"]) - lease.time
         need(not lease.glass or glass["enabled"], "break_glass_disabled: nobody may break the glass")
         need(not lease.glass or valid <= glass["max_validity_s"], "break_glass_too_long: it is valid for too long")

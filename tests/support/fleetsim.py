@@ -14,7 +14,7 @@ from typing import Any
 from station import Station
 
 from executor.fence import pass_fence
-from executor.host import Fence, HookRun, Observed, Plan, Pruned
+from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
 from executor.run import Executor
 from executor.work import Pools
 from keys.errors import CalyxError, Exit
@@ -110,8 +110,8 @@ class SimHosts:
         place.flips.append(new)
         self.killer.after_effect("flip")
 
-    def reload(self, instance: Instance, fence: Fence) -> None:
-        del fence
+    def reload(self, instance: Instance, fence: Fence, check: Check | None = None) -> None:
+        del fence, check
         place = self._effect(instance, "reload")
         place.serving = place.current
         self.killer.after_effect("reload")
@@ -126,11 +126,10 @@ class SimHosts:
         place.hooks.append((run.verb, run.name, place.serving))
         self.killer.after_effect(run.verb)
 
-    def probe(self, instance: Instance) -> None:
-        self._effect(instance, "probe")
-
-    def settle(self, instance: Instance, tree: str) -> None:
+    def settle(self, instance: Instance, tree: str, check: Check | None = None) -> None:
         place = self._effect(instance, "settle")
+        if check is not None:
+            place.hooks.append((check.run.verb, check.run.name, place.serving))
         if place.current != tree:
             raise CalyxError("tree_unexpected", f"on {place.current[:8]}")
         if place.serving != (None if tree == ABSENT else tree):

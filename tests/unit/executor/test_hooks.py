@@ -151,10 +151,13 @@ NAMES = ["web-01", "web-02"]
 OLD = tree_digest("v1")
 
 
-def begin(root: Path, *, before: str = OLD, **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
+def begin(
+    root: Path, *, before: str = OLD, probe: str | None = None, **lease: Any
+) -> tuple[Simulation, tuple[str, str], str]:
     station = Station(root, policy=matrix(tiers=[50, 100], bake_s=2, interval_s=1, hooks=ALLOWED))
     station.genesis()
-    station.enact_fleet(fleet(len(NAMES), hooks={"drain": "out", "undrain": "in"}))
+    probed = None if probe is None else {"hook": probe}
+    station.enact_fleet(fleet(len(NAMES), hooks={"drain": "out", "undrain": "in"}, probe=probed))
     scene = Simulation(station)
     for name in NAMES:
         place = scene.hosts.places.setdefault(name, Place())
@@ -185,6 +188,18 @@ def test_hook_of_the_lease_takes_the_place_of_the_fleets(tmp_path: Path) -> None
     scene, _, new = begin(tmp_path, hooks={"drain": "other", "undrain": None})
     assert scene.run() is Exit.DONE
     assert scene.hosts.places["web-01"].hooks == [("drain", "other", OLD), ("undrain", "in", new)]
+
+
+def test_probe_is_the_policy_s_command_forward_and_back(tmp_path: Path) -> None:
+    scene, _, new = begin(tmp_path / "good", probe="other")
+    assert scene.run() is Exit.DONE
+    way = [("drain", "out", OLD), ("probe", "other", new), ("undrain", "in", new)]
+    assert [scene.hosts.places[name].hooks for name in NAMES] == [way, way]
+    scene, _, new = begin(tmp_path / "bad", probe="other")
+    scene.bad[new] = "breach"
+    assert scene.run() is Exit.ROLLED_BACK
+    back = [("drain", "out", new), ("probe", "other", OLD), ("undrain", "in", OLD)]
+    assert [place.hooks[3:] for place in scene.hosts.places.values() if place.hooks] == [back]
 
 
 def test_failed_drain_halts_before_the_flip_and_is_undone(tmp_path: Path) -> None:
