@@ -13,27 +13,20 @@ before it.
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Final
 
+from executor.command import run_bounded, with_last_line
 from executor.host import HookRun
 from executor.layout import Layout
 from executor.process import LANG, PATH
 from executor.processes import HOOK_MARKER, end_hooks
-from executor.tree import shown
 from keys.errors import CalyxError
 from policies.fleet import Instance
 from policies.kinds import Lease
 from policies.matrix import CapabilityMatrix
 
-MAX_OUTPUT: Final = 64 * 1024
-"""Bytes that are kept of what one run prints: its last."""
 _MAX_LOG: Final = 1024 * 1024
-_CHUNK: Final = 64 * 1024
 
 
 def hooks_of(
@@ -67,7 +60,7 @@ def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
     _keep(layout, run, output, problem or "ended with 0")
     _end_left(run, str(layout.root))
     if problem is not None:
-        raise _failed(run, _with_last_line(problem, output), f"read {layout.private / 'hooks.log'}")
+        raise _failed(run, with_last_line(problem, output), f"read {layout.private / 'hooks.log'}")
 
 
 class ProbeTries:
@@ -87,7 +80,7 @@ class ProbeTries:
             self._layout, self._instance, self._run, min(limit_s, _limit_of(self._run))
         )
         _end_left(self._run, str(self._layout.root))
-        return None if problem is None else _with_last_line(problem, output)
+        return None if problem is None else with_last_line(problem, output)
 
     def keep(self) -> None:
         """Write down what the last try printed."""
@@ -100,86 +93,11 @@ def _limit_of(run: HookRun) -> float:
     return max(1.0, run.hook.timeout_s)
 
 
-def _with_last_line(problem: str, output: bytes) -> str:
-    lines = output.decode("utf-8", "replace").strip().splitlines()
-    return f"{problem}: {shown(lines[-1])[:300]}" if lines else problem
-
-
 def _attempt(layout: Layout, instance: Instance, run: HookRun, limit_s: float) -> tuple[bytes, str | None]:
     root = str(layout.root)
     environment = {"PATH": PATH, "LANG": LANG, "CALYX_HOOK": run.verb, "CALYX_NAME": instance.name, HOOK_MARKER: root}
     _end_left(run, root)
-    return _run(run, root, environment, limit_s)
-
-
-def _run(run: HookRun, directory: str, environment: dict[str, str], limit_s: float) -> tuple[bytes, str | None]:
-    """What it printed, and what went wrong."""
-    name = shown(run.hook.argv[0])
-    # Nothing that it prints can fill a disk, and nothing that holds its output open can keep us waiting.
-    output = bytearray()
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    with ExitStack() as stack:
-        stack.callback(os.close, reader)
-        os.set_blocking(writer, True)
-        try:
-            process = subprocess.Popen(
-                list(run.hook.argv),
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return b"", f"{name}: {error.strerror}"
-        finally:
-            os.close(writer)
-        try:
-            ended = os.pidfd_open(process.pid)
-            stack.callback(os.close, ended)
-            in_time = _read_until_ended(reader, ended, output, limit_s)
-        finally:
-            # Until it is waited for, its pid, and so its group, means nothing else.
-            _end_group(process.pid)
-            status = process.wait()
-        _read(reader, output)
-    if not in_time:
-        return bytes(output), f"{name} took longer than {round(limit_s, 1):g} s"
-    return bytes(output), f"{name} ended with {status}" if status != 0 else None
-
-
-def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: float) -> bool:
-    """Take what a process prints until it ends; false when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    poll.register(ended, select.POLLIN)
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        ready = {descriptor for descriptor, _ in poll.poll(int(left * 1000) + 1)}
-        if pipe in ready and not _read(pipe, output):
-            poll.unregister(pipe)
-        if ended in ready:
-            return True
-
-
-def _read(pipe: int, output: bytearray) -> bool:
-    """Take what is there, at most a chunk; false when nothing can come any more."""
-    try:
-        chunk = os.read(pipe, _CHUNK)
-    except BlockingIOError:
-        return True
-    output += chunk
-    del output[:-MAX_OUTPUT]
-    return bool(chunk)
-
-
-def _end_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    return run_bounded(run.hook.argv, layout.root, environment, limit_s, leave=False)
 
 
 def _end_left(run: HookRun, root: str) -> None:

@@ -18,6 +18,8 @@ from instances import SERVICE, free_port, write_files
 from programs import require_program
 from shop import CPU, Shop
 
+from executor.process_lock import ProcessLock
+
 HOOK = """#!{python} -I
 import os, sys, time
 with open({log!r}, "a") as log:
@@ -203,7 +205,10 @@ def test_pinned_canary_is_first_in_a_fleet_of_four_and_commits_are_one_patch(sho
         old.mkdir()
         kept = {path.name for path in old.parent.iterdir()} - {old.name}
         assert len(kept) == 2
-        assert f"web-1  {old.name}  would be removed" in shop.console.done("executor", "prune", "--dry-run")
+        with ProcessLock(shop.console.home / "run" / "cp20.lock", "an executor"):
+            assert f"web-1  {old.name}  would be removed" in shop.console.done("executor", "prune", "--dry-run")
+            beside = shop.console.refused("executor", "prune", code="already_running", ends=5)
+            assert "it removes old releases by itself" in beside.err
         assert old.exists()
         found = shop.console.run("executor", "prune", "--json").json
         assert [each["removed"] for each in found["instances"]] == [[old.name], [], [], []]

@@ -14,8 +14,8 @@ from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
 
 import executor.hooks
+from executor.command import MAX_OUTPUT
 from executor.effects import MAX_WARNING, Step, restore_instance
-from executor.hooks import MAX_OUTPUT
 from executor.host import HookRun
 from executor.local_host import LocalHost
 from executor.processes import HOOK_MARKER

@@ -17,7 +17,7 @@ from instances import (
     service_tree,
 )
 
-from executor.hooks import MAX_OUTPUT
+from executor.command import MAX_OUTPUT
 from executor.host import Check, Fence, HookRun
 from executor.local_host import LocalHost
 from executor.processes import HOOK_MARKER

@@ -56,7 +56,7 @@ LIMITS: Final = (
     ("tar archive, unpacked", "executor.archive.MAX_CONTENT", "bytes"),
     ("header of a member of it", "executor.archive.MAX_HEADER", "bytes"),
     ("files that a reverse patch rests on", "executor.reverse.MAX_CONTENT", "bytes"),
-    ("output of a hook that is kept", "executor.hooks.MAX_OUTPUT", "bytes"),
+    ("output of a hook, a probe or a reload that is kept", "executor.command.MAX_OUTPUT", "bytes"),
     ("patch", "executor.patch_format.MAX_PATCH", "bytes"),
     ("content that a patch's binary parts announce", "executor.patch_format.MAX_CONTENT", "bytes"),
     ("address of a home elsewhere", "executor.remote.address.MAX_ADDRESS", "characters"),
