@@ -95,6 +95,19 @@ def test_command_is_tried_until_it_passes_and_its_last_run_is_kept(
     assert log_of(probed) == "calyx: probe health: ended with 0\n3\n"
 
 
+def test_command_that_hangs_once_is_ended_at_its_own_limit_and_tried_again(
+    host: LocalHost, probed: Instance, one: Tree, tmp_path: Path
+) -> None:
+    text = f"""
+import os, time
+if not os.path.exists({str(tmp_path / "tried")!r}):
+    open({str(tmp_path / "tried")!r}, "w").close()
+    time.sleep({LIFETIME_S})
+"""
+    patient = probed.model_copy(update={"probe": Probe(hook="health", timeout_s=60)})
+    host.settle(patient, one.digest, check(text, limit_s=1))
+
+
 def test_command_that_hangs_is_ended_with_all_that_it_started(
     host: LocalHost, probed: Instance, one: Tree, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import shutil
@@ -80,6 +81,17 @@ def test_what_others_put_beside_the_releases_is_theirs(host: LocalHost, deployed
     host.prune(deployed, (), FENCE)
     assert {"2024-01-05", "e" * 64, "notes"} <= releases(deployed)
     assert two.digest not in releases(deployed)
+
+
+def test_prune_waits_for_a_release_that_is_being_staged(
+    host: LocalHost, deployed: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.pruning._STAGE_WAIT_S", 0.0)
+    before = releases(deployed)
+    with (Path(deployed.root) / ".calyx" / "stage.lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refuse("host_busy", lambda: host.prune(deployed, (), FENCE))
+    assert releases(deployed) == before
 
 
 def test_prune_of_an_older_term_removes_nothing(host: LocalHost, deployed: Instance) -> None:
@@ -222,6 +234,34 @@ def test_rollback_that_failed_or_is_ordered_keeps_both_sides(station: Station) -
     assert kept(station) == {}
     station.event("cp20", lease, "ROLLBACK_FAILED", instances=NAMES, text="no answer")
     assert kept(station, 10 * 86_400)["web-01"] == {V1, V2}
+
+
+def take_back(station: Station, lease: tuple[str, str], tree: str, names: list[str]) -> None:
+    """Halt a deployment under way, and bring every instance back to `tree`."""
+    station.event("cp20", lease, "HALTED", cause="failed", gate=None, evidence=None, text="")
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="failed", command=None)
+    for name in names:
+        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False, warning=None)
+    station.event("cp20", lease, "ROLLED_BACK")
+
+
+def test_release_before_the_last_that_stayed_is_kept_whatever_was_taken_back_since(station: Station) -> None:
+    station.complete(propose(station, V1, V2, NAMES))
+    lease = propose(station, V2, V3, NAMES)
+    station.deploy_tier(lease, 100)
+    take_back(station, lease, V2, NAMES)
+    assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
+
+
+def test_rollback_that_failed_keeps_both_sides_whatever_was_deployed_since(station: Station) -> None:
+    lease = propose(station, V1, V2, NAMES)
+    station.complete(lease)
+    station.command("ada", lease, "rollback")
+    order = station.state.deployments[lease[1]].commands[-1].digest
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="rollback", command=order)
+    station.event("cp20", lease, "ROLLBACK_FAILED", instances=NAMES, text="no answer")
+    station.complete(propose(station, V2, V3, NAMES))
+    assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
 
 
 def test_deployment_that_ended_before_it_touched_anything_needs_nothing(station: Station) -> None:
