@@ -45,7 +45,10 @@ class ObjectStore(Protocol):
         ...
 
     def find(self, digest: str) -> ObjectRef | None:
-        """The reference of what is stored under a SHA-256, where only that is known. Proves nothing, as `has`."""
+        """The reference of what is stored under a SHA-256, where only that is known. Proves nothing, as `has`.
+
+        Raises: FormatError for what is no SHA-256.
+        """
         ...
 
     def check(self, ref: ObjectRef) -> None:
@@ -88,7 +91,7 @@ class DirectoryObjects:
 
     def find(self, digest: str) -> ObjectRef | None:
         # The reference is made first, so that only a digest ever becomes a path.
-        path = self._path(ObjectRef(sha256=digest, size=0))
+        path = self._path(ObjectRef.from_json({"sha256": digest, "size": 0}, what="object"))
         try:
             status = path.lstat()
         except OSError:

@@ -136,7 +136,18 @@ PAIR = b'Calyx-Reverse: {"after":"a","before":"b","size":'
 
 @pytest.mark.parametrize(
     "data",
-    [b"x", b"\n", b"Calyx-Reverse: {}\n", PAIR + b"5}\nabc", PAIR + b"3}\nabcd", PAIR[:-8] + b"}\n", PAIR + b"3}"],
+    [
+        b"x",
+        b"\n",
+        b"Calyx-Reverse: {}\n",
+        PAIR + b"5}\nabc",
+        PAIR + b"3}\nabcd",
+        PAIR[:-8] + b"}\n",
+        PAIR + b"3}",
+        PAIR + b"true}\nx",
+        PAIR + b'1,"zip":0}\nx',
+        (PAIR + b"1}\nx") * 2,
+    ],
 )
 def test_object_that_is_no_way_back_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError):
