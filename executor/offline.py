@@ -33,7 +33,7 @@ from ledger.durable import make_directory, replace_file
 from ledger.envelope import MAX_ENVELOPE, Envelope, pae, parse_pae
 from ledger.statement import Statement, parse_statement
 from ledger.verified import namespace_of
-from policies.kinds import Cosignature, Objection, Predicate, TrustProposal
+from policies.kinds import AnyPredicate, Cosignature, Objection, TrustProposal
 from policies.law.position import find_holder, open_signed, parse_predicate
 from policies.state import State
 
@@ -51,7 +51,7 @@ class Prepared:
     """A statement that was read back from a directory, of the right form and nothing more."""
 
     statement: Statement
-    predicate: Predicate
+    predicate: AnyPredicate
 
 
 def write_prepared(directory: Path, statement: Statement, lines: Sequence[str], until: str | None) -> None:

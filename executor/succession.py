@@ -25,8 +25,8 @@ from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
 from ledger.reader import open_reader
 from ledger.record import MAX_RECORD, parse_record
-from ledger.statement import parse_statement
-from policies.kinds import Continues, Genesis, HeadRef
+from ledger.statement import HeadRef, parse_statement
+from policies.kinds import Continues, Genesis
 from policies.law.position import parse_predicate
 from policies.lawful import Beginning, read_lawful
 from policies.state import State

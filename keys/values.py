@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
+from msgspec import Meta
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -126,12 +127,25 @@ def format_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _spelled(pattern: str, what: str) -> StringConstraints:
-    # Judged inside pydantic's core, whose `$` is the end of the text and nothing else: an audit asks this of eight
-    # values an entry. `explain` says `what` instead of the pattern.
-    whole = f"^{pattern}$"
+def spelled(pattern: str, what: str) -> StringConstraints:
+    """A pattern that the whole text has, for a field of a `Model`. `what`: what such a text is, in words."""
+    # Judged inside pydantic's core, whose `$` is the end of the text and nothing else. `explain` says `what` instead
+    # of the pattern.
+    whole = f"^(?:{pattern})$"
     _SPELLINGS[whole] = what
     return StringConstraints(pattern=whole)
+
+
+def spelled_plainly(pattern: str, what: str) -> Meta:
+    """The same for a field of a `Plain`."""
+    whole = rf"^(?:{pattern})\Z"
+    _SPELLINGS[whole] = what
+    return Meta(pattern=whole)
+
+
+def explain_pattern(pattern: str) -> str:
+    """What a value with this pattern is, in words."""
+    return _SPELLINGS.get(pattern, "in its one spelling")
 
 
 def _exact_integer(value: object) -> object:
@@ -157,24 +171,33 @@ def _spelled_time(text: str) -> str:
     return text
 
 
-Hash: TypeAlias = Annotated[str, _spelled("[0-9a-f]{64}", "64 lower-case hex digits")]
+_HASH: Final = ("[0-9a-f]{64}", "64 lower-case hex digits")
+_NONCE: Final = ("[0-9a-f]{32}", "32 lower-case hex digits")
+_IDENT: Final = (
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    "an id: a letter or digit, then up to 63 letters, digits, dots, dashes or underscores",
+)
+
+# Each alias says its spelling twice: to pydantic for a `Model`, with `Meta` to msgspec for a `Plain`.
+Hash: TypeAlias = Annotated[str, spelled(*_HASH), spelled_plainly(*_HASH)]
 """SHA-256 as 64 lower-case hex digits."""
-Nonce: TypeAlias = Annotated[str, _spelled("[0-9a-f]{32}", "32 lower-case hex digits")]
-Ident: TypeAlias = Annotated[
-    str,
-    _spelled(
-        "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "an id: a letter or digit, then up to 63 letters, digits, dots, dashes or underscores",
-    ),
-]
+Nonce: TypeAlias = Annotated[str, spelled(*_NONCE), spelled_plainly(*_NONCE)]
+Ident: TypeAlias = Annotated[str, spelled(*_IDENT), spelled_plainly(*_IDENT)]
 """An id; two ids are the same when they are equal ignoring case (`fold_id`)."""
 Time: TypeAlias = Annotated[str, AfterValidator(_spelled_time)]
-"""UTC, whole seconds, as text; `parse_time` gives seconds."""
-DecimalText: TypeAlias = Annotated[str, AfterValidator(_spelled_decimal)]
-Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""UTC, whole seconds, as text; `parse_time` gives seconds. A `Plain` that has one asks `parse_time` itself."""
+DecimalText: TypeAlias = Annotated[
+    str,
+    AfterValidator(_spelled_decimal),
+    spelled_plainly(
+        rf"(?!-0(\.0+)?\Z)(?:{_DECIMAL.pattern})",
+        "a decimal of at most 15 digits and 9 after the point, and not minus zero",
+    ),
+]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1), Meta(ge=0, le=2**53 - 1)]
 One: TypeAlias = Annotated[Literal[1], BeforeValidator(_exact_integer)]
 """The integer 1, as a version or a law has it, and not `true`."""
-Text: TypeAlias = Annotated[str, Field(max_length=4096)]
+Text: TypeAlias = Annotated[str, Field(max_length=4096), Meta(max_length=4096)]
 """Free text of a person or program: at most 4,096 characters, any of them; escape it before it reaches a terminal."""
 
 T = TypeVar("T")

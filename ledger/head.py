@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keys.values import ZERO_HASH
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A prefix of a ledger: `size` records, and `hash`, the leaf of record `size - 1` (64 hex digits; zeros at size
     0).
     """

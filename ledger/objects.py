@@ -9,6 +9,7 @@ object stops what needs it; putting the same content again mends it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +17,29 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from keys.canonical import MAX_INTEGER
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
-from keys.values import Count, Hash, Model
+from keys.plain import Plain
+from keys.values import Count, Hash
 from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
 
 MAX_IN_MEMORY: Final = 64 * 1024 * 1024
 CHUNK: Final = 1024 * 1024
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
-class ObjectRef(Model):
-    """An object as entries carry it. `size`: bytes."""
+class ObjectRef(Plain, frozen=True):
+    """An object as entries carry it. `size`: bytes.
+
+    Raises: FormatError when it is made of something else; its digest becomes the name of a file.
+    """
 
     sha256: Hash
     size: Count
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.sha256) or not 0 <= self.size <= MAX_INTEGER:
+            raise FormatError("an object is named by 64 lower-case hex digits and a size")
 
 
 class ObjectStore(Protocol):
@@ -91,7 +102,7 @@ class DirectoryObjects:
 
     def find(self, digest: str) -> ObjectRef | None:
         # The reference is made first, so that only a digest ever becomes a path.
-        path = self._path(ObjectRef.from_json({"sha256": digest, "size": 0}, what="object"))
+        path = self._path(ObjectRef(sha256=digest, size=0))
         try:
             status = path.lstat()
         except OSError:

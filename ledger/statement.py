@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
 
 from keys.canonical import MAX_BYTES, Json, format_json, parse_json
 from keys.errors import FormatError
-from keys.values import ZERO_HASH, parse_time
+from keys.plain import Plain
+from keys.values import ZERO_HASH, Count, Hash, parse_time
 from ledger.head import Head
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -37,6 +40,8 @@ _HEX64: Final = "[0-9a-f]{64}"
 _BEGIN: Final = f'{{"_type":"{STATEMENT_TYPE}","predicate":{{'.encode()
 _PREDICATE_AT: Final = len(_BEGIN) - 1
 _END_BEGINS: Final = b',"predicateType":"'
+_KIND_BEGINS: Final = _END_BEGINS + TYPE_PREFIX.encode()
+_KIND_ENDS: Final = f'{TYPE_SUFFIX}"'.encode()
 _END: Final = re.compile(
     (
         f'{_END_BEGINS.decode()}{re.escape(TYPE_PREFIX)}(?P<kind>{"|".join(sorted(KINDS))}){TYPE_SUFFIX}",'
@@ -44,14 +49,39 @@ _END: Final = re.compile(
     ).encode()
 )
 _COMMON: Final = re.compile(f"{_ID} {_HEX64} {_HEX64} {_HEX32}")
+_SUBJECT: Final = re.compile(f"{_ID} {_HEX64}")
+
+
+class HeadRef(Plain, frozen=True):
+    """The prefix that a signer had verified: `hash` is the leaf of record `size - 1`."""
+
+    size: Count
+    hash: Hash
+
+
+class _BareHead(Plain, frozen=True):
+    # As `HeadRef`; how the hash is spelled is judged with the other common fields.
+    size: Count
+    hash: str
+
+
+class PlainPredicate(Plain, frozen=True):
+    """What every predicate says: who, in which ledger, having seen what, when. How that is spelled is judged where the
+    statement is read, for every kind alike.
+    """
+
+    by: str
+    ledger: str
+    head: _BareHead
+    nonce: str
+    made_at: str
 
 
 class Statement(NamedTuple):
-    """One statement, read but not verified. Made by `parse_statement` and `make_statement` only.
+    """One statement, read but not verified. Made by `parse_statement`, `make_statement` and `Typed` only.
 
-    `body`: its canonical bytes. `digest`: SHA-256 of them, its identity. `predicate`: parsed JSON; do not change it.
-    `by`: principal id. `ledger`: leaf hash of record 0 (64 zeros in genesis). `head`: the prefix that the signer had
-    verified. `made_at`: seconds since 1970.
+    `body`: its canonical bytes. `digest`: SHA-256 of them, its identity. `by`: principal id. `ledger`: leaf hash of
+    record 0 (64 zeros in genesis). `head`: the prefix that the signer had verified. `made_at`: seconds since 1970.
     """
 
     kind: str
@@ -63,8 +93,13 @@ class Statement(NamedTuple):
     nonce: str
     made_at: int
     digest: str
-    predicate: dict[str, Any]
     body: bytes
+
+    @property
+    def predicate(self) -> dict[str, Any]:
+        """The predicate as JSON, parsed anew each time."""
+        value: dict[str, Any] = msgspec.json.decode(self.body)["predicate"]
+        return value
 
 
 def make_statement(kind: str, predicate: dict[str, Any], subject: tuple[str, str] | None = None) -> Statement:
@@ -120,19 +155,89 @@ def parse_statement(body: bytes) -> Statement:
             raise FormatError("genesis names no ledger and no head before itself")
     elif size == 0:
         raise FormatError("head.size is at least 1 except in genesis")
-    return Statement(
-        kind,
-        name,
-        digest,
-        by,
-        ledger,
-        Head(size, leaf),
-        nonce,
-        parse_time(made_at),
-        sha256(body).hexdigest(),
-        predicate,
-        body,
-    )
+    seconds = parse_time(made_at)
+    return Statement(kind, name, digest, by, ledger, Head(size, leaf), nonce, seconds, sha256(body).hexdigest(), body)
+
+
+P = TypeVar("P", bound=PlainPredicate)
+
+
+class _Digest(Plain, frozen=True):
+    sha256: str
+
+
+class _Subject(Plain, frozen=True):
+    digest: _Digest
+    name: str
+
+
+class _Whole(Plain, Generic[P], frozen=True, rename={"type": "_type", "predicate_type": "predicateType"}):
+    type: Literal["https://in-toto.io/Statement/v1"]
+    predicate: P
+    predicate_type: str
+    subject: tuple[_Subject]
+
+
+class Typed(Generic[P]):
+    """Reads statements of one kind whose predicate is a `model`, with the type of the predicate, in one go.
+
+    It takes nothing that `parse_statement` and `model.from_json` would not take, and finds the same; but it may leave
+    to them what they would take, and it leaves to them to say what is wrong.
+    """
+
+    def __init__(self, kind: str, model: type[P]) -> None:
+        if kind in SELF_SUBJECT:
+            raise ValueError("a statement that is its own subject is read by parse_statement")
+        self._kind: Final = kind
+        self._type: Final = f"{TYPE_PREFIX}{kind}{TYPE_SUFFIX}"
+        self._decode: Final = msgspec.json.Decoder(_Whole[model]).decode  # type: ignore[valid-type]  # made at run time
+
+    def read(self, body: bytes) -> tuple[Statement, P] | None:
+        """The statement and its predicate; None when `parse_statement` is to be asked."""
+        # Without an escape no string has two spellings, so that both libraries write what was read alike.
+        if len(body) > MAX_BYTES or b"\\" in body:
+            return None
+        try:
+            whole: _Whole[P] = self._decode(body)
+        except (msgspec.DecodeError, FormatError, UnicodeDecodeError):
+            return None
+        if whole.predicate_type != self._type or _encode(whole) != body:
+            return None
+        said, subject = whole.predicate, whole.subject[0]
+        head, name, digest = said.head, subject.name, subject.digest.sha256
+        size, leaf = head.size, head.hash
+        if (
+            not _COMMON.fullmatch(f"{said.by} {said.ledger} {leaf} {said.nonce}")
+            or not _SUBJECT.fullmatch(f"{name} {digest}")
+            or size == 0
+        ):
+            return None
+        try:
+            seconds = parse_time(said.made_at)
+        except FormatError:
+            return None
+        statement = Statement(
+            self._kind,
+            name,
+            digest,
+            said.by,
+            said.ledger,
+            Head(size, leaf),
+            said.nonce,
+            seconds,
+            sha256(body).hexdigest(),
+            body,
+        )
+        return statement, said
+
+
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+def kind_of(body: bytes) -> str:
+    """The kind that the bytes of a statement seem to be of; it proves nothing, and of other bytes it is any text."""
+    start = body.rfind(_KIND_BEGINS) + len(_KIND_BEGINS)
+    return body[start : body.find(_KIND_ENDS, start)].decode("ascii", "replace")
 
 
 def format_statement(statement: Statement) -> bytes:

@@ -2,144 +2,139 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import re
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
 
-from pydantic import Field
+from msgspec import Meta
 
-from keys.values import Count, DecimalText, Hash, Ident, Model, Seq, Text
+from keys.canonical import MAX_INTEGER
+from keys.plain import Plain
+from keys.values import Count, DecimalText, Hash, Ident, Seq, Text
 from ledger.objects import ObjectRef
-from policies.kinds import MAX_GROUPS, Names, Predicate, SeenTree, Tree
+from ledger.statement import PlainPredicate
+from policies.kinds import MAX_GROUPS, Names, SeenTree, Tree
 from policies.matrix import Percent
 
 
-class Started(Model):
+def _type_of(name: str) -> str:
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+class Detail(Plain, frozen=True, tag_field="type", tag=_type_of):
+    """What one type of event tells. Its `type` is the name of its class, `TierIntent` as `TIER_INTENT`."""
+
+    type: ClassVar[str]
+
+
+class Started(Detail, frozen=True):
     """The deployment begins."""
 
-    type: Literal["STARTED"]
 
-
-class TierIntent(Model):
+class TierIntent(Detail, frozen=True):
     """The next effects are those on this tier's instances."""
 
-    type: Literal["TIER_INTENT"]
     tier: Percent
 
 
-class InstanceApplied(Model):
+class InstanceApplied(Detail, frozen=True):
     """An instance was flipped, reloaded and probed, and runs `tree`."""
 
-    type: Literal["INSTANCE_APPLIED"]
     tier: Percent
     instance: Ident
     tree: Hash
 
 
-class TierApplied(Model):
+class TierApplied(Detail, frozen=True):
     """Every instance of the tier is applied."""
 
-    type: Literal["TIER_APPLIED"]
     tier: Percent
 
 
-class BakeStarted(Model):
+class BakeStarted(Detail, frozen=True):
     """The tier is watched from this entry's time on."""
 
-    type: Literal["BAKE_STARTED"]
     tier: Percent
 
 
-class CanaryPromoted(Model):
+class CanaryPromoted(Detail, frozen=True):
     """The tier passed; the next one is `to`."""
 
-    type: Literal["CANARY_PROMOTED"]
     tier: Percent
     to: Percent
 
 
-class Paused(Model):
+class Paused(Detail, frozen=True):
     """No step forward until resumed. `command`: digest of the order, null when the executor paused by itself."""
 
-    type: Literal["PAUSED"]
     command: Hash | None
     cause: Ident
     text: Text
 
 
-class Resumed(Model):
+class Resumed(Detail, frozen=True):
     """Forward steps go on."""
 
-    type: Literal["RESUMED"]
     command: Hash | None
 
 
-class Halted(Model):
+class Halted(Detail, frozen=True):
     """No step forward any more. `evidence`: digest of the verdict or command that caused it, or null."""
 
-    type: Literal["HALTED"]
     cause: Ident
     gate: Ident | None
     evidence: Hash | None
     text: Text
 
 
-class RollbackStarted(Model):
+class RollbackStarted(Detail, frozen=True):
     """Every touched instance goes back to its tree before."""
 
-    type: Literal["ROLLBACK_STARTED"]
     cause: Ident
     command: Hash | None
 
 
-class InstanceRestored(Model):
+class InstanceRestored(Detail, frozen=True):
     """An instance runs its tree from before again (`absent`: stopped, removed). `rebuilt`: made again from objects.
     `warning`: what went wrong beside that and needs a person, such as a hook that failed; null for nothing.
     """
 
-    type: Literal["INSTANCE_RESTORED"]
     instance: Ident
     tree: Tree
     rebuilt: bool
     warning: Text | None
 
 
-class RolledBack(Model):
+class RolledBack(Detail, frozen=True):
     """Every touched instance is restored."""
 
-    type: Literal["ROLLED_BACK"]
 
-
-class RollbackFailed(Model):
+class RollbackFailed(Detail, frozen=True):
     """At least one instance could not be restored; a person must look."""
 
-    type: Literal["ROLLBACK_FAILED"]
     instances: Names
     text: Text
 
 
-class Completed(Model):
+class Completed(Detail, frozen=True):
     """Every instance runs the new tree and the last tier passed."""
 
-    type: Literal["COMPLETED"]
 
-
-class Aborted(Model):
+class Aborted(Detail, frozen=True):
     """The deployment ended before anything was touched."""
 
-    type: Literal["ABORTED"]
     cause: Ident
     text: Text
 
 
-class PreflightFailed(Model):
+class PreflightFailed(Detail, frozen=True):
     """Why an executor did not claim a lease; nothing was consumed."""
 
-    type: Literal["PREFLIGHT_FAILED"]
     code: Ident
     instance: Ident | None
     text: Text
 
 
-class GateValue(Model):
+class GateValue(Plain, frozen=True):
     """A measured value, null for none. `requests`: how many requests it rests on, null where that means nothing.
     `rest`, `rest_requests`: the same over the instances that still run the old release, for a gate against it; null
     where there is none.
@@ -152,28 +147,25 @@ class GateValue(Model):
     rest_requests: Count | None
 
 
-class Baseline(Model):
+class Baseline(Detail, frozen=True):
     """Every gate's value before the first tier; `values` is null when the target came from `absent`."""
 
-    type: Literal["BASELINE"]
-    values: Annotated[Seq[GateValue], Field(max_length=32)] | None
+    values: Annotated[Seq[GateValue], Meta(max_length=32)] | None
 
 
-class Sample(Model):
+class Sample(Detail, frozen=True):
     """One interval's observation of a tier. `n` rises; `trees`: digests seen; `raw`: object with the raw values."""
 
-    type: Literal["SAMPLE"]
     tier: Percent
-    n: Annotated[Count, Field(ge=1)]
-    values: Annotated[Seq[GateValue], Field(max_length=32)]
-    trees: Annotated[Seq[SeenTree], Field(max_length=MAX_GROUPS)]
+    n: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+    values: Annotated[Seq[GateValue], Meta(max_length=32)]
+    trees: Annotated[Seq[SeenTree], Meta(max_length=MAX_GROUPS)]
     raw: ObjectRef | None
 
 
-class Verdict(Model):
+class Verdict(Detail, frozen=True):
     """The judgement of a tier at sample `n`. `gate`: the one that decided, null when all pass."""
 
-    type: Literal["VERDICT"]
     tier: Percent
     n: Count
     verdict: Literal["breach", "abort", "missing", "inconclusive", "pass"]
@@ -181,16 +173,15 @@ class Verdict(Model):
     text: Text
 
 
-class Sanity(Model):
+class Sanity(Detail, frozen=True):
     """The validator's check of a running deployment."""
 
-    type: Literal["SANITY"]
     verdict: Literal["pass", "fail"]
     report: ObjectRef | None
     text: Text
 
 
-Detail: TypeAlias = Annotated[
+AnyDetail: TypeAlias = (
     Started
     | TierIntent
     | InstanceApplied
@@ -210,13 +201,17 @@ Detail: TypeAlias = Annotated[
     | Baseline
     | Sample
     | Verdict
-    | Sanity,
-    Field(discriminator="type"),
-]
+    | Sanity
+)
+
+DETAILS: Final[dict[str, type[Detail]]] = {str(model.__struct_config__.tag): model for model in get_args(AnyDetail)}
+"""Type -> what an event of it tells."""
+for _type, _model in DETAILS.items():
+    _model.type = _type
 
 
-class Event(Predicate):
+class Event(PlainPredicate, frozen=True):
     """What a deployment did or what was seen of it. `epoch`: the term's, for the executor's events, else null."""
 
     epoch: Count | None
-    detail: Detail
+    detail: AnyDetail

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, TypeAlias
 
+from msgspec import Meta
 from pydantic import Field
 
+from keys.plain import Plain
 from keys.principals import TrustRoot
-from keys.values import Count, Hash, Ident, Model, Nonce, Seq, Text, Time
+from keys.values import Count, Hash, Ident, Model, Nonce, Seq, Text, Time, parse_time, spelled, spelled_plainly
 from ledger.objects import ObjectRef
+from ledger.statement import HeadRef, PlainPredicate
 from policies.fleet import Hooks
 from policies.matrix import CapabilityMatrix, Gate, Percent
 
@@ -21,21 +24,16 @@ MAX_INLINE_NAMES: Final = 256
 MAX_GROUPS: Final = 128
 """Groups of instances in one statement: with 128 of them it still fits into a record."""
 
-Tree: TypeAlias = Hash | Literal["absent"]
+_TREE: Final = ("[0-9a-f]{64}|absent", "64 lower-case hex digits or absent")
+Tree: TypeAlias = Annotated[str, spelled(*_TREE), spelled_plainly(*_TREE)]
 """A tree digest, or `absent` for nothing deployed yet."""
 ChangedPath: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 RuleName: TypeAlias = Literal["two_key", "break_glass"]
 ProposalKind: TypeAlias = Literal["lease", "trust", "policy", "fleet"]
 
-
-class HeadRef(Model):
-    """The prefix that a signer had verified: `hash` is the leaf of record `size - 1`."""
-
-    size: Count
-    hash: Hash
-
-
-Names: TypeAlias = Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
+Names: TypeAlias = (
+    Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES), Meta(max_length=MAX_INLINE_NAMES)] | ObjectRef
+)
 """Instance names: inline, at most 256, or an object that is the canonical JSON array of any number of them."""
 Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
 """Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline or an object, as names."""
@@ -149,7 +147,7 @@ class Lease(Predicate):
     reason: Text | None
 
 
-class Review(Predicate):
+class Review(PlainPredicate, frozen=True):
     """An agent's verdict on a lease. `findings`: an object with the report, or null."""
 
     role: Literal["sentinel", "validator"]
@@ -158,14 +156,14 @@ class Review(Predicate):
     findings: ObjectRef | None
 
 
-class Cosignature(Predicate):
+class Cosignature(PlainPredicate, frozen=True):
     """Approval of a proposal in one role. `review`: digest of an agent's own review, null for people."""
 
     role: Literal["approver", "sentinel", "validator", "governor", "operator"]
     review: Hash | None
 
 
-class Objection(Predicate):
+class Objection(PlainPredicate, frozen=True):
     """`withdraw` stops the signer's own cosignatures so far; `deny` ends a lease."""
 
     verb: Literal["withdraw", "deny"]
@@ -179,21 +177,21 @@ class Term(Predicate):
     reason: Text
 
 
-class CohortTier(Model):
+class CohortTier(Plain, frozen=True):
     """The instances that a tier adds, in cohort order."""
 
     tier: Percent
     instances: Names
 
 
-class SeenTree(Model):
+class SeenTree(Plain, frozen=True):
     """A tree digest that was found on instances."""
 
     tree: Tree
     instances: Names
 
 
-class Claim(Predicate):
+class Claim(PlainPredicate, frozen=True):
     """An executor takes a lease: the two-key rule held, these cosignatures (by seq) counted, these trees were there.
 
     `reverse`: an object with a patch for each change from a tree, that was seen to lead from its `after` back to its
@@ -202,13 +200,13 @@ class Claim(Predicate):
 
     type: Literal["VERIFIED_2KEY"]
     epoch: Count
-    counted: Annotated[Seq[Count], Field(min_length=2, max_length=2)]
-    cohorts: Annotated[Seq[CohortTier], Field(min_length=1, max_length=100)]
-    seen: Annotated[Seq[SeenTree], Field(min_length=1, max_length=MAX_GROUPS)]
+    counted: Annotated[Seq[Count], Meta(min_length=2, max_length=2)]
+    cohorts: Annotated[Seq[CohortTier], Meta(min_length=1, max_length=100)]
+    seen: Annotated[Seq[SeenTree], Meta(min_length=1, max_length=MAX_GROUPS)]
     reverse: ObjectRef | None
 
 
-class Command(Predicate):
+class Command(PlainPredicate, frozen=True):
     """A person's order to a deployment. `state`: leaf of the deployment's newest claim, executor event or command, for
     `start`, `resume` and `promote`, else null. `tier`: the tier to leave, for `promote`, else null.
     """
@@ -220,6 +218,9 @@ class Command(Predicate):
     skip_bake: bool
     reason: Text
 
+    def __post_init__(self) -> None:
+        parse_time(self.expires_at)
+
 
 class Message(Predicate):
     """A question, an acknowledgement or an answer between principals. `reply_to`: digest of another message."""
@@ -228,3 +229,7 @@ class Message(Predicate):
     to: Ident | None
     reply_to: Hash | None
     text: Text
+
+
+AnyPredicate: TypeAlias = Predicate | PlainPredicate
+"""What a statement says, in the type of its kind."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Literal, Self, TypeAlias
 
+from msgspec import Meta
 from pydantic import Field, model_validator
 
 from keys.values import DecimalText, Ident, Model, One, Seq
 from policies.fleet import Seconds, Word
 
-Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
+Percent: TypeAlias = Annotated[int, Field(ge=1, le=100), Meta(ge=1, le=100)]
 PathRule: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")
 ]

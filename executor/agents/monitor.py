@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from msgspec import structs
+
 from executor.agents.loop import Ledger, Log, Tries, one_line
 from executor.gates import RunningJudge
 from executor.host import Observed
@@ -255,7 +257,7 @@ def _substantial(gate: Gate, value: GateValue) -> GateValue:
     """The value, or null where it rests on too few requests: a rate of three requests is no measure for later ones."""
     if gate.source != "error_rate" or (value.requests or 0) >= gate.min_requests:
         return value
-    return value.model_copy(update={"value": None})
+    return structs.replace(value, value=None)
 
 
 def _spell(values: Sequence[GateValue]) -> str:

@@ -103,7 +103,7 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             {
                 **{name: getattr(report, name) for name in names},
                 "before": None if before is None else asdict(before),
-                "head": asdict(report.head),
+                "head": report.head._asdict(),
                 "findings": [asdict(finding) for finding in report.findings],
                 "notes": list(report.notes),
             }

@@ -12,13 +12,13 @@ from ledger.statement import Statement
 from policies import event_kinds as events
 from policies.event_kinds import Event
 from policies.kinds import (
+    AnyPredicate,
     Claim,
     Cosignature,
     FleetProposal,
     Lease,
     Objection,
     PolicyProposal,
-    Predicate,
     Review,
     TrustProposal,
 )
@@ -42,7 +42,7 @@ class Told:
     lease: str | None
 
 
-def tell(state: State, seq: int, statement: Statement, predicate: Predicate) -> list[Told]:
+def tell(state: State, seq: int, statement: Statement, predicate: AnyPredicate) -> list[Told]:
     """What the entry `seq` tells, once it is part of `state`."""
     if isinstance(predicate, Lease):
         return [_lease(state, predicate)]

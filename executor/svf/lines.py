@@ -21,7 +21,7 @@ from ledger.statement import Statement, parse_statement
 from policies import event_kinds as kinds
 from policies.deployment import MONITOR_EVENTS, CommandNote, Deployment
 from policies.event_kinds import Event
-from policies.kinds import Claim, Cosignature, Lease, Objection, Predicate, Review
+from policies.kinds import AnyPredicate, Claim, Cosignature, Lease, Objection, Review
 from policies.law.position import parse_predicate
 from policies.state import LeaseState, State
 
@@ -130,7 +130,7 @@ def _line(entry: Entry, statement: Statement, lease: LeaseState, told: _Told) ->
     return Line(entry.seq, entry.record.time[:10], data + b"\n")
 
 
-def _tell(entry: Entry, predicate: Predicate, lease: LeaseState, state: State) -> Iterator[_Told]:
+def _tell(entry: Entry, predicate: AnyPredicate, lease: LeaseState, state: State) -> Iterator[_Told]:
     match predicate:
         case Event():
             yield from _tell_event(predicate, lease, state)

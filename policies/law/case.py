@@ -11,7 +11,7 @@ from keys.values import parse_time
 from ledger.chain import Entry
 from ledger.statement import Statement
 from policies.deployment import Deployment
-from policies.kinds import Predicate
+from policies.kinds import AnyPredicate
 from policies.matrix import CapabilityMatrix
 from policies.names import Objects
 from policies.state import LeaseState, ProposalState, SignerRef, State, Vote
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     now: int
     entry: Entry
     statement: Statement
-    predicate: Predicate
+    predicate: AnyPredicate
     holder: Holder
     objects: Objects
 

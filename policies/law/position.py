@@ -9,10 +9,11 @@ from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.envelope import Envelope
-from ledger.statement import Statement
+from ledger.statement import SELF_SUBJECT, PlainPredicate, Statement, Typed, kind_of, parse_statement
 from ledger.verified import VerifiedStatement, open_envelope
 from policies.event_kinds import Event
 from policies.kinds import (
+    AnyPredicate,
     Claim,
     Command,
     Cosignature,
@@ -35,7 +36,7 @@ MAX_LAG: Final = 1_024
 """Entries by which a machine's head may be behind."""
 MAX_SKEW_S: Final = 120
 
-PREDICATES: Final[dict[str, type[Predicate]]] = {
+PREDICATES: Final[dict[str, type[Predicate] | type[PlainPredicate]]] = {
     "genesis": Genesis,
     "trust": TrustProposal,
     "policy": PolicyProposal,
@@ -52,6 +53,12 @@ PREDICATES: Final[dict[str, type[Predicate]]] = {
     "message": Message,
 }
 
+_TYPED: Final = {
+    kind: Typed(kind, model)
+    for kind, model in PREDICATES.items()
+    if issubclass(model, PlainPredicate) and kind not in SELF_SUBJECT
+}
+
 SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
 """Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""
 
@@ -60,7 +67,17 @@ _ALSO_PROPOSED: Final = frozenset({"cosignature", "objection"})
 """Kinds that keys of a proposed root may sign, about that root."""
 
 
-def parse_predicate(statement: Statement) -> Predicate:
+def read_statement(body: bytes) -> tuple[Statement, AnyPredicate | None]:
+    """Read a statement, and its predicate where that goes together; for None ask `parse_predicate`.
+
+    Raises: as `parse_statement`.
+    """
+    typed = _TYPED.get(kind_of(body))
+    read = None if typed is None else typed.read(body)
+    return (parse_statement(body), None) if read is None else read
+
+
+def parse_predicate(statement: Statement) -> AnyPredicate:
     """Give a statement's predicate its type.
 
     Raises: FormatError when a field is missing, unknown or wrong.
@@ -68,8 +85,9 @@ def parse_predicate(statement: Statement) -> Predicate:
     model = PREDICATES.get(statement.kind)
     if model is None:
         raise FormatError(f"there is no kind {statement.kind}", code="unknown_kind")
-    predicate = model.from_json(statement.predicate, what=statement.kind)
-    if statement.kind in SPELLED_OUT and predicate.to_json() != statement.predicate:
+    said = statement.predicate
+    predicate = model.from_json(said, what=statement.kind)
+    if statement.kind in SPELLED_OUT and predicate.to_json() != said:
         raise FormatError(f"a {statement.kind} must state every field", code="not_canonical")
     return predicate
 
@@ -84,7 +102,7 @@ def open_signed(
     return open_envelope(envelope, lambda _statement, _keyid: holder.enrolled, statement=statement, ahead=ahead)
 
 
-def find_holder(state: State, statement: Statement, predicate: Predicate, keyid: str) -> Holder:
+def find_holder(state: State, statement: Statement, predicate: AnyPredicate, keyid: str) -> Holder:
     """The principal that signs, and its key with this key id: in the root in force; in its own root for genesis; for a
     cosignature on a trust proposal or its withdrawal, also in the proposed root.
 
@@ -101,7 +119,7 @@ def find_holder(state: State, statement: Statement, predicate: Predicate, keyid:
     )
 
 
-def _roots(state: State, statement: Statement, predicate: Predicate) -> tuple[TrustRoot, ...]:
+def _roots(state: State, statement: Statement, predicate: AnyPredicate) -> tuple[TrustRoot, ...]:
     if isinstance(predicate, Genesis):
         return (predicate.trust,)
     if statement.kind in _ALSO_PROPOSED:

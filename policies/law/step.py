@@ -21,9 +21,9 @@ from keys.values import ZERO_HASH
 from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.record import make_record
-from ledger.statement import Statement, parse_statement
+from ledger.statement import Statement
 from ledger.verified import VerifiedStatement
-from policies.kinds import Predicate
+from policies.kinds import AnyPredicate
 from policies.law.case import Case, Change
 from policies.law.claims import judge_claim, judge_term
 from policies.law.commands import judge_command
@@ -37,7 +37,7 @@ from policies.law.leases import (
     judge_objection,
     judge_review,
 )
-from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate
+from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate, read_statement
 from policies.names import Objects
 from policies.state import State
 
@@ -70,9 +70,10 @@ def judge(
     of `ahead`.
     """
     envelope = entry.record.envelope
-    statement = parse_statement(envelope.body)
+    statement, predicate = read_statement(envelope.body)
     check_place(state, entry, statement)
-    predicate = parse_predicate(statement)
+    if predicate is None:
+        predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
     verified = open_signed(envelope, statement, holder, ahead)
     return _judge(state, entry, statement, predicate, holder, objects), verified
@@ -94,7 +95,7 @@ def foresee(state: State, statement: Statement, keyid: str, seconds: int, object
 
 
 def _judge(
-    state: State, entry: Entry, statement: Statement, predicate: Predicate, holder: Holder, objects: Objects
+    state: State, entry: Entry, statement: Statement, predicate: AnyPredicate, holder: Holder, objects: Objects
 ) -> Change:
     check_time(state, entry, statement, machine=holder.principal.kind != "human")
     case = Case(state, entry.seq, entry.record.seconds, entry, statement, predicate, holder, objects)

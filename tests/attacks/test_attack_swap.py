@@ -35,7 +35,7 @@ class Scene:
         self.station.enact_fleet({"targets": {"web": {"instances": [row], "max_unavailable": 1}}})
         self.tree: Tree = ingest(write_files(root / "source", {"app.py": GOOD}), self.station.objects, ())
         self.lease = self.station.propose(
-            artifact={"type": "directory", **self.tree.ref.model_dump()},
+            artifact={"type": "directory", **self.tree.ref.to_json()},
             changes=[{"before": ABSENT, "after": self.tree.digest, "instances": ["web-01"]}],
         )
         self.station.approve(self.lease)
@@ -153,7 +153,7 @@ def test_release_changed_after_the_flip_stops_the_next_lease(scene: Scene) -> No
     after = ingest(write_files(scene.root / "next", {"app.py": b"print('next')\n"}), scene.station.objects, ())
     lease = scene.station.propose(
         "LEASE-20260105-090001",
-        artifact={"type": "directory", **after.ref.model_dump()},
+        artifact={"type": "directory", **after.ref.to_json()},
         changes=[{"before": scene.tree.digest, "after": after.digest, "instances": ["web-01"]}],
     )
     scene.station.approve(lease)

@@ -62,7 +62,7 @@ class Bench:
         kind, ref = artifact or ("directory", after.ref)
         names = [f"web-{n:02}" for n in range(1, 21)]
         return {
-            "artifact": {"type": kind, **ref.model_dump()},
+            "artifact": {"type": kind, **ref.to_json()},
             "changes": [{"before": before.digest if before else "absent", "after": after.digest, "instances": names}],
             "paths": list(changed_paths(before, after)),
         }

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from fuzzing import Parser, bounded, check, hostile, hostile_json, of_text
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from station import Station, new_station
+from station import Station
 from terms import fleet, matrix
+from told import tell, told
 
 from executor.documents import format_document
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError
-from ledger.record import parse_record
-from ledger.statement import SELF_SUBJECT, Statement, make_statement, parse_statement
+from ledger.statement import SELF_SUBJECT, make_statement
 from policies.audit_objects import references
 from policies.fleet import Fleet, parse_fleet
 from policies.law.position import PREDICATES, parse_predicate
@@ -66,27 +63,6 @@ def test_hostile_yaml_is_refused_or_means_one_thing(data: bytes) -> None:
     with bounded(), suppress(CalyxError):
         value = of_text(load_yaml)(data)
         assert load_yaml(format_document(value)) == value
-
-
-@cache
-def told() -> tuple[Statement, ...]:
-    """One statement of each kind and of each type of event, from a whole deployment."""
-    with TemporaryDirectory() as directory:
-        station = tell(Path(directory))
-        statements = [parse_statement(parse_record(data).envelope.body) for data in station.store.read()]
-        station.store.close()
-    return tuple({(each.kind, str(each.predicate.get("detail"))[:30]): each for each in statements}.values())
-
-
-def tell(root: Path) -> Station:
-    station = new_station(root)
-    lease = station.propose()
-    station.begin(lease)
-    station.command("ada", lease, "pause")
-    station.say("ada", "message", {"type": "question", "to": "cbo", "reply_to": None, "text": "why?"})
-    other = station.propose("LEASE-20260105-090001")
-    station.say("ada", "objection", {"verb": "deny", "reason": "a test"}, other)
-    return station
 
 
 def test_most_kinds_are_told() -> None:

@@ -41,7 +41,7 @@ def begin(root: Path, before: str, **lease: Any) -> tuple[Simulation, tuple[str,
     )
     station.objects.put(new.manifest)
     subject = station.propose(
-        artifact={"type": "directory", **new.ref.model_dump()},
+        artifact={"type": "directory", **new.ref.to_json()},
         changes=[{"before": before, "after": new.digest, "instances": NAMES}],
         **lease,
     )

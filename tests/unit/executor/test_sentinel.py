@@ -97,7 +97,7 @@ def test_patch_that_leaves_the_tree(bench: Bench) -> None:
 
 def test_artifact_that_is_no_manifest(bench: Bench) -> None:
     ref = bench.station.objects.put(format_json(["not a tree"]))
-    artifact = {"type": "directory", **ref.model_dump()}
+    artifact = {"type": "directory", **ref.to_json()}
     changes = [{**bench.terms(bench.tree(OLD), bench.tree(NEW))["changes"][0], "after": ref.sha256}]
     assert review(bench, bench.propose(artifact=artifact, changes=changes)) == ("fail", ["bad_format"])
 
@@ -179,7 +179,7 @@ def test_link_that_leaves_the_tree(bench: Bench) -> None:
     manifest = format_json(["calyx-tree-v1", ["static", "dir"], ["static/out", "link", "../../etc/passwd"]])
     ref = bench.station.objects.put(manifest)
     subject = bench.propose(
-        artifact={"type": "directory", **ref.model_dump()},
+        artifact={"type": "directory", **ref.to_json()},
         changes=[{"before": before.digest, "after": ref.sha256, "instances": ["web-01"]}],
     )
     assert review(bench, subject) == ("fail", ["link_escapes"])

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from msgspec import structs
 from pydantic import BaseModel
 from refusal import refused
 from station import Station, new_station
 
 from keys.errors import CalyxError
 from keys.openssh import new_private_key
+from keys.plain import Plain
 from keys.signer import FileSigner
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT, sign
 from keys.values import ZERO_HASH, format_time
@@ -284,9 +286,9 @@ def test_signature_over_other_bytes_than_the_envelopes(station: Station) -> None
         station.append(Envelope(envelope.body, envelope.keyid, other.sig))
 
 
-def models_of(hint: Any) -> Iterator[type[BaseModel]]:
+def models_of(hint: Any) -> Iterator[type[BaseModel] | type[Plain]]:
     """The models that a type is made of, itself included."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+    if isinstance(hint, type) and issubclass(hint, BaseModel | Plain):
         yield hint
         for known in get_type_hints(hint, include_extras=True).values():
             yield from models_of(known)
@@ -297,12 +299,14 @@ def models_of(hint: Any) -> Iterator[type[BaseModel]]:
 
 def defaults_of(kind: str) -> set[str]:
     """The fields that a statement of a kind could leave out and still have its shape."""
-    return {
-        f"{model.__name__}.{name}"
-        for model in models_of(PREDICATES[kind])
-        for name, field in model.model_fields.items()
-        if not field.is_required()
-    }
+    return {f"{model.__name__}.{name}" for model in models_of(PREDICATES[kind]) for name in optional_of(model)}
+
+
+def optional_of(model: type[BaseModel] | type[Plain]) -> set[str]:
+    """The fields of a model that may be left out."""
+    if issubclass(model, Plain):
+        return {field.name for field in structs.fields(model) if not field.required}
+    return {name for name, field in model.model_fields.items() if not field.is_required()}
 
 
 @pytest.mark.parametrize("kind", sorted(set(PREDICATES) - SPELLED_OUT))

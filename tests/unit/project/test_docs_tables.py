@@ -10,22 +10,26 @@ import ast
 import types
 from collections.abc import Callable
 from itertools import chain
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from annotated_types import Ge, Le, MaxLen, MinLen
 from documents import CHECKOUT, FORMAT, read_part, write_parts
+from msgspec import Meta, structs
 from pydantic import Strict
 from pydantic.fields import FieldInfo
 
 from keys import principals, values
 from keys.canonical import MAX_INTEGER
+from keys.plain import Plain
 from keys.values import Model
 from ledger.objects import ObjectRef
-from ledger.statement import SELF_SUBJECT
+from ledger.statement import SELF_SUBJECT, HeadRef
 from policies import event_kinds, fleet, kinds, matrix
 from policies.deployment import MOVES, Phase
 from policies.law.position import PREDICATES
+
+Shape: TypeAlias = type[Model] | type[Plain]
 
 # The tables of kinds, events and shapes: one row for each model, its fields in canonical order.
 
@@ -60,8 +64,8 @@ NAMED: Final[tuple[tuple[Any, str], ...]] = (
     (bool, "boolean"),
     (type(None), "null"),
 )
-SHAPES: Final[tuple[type[Model], ...]] = (
-    kinds.HeadRef,
+SHAPES: Final[tuple[Shape, ...]] = (
+    HeadRef,
     ObjectRef,
     kinds.Continues,
     principals.TrustRoot,
@@ -96,10 +100,9 @@ SHAPES: Final[tuple[type[Model], ...]] = (
 )
 
 
-def details() -> dict[str, type[Model]]:
+def details() -> dict[str, Shape]:
     """Type -> model of what an event tells, in the order of their definition."""
-    union = get_args(event_kinds.Detail)[0]
-    return {get_args(get_type_hints(model)["type"])[0]: model for model in get_args(union)}
+    return dict(event_kinds.DETAILS)
 
 
 def spell(hint: Any) -> str:
@@ -121,7 +124,7 @@ def spell(hint: Any) -> str:
         return f"[{spell(args[0])}]"
     if origin is dict:
         return f"{{{spell(args[0])}: {spell(args[1])}}}"
-    if isinstance(hint, type) and issubclass(hint, Model):
+    if isinstance(hint, type) and issubclass(hint, Model | Plain):
         return hint.__name__
     raise TypeError(f"the document has no word for {hint}")
 
@@ -129,6 +132,7 @@ def spell(hint: Any) -> str:
 def bounds(notes: list[Any]) -> str:
     """Limits on a value or on how many there are."""
     # A bound may stand on an alias and again, closer, where it is used.
+    notes = list(chain.from_iterable(_bounds_of(n) if isinstance(n, Meta) else [n] for n in notes))
     low = max((_low(n) for n in notes if isinstance(n, Ge | MinLen)), default=None)
     high = min((_high(n) for n in notes if isinstance(n, Le | MaxLen)), default=None)
     others = [n for n in notes if not isinstance(n, Ge | Le | MinLen | MaxLen | Strict)]
@@ -141,6 +145,16 @@ def bounds(notes: list[Any]) -> str:
     return f" {low or 0}..{'' if high in (None, MAX_INTEGER) else high}"
 
 
+def _bounds_of(meta: Meta) -> list[Any]:
+    known: tuple[tuple[Any, Any], ...] = (
+        (Ge, meta.ge),
+        (Le, meta.le),
+        (MinLen, meta.min_length),
+        (MaxLen, meta.max_length),
+    )
+    return [make(value) for make, value in known if value is not None]
+
+
 def _low(note: Ge | MinLen) -> int:
     return int(str(note.ge if isinstance(note, Ge) else note.min_length))
 
@@ -149,10 +163,13 @@ def _high(note: Le | MaxLen) -> int:
     return int(str(note.le if isinstance(note, Le) else note.max_length))
 
 
-def fields(model: type[Model], leave: tuple[str, ...] = ()) -> str:
+def fields(model: Shape, leave: tuple[str, ...] = ()) -> str:
     """A model's fields and their types, sorted as canonical JSON has them."""
     hints = get_type_hints(model, include_extras=True)
-    names = {info.alias or name: hints[name] for name, info in model.model_fields.items()}
+    if issubclass(model, Plain):
+        names = {field.encode_name: hints[field.name] for field in structs.fields(model)}
+    else:
+        names = {info.alias or name: hints[name] for name, info in model.model_fields.items()}
     return ", ".join(f"`{name}` {spell(names[name])}" for name in sorted(names) if name not in leave) or "nothing more"
 
 
