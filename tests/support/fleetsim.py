@@ -16,6 +16,7 @@ from station import Station
 from executor.fence import pass_fence
 from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
 from executor.run import Executor
+from executor.tree import make_tree
 from executor.work import Pools
 from keys.errors import CalyxError, Exit
 from policies.deployment import Phase
@@ -172,6 +173,27 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.hosts = SimHosts(self.killer)
+
+    def serve(self, tree: str, *more: str) -> None:
+        """Let every instance run `tree`, with the releases `more` beside it."""
+        fleet = self.station.state.fleet
+        assert fleet is not None
+        for instance in fleet.targets["web"].instances:
+            place = self.hosts.place(instance)
+            place.current = place.serving = tree
+            place.releases |= {tree, *more}
+
+    def ask(
+        self, before: str, names: list[str], name: str = "LEASE-20260105-090000", **lease: Any
+    ) -> tuple[tuple[str, str], str]:
+        """A lease under both keys which leads these instances to an empty tree, and that tree."""
+        new = make_tree([], ())
+        self.station.objects.put(new.manifest)
+        artifact = {"type": "directory", "sha256": new.digest, "size": len(new.manifest)}
+        changes = [{"before": before, "after": new.digest, "instances": names}]
+        subject = self.station.propose(name, artifact=artifact, changes=changes, **lease)
+        self.station.approve(subject)
+        return subject, new.digest
 
     def ensure(self) -> None:
         """The watchman's part: the monitor speaks in `wait`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fleetsim import Place, Simulation
+from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
 
@@ -20,7 +20,7 @@ from executor.host import HookRun
 from executor.local_host import LocalHost
 from executor.processes import HOOK_MARKER
 from executor.progress import measure_progress
-from executor.tree import Tree, make_tree
+from executor.tree import Tree
 from keys.errors import Exit
 from policies.deployment import Phase
 from policies.fleet import Instance
@@ -159,20 +159,9 @@ def begin(
     probed = None if probe is None else {"hook": probe}
     station.enact_fleet(fleet(len(NAMES), hooks={"drain": "out", "undrain": "in"}, probe=probed))
     scene = Simulation(station)
-    for name in NAMES:
-        place = scene.hosts.places.setdefault(name, Place())
-        if before != ABSENT:
-            place.current = place.serving = before
-            place.releases.add(before)
-    new = make_tree([], ())
-    station.objects.put(new.manifest)
-    subject = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": before, "after": new.digest, "instances": NAMES}],
-        **lease,
-    )
-    station.approve(subject)
-    return scene, subject, new.digest
+    if before != ABSENT:
+        scene.serve(before)
+    return scene, *scene.ask(before, NAMES, **lease)
 
 
 def test_each_instance_is_drained_before_the_flip_and_undrained_after(tmp_path: Path) -> None:

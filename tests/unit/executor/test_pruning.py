@@ -24,7 +24,7 @@ from executor.in_use import find_used
 from executor.local_host import LocalHost
 from executor.retention import SPARE_S, plan_pruning
 from executor.scan import ingest
-from executor.tree import Tree, make_tree
+from executor.tree import Tree
 from executor.upkeep import EVERY_S
 from keys.errors import Exit
 from ledger.objects import DirectoryObjects
@@ -281,18 +281,8 @@ def test_idle_executor_prunes_once_an_hour_and_never_stops_for_it(tmp_path: Path
     station.genesis()
     station.enact_fleet(fleet(2))
     scene = Simulation(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = scene.hosts.place(instance)
-        place.current = place.serving = V1
-        place.releases |= {V1, V3}
-    new = make_tree([])
-    station.objects.put(new.manifest)
-    lease = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": V1, "after": new.digest, "instances": NAMES[:2]}],
-    )
-    station.approve(lease)
+    scene.serve(V1, V3)
+    _, new = scene.ask(V1, NAMES[:2])
     scene.hosts.fail["prune", "web-02"] = "host_busy"
     executor = scene.executor()
     looked: list[tuple[int, bool]] = []
@@ -315,7 +305,7 @@ def test_idle_executor_prunes_once_an_hour_and_never_stops_for_it(tmp_path: Path
     assert len(times) in {2, 3}
     assert all(later - earlier >= EVERY_S for earlier, later in pairwise(times))
     assert not any(live for _, live in looked)
-    assert scene.hosts.places["web-01"].releases == {V1, new.digest}
-    assert scene.hosts.places["web-02"].releases == {V1, V3, new.digest}
+    assert scene.hosts.places["web-01"].releases == {V1, new}
+    assert scene.hosts.places["web-02"].releases == {V1, V3, new}
     assert any("web-02 not pruned: host_busy" in line for line in scene.log)
     assert any("web-01: release" in line and "removed" in line for line in scene.log)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from fleetsim import Simulation
 from instances import write_files
-from programs import require_program
 from station import Station, fleet, matrix, tree_digest
 
 import executor.reverse
@@ -22,17 +21,7 @@ from policies.kinds import ABSENT
 from policies.replay import Replay
 from policies.state import State
 
-
-@pytest.fixture(autouse=True)
-def _git() -> None:
-    require_program("git")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
+pytestmark = pytest.mark.usefixtures("git")
 
 
 def tree(tmp_path: Path, objects: DirectoryObjects, name: str, files: dict[str, str | bytes]) -> Tree:
