@@ -17,10 +17,9 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
-from hashlib import sha256
 from typing import Final, Self
 
-from keys.ahead_worker import DIGEST_SIZE, HEADER, ITEM
+from keys.ahead_worker import HEADER, ITEM, NUMBER
 from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import Unavailable
 
@@ -47,16 +46,15 @@ class WorkerFailed(Unavailable):
         )
 
 
-class _Foreseen:
-    """A signature that is to be checked. `number`: how many came before. `proved`: None until there is an answer."""
+class _Batch:
+    """Signatures that are checked together. `answers`: a byte for each, 1 when it was proved; none until they came."""
 
-    __slots__ = ("message", "number", "proved", "public")
+    __slots__ = ("answers", "count", "parts")
 
-    def __init__(self, number: int, public: PublicKey, message: bytes) -> None:
-        self.number = number
-        self.public = public
-        self.message = message
-        self.proved: bool | None = None
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.count = 0
+        self.answers = b""
 
 
 class SignaturesAhead:
@@ -66,9 +64,8 @@ class SignaturesAhead:
     """
 
     def __init__(self, jobs: int) -> None:
-        self._foreseen: dict[bytes, _Foreseen] = {}
-        self._count = 0
-        self._batch: list[tuple[bytes, _Foreseen]] = []
+        self._foreseen: dict[bytes, tuple[_Batch, int, PublicKey, bytes]] = {}
+        self._batch = _Batch()
         self._workers: list[_Worker] = []
         try:
             for _ in range(min(jobs, MAX_JOBS)):
@@ -96,18 +93,18 @@ class SignaturesAhead:
         if len(self._foreseen) >= MAX_FORESEEN:
             # Nobody asked for the oldest, and whoever still does finds out here.
             del self._foreseen[next(iter(self._foreseen))]
-        claim = _Foreseen(self._count, public, message)
-        self._count += 1
-        self._foreseen[signature] = claim
-        self._batch.append((signature, claim))
-        if len(self._batch) >= BATCH:
+        batch = self._batch
+        self._foreseen[signature] = (batch, batch.count, public, message)
+        batch.parts += (ITEM.pack(public, signature, len(message)), message)
+        batch.count += 1
+        if batch.count >= BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Send what was foreseen so far, even if it is little. Raises: WorkerFailed."""
-        if self._batch:
+        if self._batch.count:
             min(self._workers, key=lambda worker: worker.pending).send(self._batch)
-            self._batch = []
+            self._batch = _Batch()
         self._exchange()
 
     def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
@@ -116,20 +113,22 @@ class SignaturesAhead:
         Raises: as `keys.ed25519.verify`; WorkerFailed.
         """
         claim = self._foreseen.pop(signature, None)
-        if claim is not None and claim.public == public and claim.message == message:
-            if claim.proved is None:
-                self._settle(claim)
-            if claim.proved:
-                return
+        if claim is not None:
+            batch, at, known, signed = claim
+            if known == public and signed == message:
+                if not batch.answers:
+                    self._settle(batch)
+                if batch.answers[at] == 1:
+                    return
         verify(public, message, signature)
 
-    def _settle(self, claim: _Foreseen) -> None:
-        """Wait for the answer about `claim`."""
-        if self._batch and self._batch[-1][1].number >= claim.number >= self._batch[0][1].number:
+    def _settle(self, batch: _Batch) -> None:
+        """Wait for the answers to a batch."""
+        if batch is self._batch:
             self.flush()
         else:
             self._exchange()
-        while claim.proved is None:
+        while not batch.answers:
             self._wait()
 
     def _exchange(self) -> None:
@@ -170,19 +169,18 @@ class _Worker:
             with suppress(OSError):
                 fcntl.fcntl(self.requests, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self.outbox: Final[deque[memoryview]] = deque()
-        self._asked: Final[deque[tuple[bytes, list[_Foreseen]]]] = deque()
+        self._asked: Final[deque[tuple[int, _Batch]]] = deque()
+        self._sent = 0
         self._inbox = b""
         self.pending = 0
 
-    def send(self, batch: list[tuple[bytes, _Foreseen]]) -> None:
-        parts: list[bytes] = []
-        for signature, claim in batch:
-            parts.append(ITEM.pack(claim.public, signature, len(claim.message)))
-            parts.append(claim.message)
-        body = b"".join(parts)
-        self._asked.append((sha256(body).digest(), [claim for _, claim in batch]))
-        self.outbox.append(memoryview(HEADER.pack(len(batch), len(body)) + body))
-        self.pending += len(batch)
+    def send(self, batch: _Batch) -> None:
+        body = b"".join(batch.parts)
+        batch.parts.clear()
+        self._sent += 1
+        self._asked.append((self._sent, batch))
+        self.outbox.append(memoryview(HEADER.pack(self._sent, batch.count, len(body)) + body))
+        self.pending += batch.count
 
     def exchange(self) -> None:
         """Give and take what goes without waiting. Raises: WorkerFailed."""
@@ -223,17 +221,16 @@ class _Worker:
     def _take(self, data: bytes) -> None:
         self._inbox += data
         while self._asked:
-            digest, claims = self._asked[0]
-            size = DIGEST_SIZE + len(claims)
+            number, batch = self._asked[0]
+            size = NUMBER.size + batch.count
             if len(self._inbox) < size:
                 return
             answer, self._inbox = self._inbox[:size], self._inbox[size:]
-            if answer[:DIGEST_SIZE] != digest:
+            if NUMBER.unpack_from(answer) != (number,):
                 raise WorkerFailed("one answered what it was not asked")
             self._asked.popleft()
-            self.pending -= len(claims)
-            for claim, proved in zip(claims, answer[DIGEST_SIZE:], strict=True):
-                claim.proved = proved == 1
+            self.pending -= batch.count
+            batch.answers = answer[NUMBER.size :]
         if self._inbox:
             raise WorkerFailed("one answered what it was not asked")
 

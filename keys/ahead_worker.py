@@ -1,8 +1,8 @@
 """The process that checks signatures for `keys.ahead`: requests on standard input, answers on standard output.
 
-    request   uint32 count, uint32 size, then `size` bytes: count times
+    request   uint64 number, uint32 count, uint32 size, then `size` bytes: count times
               32 bytes public key, 64 bytes signature, uint32 length, message
-    answer    SHA-256 of those `size` bytes, then one byte for each signature: 1 when it was proved, else 0
+    answer    the request's number, then one byte for each signature: 1 when it was proved, else 0
 
 Integers are big-endian. It holds no key but public ones, opens no file, and ends when its input does.
 """
@@ -10,29 +10,28 @@ Integers are big-endian. It holds no key but public ones, opens no file, and end
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from struct import Struct
 from typing import Final
 
 from keys.ed25519 import PUBLIC_SIZE, SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import CalyxError
 
-HEADER: Final = Struct(">II")
+NUMBER: Final = Struct(">Q")
+HEADER: Final = Struct(">QII")
 ITEM: Final = Struct(f">{PUBLIC_SIZE}s{SIGNATURE_SIZE}sI")
-DIGEST_SIZE: Final = 32
 
 _INPUT: Final = 0
 _OUTPUT: Final = 1
 
 
-def answer(count: int, body: bytes, known: dict[bytes, PublicKey]) -> bytes:
+def answer(number: int, count: int, body: bytes, known: dict[bytes, PublicKey]) -> bytes:
     """Check the signatures of one request. `known`: public keys that were judged before; grows.
 
     Raises: ValueError when the body does not hold exactly `count` of them.
     """
     proved = bytearray(count)
     at = 0
-    for number in range(count):
+    for place in range(count):
         raw, signature, size = ITEM.unpack_from(body, at)
         at += ITEM.size
         message = body[at : at + size]
@@ -44,18 +43,18 @@ def answer(count: int, body: bytes, known: dict[bytes, PublicKey]) -> bytes:
             verify(public, message, signature)
         except CalyxError:
             continue
-        proved[number] = 1
+        proved[place] = 1
     if at != len(body):
         raise ValueError("a request is not as long as it says")
-    return sha256(body).digest() + proved
+    return NUMBER.pack(number) + proved
 
 
 def main() -> int:
     """Answer until the input ends."""
     known: dict[bytes, PublicKey] = {}
     while header := _read(HEADER.size):
-        count, size = HEADER.unpack(header)
-        reply = memoryview(answer(count, _read(size), known))
+        number, count, size = HEADER.unpack(header)
+        reply = memoryview(answer(number, count, _read(size), known))
         while reply:
             reply = reply[os.write(_OUTPUT, reply) :]
     return 0

@@ -4,7 +4,7 @@ An entry is given out only when the next record's `prev`, or for the last one th
 bytes. So whoever folds over entries never acts on a changed one, and when two neighbours contradict each other the
 changed one is named: it is the earlier one if the later one agrees with what follows it, else the later one.
 
-Memory is flat: one entry, one frontier.
+Memory is flat: one entry, one frontier and at most 256 leaves that are not in it yet.
 
 Source: docs/FORMAT.md, checkpoint.
 """
@@ -17,8 +17,11 @@ from typing import Final, Literal, NamedTuple
 from keys.errors import CalyxError, FormatError
 from ledger.checkpoint import Checkpoint
 from ledger.head import EMPTY_HEAD, Head
-from ledger.merkle import Frontier, hash_leaf
+from ledger.merkle import HASH_SIZE, Frontier, hash_leaf
 from ledger.record import Record, parse_record
+
+_MANY: Final = 256
+"""Leaves that are put into the tree at once, which takes less than one by one."""
 
 Reason = Literal["unreadable", "seq", "prev", "time", "root", "missing", "extra"]
 
@@ -60,9 +63,19 @@ class Chain:
     def __init__(self, head: Head = EMPTY_HEAD, seconds: int | None = None, frontier: Frontier | None = None) -> None:
         self._size, self._leaf = head.size, head.hash
         self.seconds = seconds
-        self.frontier = frontier or Frontier()
-        if self.frontier.size != head.size:
+        self._frontier = frontier or Frontier()
+        self._pending: list[str] = []
+        if self._frontier.size != head.size:
             raise ValueError("the frontier and the head are of different sizes")
+
+    @property
+    def frontier(self) -> Frontier:
+        """The tree over the confirmed prefix."""
+        if self._pending:
+            leaves = bytes.fromhex("".join(self._pending))
+            self._frontier.extend([leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)])
+            self._pending.clear()
+        return self._frontier
 
     @property
     def head(self) -> Head:
@@ -113,10 +126,13 @@ class Chain:
         return self._confirm(record)
 
     def _confirm(self, record: Record) -> Entry:
-        leaf = record.leaf
-        self.frontier.append(bytes.fromhex(leaf))
-        self._size, self._leaf, self.seconds = record.seq + 1, leaf, record.seconds
-        return Entry(record.seq, record, leaf)
+        seq, leaf = record.seq, record.leaf
+        pending = self._pending
+        pending.append(leaf)
+        if len(pending) >= _MANY:
+            _ = self.frontier
+        self._size, self._leaf, self.seconds = seq + 1, leaf, record.seconds
+        return Entry(seq, record, leaf)
 
     def _check_root(self, held: Record | None, checkpoint: Checkpoint) -> None:
         if self._size > checkpoint.size:

@@ -16,30 +16,45 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from keys.canonical import Json, parse_json
 from keys.errors import FormatError
+from keys.plain import Plain
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 MAX_ENVELOPE: Final = 65_535
 MAX_SIGNATURE: Final = 4_096
+"""Characters of base64: 3,072 bytes."""
 
 _PAE_HEAD: Final = f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} ".encode("ascii")
 _PAE: Final = re.compile(re.escape(_PAE_HEAD) + rb"(?P<size>[1-9][0-9]{0,6}) ")
 
 # An OpenSSH fingerprint: SHA-256 in unpadded base64. 43 digits hold 258 bits, so the last one has two that are zero.
-_KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+KEYID_PATTERN: Final = rb"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 # What stands in the two base64 holes is judged by decoding it and encoding it again.
 ENVELOPE_PATTERN: Final = (
     rb'\{"payload":"(?P<payload>[^"]+)","payloadType":"'
     + re.escape(PAYLOAD_TYPE).encode("ascii")
     + rb'","signatures":\[\{"keyid":"(?P<keyid>'
-    + _KEYID_PATTERN
+    + KEYID_PATTERN
     + rb')","sig":"(?P<sig>[^"]+)"\}\]\}'
 )
-_KEYID: Final = re.compile(_KEYID_PATTERN)
+_KEYID: Final = re.compile(KEYID_PATTERN)
 _ENVELOPE: Final = re.compile(ENVELOPE_PATTERN)
+
+
+class _Signature(Plain, frozen=True):
+    keyid: str
+    sig: bytes
+
+
+class WireEnvelope(Plain, frozen=True, rename={"payload_type": "payloadType"}):
+    """An envelope's JSON as it is decoded, base64 and all; how `keyid` is spelled is not judged."""
+
+    payload: bytes
+    payload_type: Literal["application/vnd.in-toto+json"]
+    signatures: tuple[_Signature]
 
 
 class Envelope(NamedTuple):

@@ -159,6 +159,20 @@ class Frontier:
         self._size += 1
         return finished
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes, as `append` does one by one, a level at a time."""
+        row, rest = list(leaves), self._size
+        lasting: list[bytes] = []
+        while row:
+            if rest & 1:
+                row.insert(0, self._peaks.pop())
+            if len(row) & 1:
+                lasting.append(row.pop())
+            row = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+            rest >>= 1
+        self._peaks.extend(reversed(lasting))
+        self._size += len(leaves)
+
     def root(self) -> bytes:
         """Root of the tree, 32 bytes."""
         if not self._peaks:

@@ -3,7 +3,7 @@
     {"envelope":{"payload":B64,"payloadType":TYPE,"signatures":[{"keyid":KEYID,"sig":B64}]},"prev":HEX,"seq":N,"time":T}
 
 No hole in this frame can hold a character that JSON escapes, so a record's one canonical form is the frame with its
-holes filled in, and one pattern is a complete parser for it. `leaf` = SHA-256(0x00 || record) is the RFC 6962 leaf
+holes filled in. `leaf` = SHA-256(0x00 || record) is the RFC 6962 leaf
 hash and the `prev` of the next record; `prev` of record 0 is 64 zeros.
 
 Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 section 2.1 for the leaf.
@@ -14,14 +14,18 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+import msgspec
+
 from keys.canonical import MAX_INTEGER, parse_json
 from keys.errors import FormatError
-from keys.values import format_time, parse_time
+from keys.plain import Plain
+from keys.values import Count, format_time, parse_time
 from ledger.envelope import (
     ENVELOPE_PATTERN,
+    KEYID_PATTERN,
     MAX_SIGNATURE,
     Envelope,
-    envelope_from_groups,
+    WireEnvelope,
     format_envelope_bytes,
     parse_envelope,
 )
@@ -29,10 +33,25 @@ from ledger.merkle import hash_leaf
 
 MAX_RECORD: Final = 65_535
 
-_RECORD: Final = re.compile(
+_FRAME: Final = re.compile(
     rb'\{"envelope":' + ENVELOPE_PATTERN + rb',"prev":"(?P<prev>[0-9a-f]{64})"'
     rb',"seq":(?P<seq>0|[1-9][0-9]{0,15}),"time":"(?P<time>[0-9TZ:-]{20})"\}'
 )
+
+
+_SPELLED: Final = re.compile(f"[0-9a-f]{{64}} {KEYID_PATTERN.decode()}")
+_MAX_SIGNATURE_BYTES: Final = MAX_SIGNATURE // 4 * 3
+
+
+class _Wire(Plain, frozen=True):
+    envelope: WireEnvelope
+    prev: str
+    seq: Count
+    time: str
+
+
+_decode: Final = msgspec.json.Decoder(_Wire).decode
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 class Record(NamedTuple):
@@ -55,19 +74,20 @@ def make_record(seq: int, prev: str, seconds: int, envelope: Envelope) -> Record
 
     Raises: FormatError when a value has no place in a record or the record is over 65,535 bytes.
     """
+    time = format_time(seconds)
     data = b'{"envelope":%b,"prev":"%b","seq":%d,"time":"%b"}' % (
         format_envelope_bytes(envelope),
         prev.encode("ascii", "replace"),
         seq,
-        format_time(seconds).encode("ascii"),
+        time.encode("ascii"),
     )
     # The frame judges every value but the envelope's two byte strings, which were encoded just now.
-    if len(data) > MAX_RECORD or not _RECORD.fullmatch(data) or seq > MAX_INTEGER:
+    if len(data) > MAX_RECORD or not _FRAME.fullmatch(data) or seq > MAX_INTEGER:
         parse_record(data)
         raise FormatError("a record cannot hold these values")
-    if len(envelope.sig) > MAX_SIGNATURE:
+    if len(envelope.sig) > _MAX_SIGNATURE_BYTES:
         raise FormatError("the signature of an envelope is over its limit", code="too_large")
-    return Record(seq, prev, format_time(seconds), seconds, envelope, data, hash_leaf(data).hex())
+    return Record(seq, prev, time, seconds, envelope, data, hash_leaf(data).hex())
 
 
 def parse_record(data: bytes) -> Record:
@@ -82,16 +102,21 @@ def parse_record(data: bytes) -> Record:
             hint="put large content into an object",
             limit=MAX_RECORD,
         )
-    match = _RECORD.fullmatch(data)
-    if match is None:
+    try:
+        wire = _decode(data)
+        seconds = parse_time(wire.time)
+    except (msgspec.DecodeError, FormatError, UnicodeDecodeError):
+        raise _reason(data) from None
+    (signature,) = wire.envelope.signatures
+    envelope = Envelope(wire.envelope.payload, signature.keyid, signature.sig)
+    if (
+        not _SPELLED.fullmatch(f"{wire.prev} {envelope.keyid}")
+        or not envelope.body
+        or not 0 < len(envelope.sig) <= _MAX_SIGNATURE_BYTES
+        or _encode(wire) != data
+    ):
         raise _reason(data)
-    payload, keyid, sig, prev, digits, stamp = match.groups()
-    seq = int(digits)
-    if seq > MAX_INTEGER:
-        raise FormatError("an integer is outside 0 .. 2^53-1")
-    time = stamp.decode("ascii")
-    envelope = envelope_from_groups(payload, keyid, sig)
-    return Record(seq, prev.decode("ascii"), time, parse_time(time), envelope, data, hash_leaf(data).hex())
+    return Record(wire.seq, wire.prev, wire.time, seconds, envelope, data, hash_leaf(data).hex())
 
 
 def format_record(record: Record) -> bytes:
@@ -100,7 +125,7 @@ def format_record(record: Record) -> bytes:
 
 
 def _reason(data: bytes) -> FormatError:
-    """Why bytes that do not fill the frame are refused; the frame alone decides that they are."""
+    """Why bytes are refused that `parse_record` found not to be a record."""
     try:
         value = parse_json(data)
         if not isinstance(value, dict) or set(value) != {"envelope", "prev", "seq", "time"}:

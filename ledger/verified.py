@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import InitVar, dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn, Self
 
 from keys.ahead import SignaturesAhead
 from keys.errors import FormatError, SignatureRefused
@@ -19,7 +18,6 @@ from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
 from ledger.statement import TYPE_PREFIX, TYPE_SUFFIX, Statement, parse_statement
 
-_MADE_HERE: Final = object()
 _COSIGNATURE: Final = f'"predicateType":"{TYPE_PREFIX}cosignature{TYPE_SUFFIX}"'.encode()
 
 
@@ -27,21 +25,26 @@ Resolve = Callable[[Statement, str], EnrolledKey]
 """Finds the key with a key id that the statement's `by` holds. Raises: SignatureRefused (`unknown_key`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedStatement:
-    """A statement that the holder of `signer.key` signed. Only `open_envelope` makes one.
+class _Parts(NamedTuple):
+    statement: Statement
+    envelope: Envelope
+    signer: EnrolledKey
+
+
+class VerifiedStatement(_Parts):
+    """A statement that the holder of `signer.key` signed. Only `open_envelope` and `open_with` make one.
 
     Raises: TypeError for everyone else.
     """
 
-    statement: Statement
-    envelope: Envelope
-    signer: EnrolledKey
-    made_here: InitVar[object] = None
+    __slots__ = ()
 
-    def __post_init__(self, made_here: object) -> None:
-        if made_here is not _MADE_HERE:
-            raise TypeError("only open_envelope makes a VerifiedStatement")
+    def __new__(cls, *_: object, **__: object) -> Self:
+        raise TypeError("only open_envelope makes a VerifiedStatement")
+
+    @classmethod
+    def _make(cls, _: object) -> NoReturn:  # type: ignore[override]  # as `__new__`
+        raise TypeError("only open_envelope makes a VerifiedStatement")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a verified statement is not pickled: whoever reads the bytes verifies them again")
@@ -83,7 +86,17 @@ def open_envelope(
         statement = parse_statement(envelope.body)
     elif statement.body != envelope.body:
         raise ValueError("the statement is not this envelope's")
-    enrolled = resolve(statement, envelope.keyid)
+    return open_with(envelope, statement, resolve(statement, envelope.keyid), ahead)
+
+
+def open_with(
+    envelope: Envelope, statement: Statement, enrolled: EnrolledKey, ahead: SignaturesAhead | None = None
+) -> VerifiedStatement:
+    """Prove that the principal a statement is by signed it with this key, which the caller found enrolled for it.
+    `statement`: parsed from this envelope's body.
+
+    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed.
+    """
     if enrolled.principal != statement.by:
         raise SignatureRefused(
             f"a statement by {statement.by} carries the key id of {enrolled.principal}", code="wrong_signer"
@@ -99,7 +112,7 @@ def open_envelope(
         envelope.sig,
         ahead,
     )
-    return VerifiedStatement(statement, envelope, enrolled, _MADE_HERE)
+    return tuple.__new__(VerifiedStatement, (statement, envelope, enrolled))
 
 
 def foresee_envelope(envelope: Envelope, enrolled: EnrolledKey, ahead: SignaturesAhead) -> None:

@@ -10,7 +10,7 @@ from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.statement import SELF_SUBJECT, PlainPredicate, Statement, Typed, kind_of, parse_statement
-from ledger.verified import VerifiedStatement, open_envelope
+from ledger.verified import VerifiedStatement, open_with
 from policies.event_kinds import Event
 from policies.kinds import (
     AnyPredicate,
@@ -99,7 +99,7 @@ def open_signed(
 
     Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
     """
-    return open_envelope(envelope, lambda _statement, _keyid: holder.enrolled, statement=statement, ahead=ahead)
+    return open_with(envelope, statement, holder.enrolled, ahead)
 
 
 def find_holder(state: State, statement: Statement, predicate: AnyPredicate, keyid: str) -> Holder:

@@ -58,6 +58,17 @@ def plain_root(leaves: list[bytes]) -> bytes:
     return hash_node(plain_root(leaves[:split]), plain_root(leaves[split:]))
 
 
+@given(st.lists(st.integers(0, 70), max_size=8))
+def test_frontier_grown_in_any_pieces_is_the_one_grown_by_ones(pieces: list[int]) -> None:
+    one, many = Frontier(), Frontier()
+    for count in pieces:
+        leaves = [hash_leaf(b"%d" % (one.size + number)) for number in range(count)]
+        many.extend(leaves)
+        for leaf in leaves:
+            one.append(leaf)
+        assert many.format() == one.format()
+
+
 def test_frontier_has_the_root_of_the_definition_at_every_size_to_300() -> None:
     frontier = Frontier()
     assert frontier.root() == EMPTY_ROOT == hash_root([]) == plain_root([])

@@ -159,12 +159,12 @@ def test_package_in_the_working_directory_does_not_run_as_a_worker(
 @pytest.mark.parametrize("cut", [-1, 1])
 def test_worker_refuses_a_request_of_another_length(cut: int) -> None:
     body = ITEM.pack(KEY.public, KEY.sign(b"said"), 4) + b"said"
-    assert answer(1, body, {})[32:] == b"\x01"
+    assert answer(7, 1, body, {})[8:] == b"\x01"
     body = body[:cut] if cut < 0 else body + b"x"
     with pytest.raises(ValueError, match="as long as it says"):
-        answer(1, body, {})
+        answer(7, 1, body, {})
 
 
 def test_worker_proves_no_signature_by_a_weak_key() -> None:
     weak = (1).to_bytes(32, "little")
-    assert answer(1, ITEM.pack(weak, bytes(64), 1) + b"x", {})[32:] == b"\x00"
+    assert answer(7, 1, ITEM.pack(weak, bytes(64), 1) + b"x", {})[8:] == b"\x00"
