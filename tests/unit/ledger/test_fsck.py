@@ -89,6 +89,16 @@ def test_flipped_bits(patient: Patient, tmp_path: Path) -> None:
     assert found > FLIPS // 3
 
 
+@pytest.mark.parametrize("at", [18, 44, 48, 56, 72])
+def test_field_of_the_header_that_sqlite_does_not_mind_is_mended(patient: Patient, path: Path, at: int) -> None:
+    data = bytearray(patient.content)
+    data[at] ^= 1
+    path.write_bytes(data)
+    assert codes(check_ledger(path, remembered=patient.remembered)) == {"store_damaged"}
+    assert repair(patient, path).repaired
+    assert_whole(patient, path)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
