@@ -7,9 +7,10 @@ found here.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,8 @@ FIXED_HEADER: Final = (
 """Place, the values that SQLite writes there for a ledger, and what another one means, which SQLite does not mind. A
 ledger is in WAL mode; a copy that `VACUUM INTO` made is not, and is as good.
 """
+
+_DESCRIPTORS: Final = Path("/dev/fd")
 
 Progress = Callable[[int, int], None]
 
@@ -85,11 +88,28 @@ def _check_header(path: Path) -> Iterator[Finding]:
 
     Source: SQLite file format, section 1.3 (the database header).
     """
-    with path.open("rb") as file:
-        header = file.read(HEADER)
+    header = _read_header(path)
     for at, values, why in FIXED_HEADER:
         if header[at : at + len(values[0])] not in values:
             yield Finding("page", f"byte {at} of the file: {why}")
+
+
+def _read_header(path: Path) -> bytes:
+    """The first bytes of a ledger file that this process has open: by SQLite's own descriptor, as a process that closes
+    any other one of the file gives all locks of it back, those of its connections too.
+
+    Source: fcntl_locking(2); "How To Corrupt An SQLite Database File", section 2.2.
+    """
+    here = path.stat()
+    if _DESCRIPTORS.is_dir():
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - names, not paths
+            # One of them was that of the list itself.
+            with suppress(OSError):
+                status = os.fstat(int(name))
+                if (status.st_dev, status.st_ino) == (here.st_dev, here.st_ino):
+                    return os.pread(int(name), HEADER, 0)
+    with path.open("rb") as file:
+        return file.read(HEADER)
 
 
 def _check_caches(store: SqliteStore, progress: Progress | None) -> Iterator[Finding]:

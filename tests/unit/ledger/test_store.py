@@ -383,6 +383,24 @@ def test_header_that_keeps_everybody_from_appending_is_found(tmp_path: Path) -> 
     assert [finding.where for finding in check_store(path)] == ["page"]
 
 
+def test_check_gives_back_no_lock_of_this_process(tmp_path: Path) -> None:
+    """Whoever takes a reader for gone may begin the log anew under it, or put another file in the place."""
+    path = tmp_path / "ledger.db"
+    make_ledger(path, 3).close()
+    script = (
+        "import sys; from pathlib import Path; from ledger.fsck_replace import alone\n"
+        "with alone(Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with SqliteStore.open(path, read_only=True) as reader:
+        assert reader.head().size == 3
+        assert check_store(path) == []
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=30)
+        assert b"ledger_busy" in done.stderr or b"another program has" in done.stderr
+    assert subprocess.run(command, env=environment, check=False, timeout=30).returncode == 0
+
+
 def test_copy_that_is_not_in_wal_mode_is_whole(tmp_path: Path) -> None:
     path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
     make_ledger(path, 3).close()
