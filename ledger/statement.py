@@ -49,7 +49,7 @@ _END: Final = re.compile(
     ).encode()
 )
 _COMMON: Final = re.compile(f"{_ID} {_HEX64} {_HEX64} {_HEX32}")
-_SUBJECT: Final = re.compile(f"{_ID} {_HEX64}")
+_ALL_SPELLED: Final = re.compile(f"{_COMMON.pattern} {_ID} {_HEX64}")
 
 
 class HeadRef(Plain, frozen=True):
@@ -146,7 +146,7 @@ def parse_statement(body: bytes) -> Statement:
     if kind in SELF_SUBJECT:
         if name != kind:
             raise FormatError(f"the subject of a {kind} is named {kind}")
-        if sha256(body[_PREDICATE_AT:end]).hexdigest() != digest:
+        if _digest_of_predicate(body) != digest:
             raise FormatError(f"the subject of a {kind} is not the digest of its predicate")
     if size == 0 and leaf != ZERO_HASH:
         raise FormatError("the head of nothing is 64 zeros")
@@ -186,9 +186,10 @@ class Typed(Generic[P]):
     """
 
     def __init__(self, kind: str, model: type[P]) -> None:
-        if kind in SELF_SUBJECT:
-            raise ValueError("a statement that is its own subject is read by parse_statement")
+        if kind == GENESIS:
+            raise ValueError("genesis is read by parse_statement")
         self._kind: Final = kind
+        self._about_itself: Final = kind in SELF_SUBJECT
         self._type: Final = f"{TYPE_PREFIX}{kind}{TYPE_SUFFIX}"
         self._decode: Final = msgspec.json.Decoder(_Whole[model]).decode  # type: ignore[valid-type]  # made at run time
 
@@ -207,9 +208,9 @@ class Typed(Generic[P]):
         head, name, digest = said.head, subject.name, subject.digest.sha256
         size, leaf = head.size, head.hash
         if (
-            not _COMMON.fullmatch(f"{said.by} {said.ledger} {leaf} {said.nonce}")
-            or not _SUBJECT.fullmatch(f"{name} {digest}")
+            not _ALL_SPELLED.fullmatch(f"{said.by} {said.ledger} {leaf} {said.nonce} {name} {digest}")
             or size == 0
+            or (self._about_itself and (name != self._kind or digest != _digest_of_predicate(body)))
         ):
             return None
         try:
@@ -232,6 +233,11 @@ class Typed(Generic[P]):
 
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+def _digest_of_predicate(body: bytes) -> str:
+    """Of a statement's canonical bytes."""
+    return sha256(body[_PREDICATE_AT : body.rfind(_END_BEGINS)]).hexdigest()
 
 
 def kind_of(body: bytes) -> str:

@@ -42,6 +42,8 @@ from policies.snapshot import Folded
 from policies.state import State
 from policies.survey import Survey
 
+KEEP: Final = 1_024
+"""Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
 WORTH_PROCESSES: Final = 2_000
@@ -112,7 +114,7 @@ def audit(
     Raises: Unavailable when the ledger cannot be read at all, a process fails (`worker_failed`) or the disk of
     `scratch` does (`scratch_failed`).
     """
-    begin = start or Folded(shelved_state(scratch), Chain())
+    begin = start or Folded(shelved_state(scratch, KEEP), Chain())
     run = _Audit(reader, objects, progress, begin.state, begin.chain, scratch)
     run.first = run.chain.head.size
     if jobs < 2 or reader.head().size - run.first < WORTH_PROCESSES:

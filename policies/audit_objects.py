@@ -76,16 +76,15 @@ class ObjectAudit:
         # Its subject has one; in canonical bytes a field with that name is written in no other way.
         if statement.kind != "lease" and statement.body.count(_DIGEST_FIELD) == 1:
             return
-        manifest = None
-        if statement.kind == "lease":
-            manifest = self._directory(statement.predicate)
-        for ref in references(statement.predicate):
+        said = statement.predicate
+        manifest = self._directory(said) if statement.kind == "lease" else None
+        for ref in references(said):
             if manifest is None or ref != manifest:
                 self._check(seq, ref)
         if manifest is not None:
             self._check_tree(seq, manifest)
         if statement.kind == "lease":
-            for digest in _named_trees(statement.predicate):
+            for digest in _named_trees(said):
                 if self._trees.find(digest) is None:
                     self._try(seq, partial(self._check_named, seq, digest))
 

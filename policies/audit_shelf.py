@@ -248,11 +248,13 @@ SHELVED: Final[dict[str, type]] = {
 """The mappings of a state that grow with the ledger, and what is in them."""
 
 
-def shelved_state(scratch: Scratch = IN_MEMORY) -> State:
-    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`."""
+def shelved_state(scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> State:
+    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as of each
+    `Shelf`.
+    """
     state = State(history=History(scratch))
     for name in SHELVED:
-        setattr(state, name, Shelf(packer_of(name), scratch))
+        setattr(state, name, Shelf(packer_of(name), scratch, keep))
     return state
 
 

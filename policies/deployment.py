@@ -35,6 +35,9 @@ class Phase(StrEnum):
     COMPLETED = "COMPLETED"
     ABORTED = "ABORTED"
 
+    # That of an Enum is computed in Python, and the table is asked for every event.
+    __hash__ = str.__hash__
+
 
 _P = Phase
 
@@ -156,9 +159,8 @@ class CommandNote:
 class Deployment:
     """A claimed lease and everything that happened to it. The fold alone changes it.
 
-    `lease_digest` names it. `cohorts`: tier -> the instances it adds, in cohort order;
-    `tier_of`: the same by instance. `before`, `after`: instance ->
-    tree.
+    `lease_digest` names it, `lease_seq` is the entry of the lease. `cohorts`: tier -> the instances it adds, in cohort
+    order; `tier_of`: the same by instance. `before`, `after`: instance -> tree.
     `tier`: the newest intended tier, 0 before the first. `watched_tier`, `bake_started_at`: of the newest bake; its
     samples go on until the next one begins. `phase_before_pause`: where RESUMED leads.
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
@@ -168,6 +170,7 @@ class Deployment:
     """
 
     lease_digest: str
+    lease_seq: int
     lease: Lease
     claim_seq: int
     counted: tuple[int, int]

@@ -93,7 +93,7 @@ class FleetProposal(Predicate):
     fleet: ObjectRef
 
 
-class Intent(Predicate):
+class Intent(PlainPredicate, frozen=True):
     """What someone wants to change, and why."""
 
     id: Ident
@@ -170,7 +170,7 @@ class Objection(PlainPredicate, frozen=True):
     reason: Text
 
 
-class Term(Predicate):
+class Term(PlainPredicate, frozen=True):
     """An executor takes over."""
 
     epoch: Count
@@ -222,7 +222,7 @@ class Command(PlainPredicate, frozen=True):
         parse_time(self.expires_at)
 
 
-class Message(Predicate):
+class Message(PlainPredicate, frozen=True):
     """A question, an acknowledgement or an answer between principals. `reply_to`: digest of another message."""
 
     type: Literal["question", "acknowledgement", "answer"]

@@ -48,6 +48,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
         owed_by = case.now + case.policy.deploy_production.break_glass.review_within_s
     deployment = Deployment(
         lease_digest=lease.digest,
+        lease_seq=lease.seq,
         lease=lease.lease,
         claim_seq=case.seq,
         counted=counted,

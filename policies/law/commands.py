@@ -74,7 +74,7 @@ def subject_deployment(case: Case) -> Deployment:
             refuse("unknown_subject", "the statement is about no lease of this ledger", rule="subject")
         text = f"{known.lease.id} was not claimed, so there is no deployment"
         refuse("not_claimed", text, rule="subject", entry=known.seq)
-    check_subject(case, deployment.lease.id, case.state.leases[digest].seq)
+    check_subject(case, deployment.lease.id, deployment.lease_seq)
     return deployment
 
 

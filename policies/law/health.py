@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
-from keys.values import parse_decimal
 from policies import event_kinds as kinds
 from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
 from policies.kinds import ABSENT
@@ -73,7 +73,7 @@ def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Ef
         made_at=made_at,
         values=values,
         whole=all(value is not None for value, _ in values.values()),
-        rest={v.gate: None if v.rest is None else parse_decimal(v.rest) for v in detail.values},
+        rest={v.gate: None if v.rest is None else Decimal(v.rest) for v in detail.values},
         rest_requests={v.gate: v.rest_requests for v in detail.values},
     )
 
@@ -114,4 +114,5 @@ def _gate_values(deployment: Deployment, values: tuple[kinds.GateValue, ...]) ->
     wanted = [gate.name for gate in deployment.lease.gates]
     if sorted(value.gate for value in values) != sorted(wanted):
         refuse("bad_values", "there is one value for each gate of the lease", rule="health")
-    return {v.gate: (None if v.value is None else parse_decimal(v.value), v.requests) for v in values}
+    # How a decimal is spelled was judged when the value was read.
+    return {v.gate: (None if v.value is None else Decimal(v.value), v.requests) for v in values}

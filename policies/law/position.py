@@ -9,7 +9,7 @@ from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
 from ledger.chain import Entry
 from ledger.envelope import Envelope
-from ledger.statement import SELF_SUBJECT, PlainPredicate, Statement, Typed, kind_of, parse_statement
+from ledger.statement import PlainPredicate, Statement, Typed, kind_of, parse_statement
 from ledger.verified import VerifiedStatement, open_with
 from policies.event_kinds import Event
 from policies.kinds import (
@@ -53,11 +53,7 @@ PREDICATES: Final[dict[str, type[Predicate] | type[PlainPredicate]]] = {
     "message": Message,
 }
 
-_TYPED: Final = {
-    kind: Typed(kind, model)
-    for kind, model in PREDICATES.items()
-    if issubclass(model, PlainPredicate) and kind not in SELF_SUBJECT
-}
+_TYPED: Final = {kind: Typed(kind, model) for kind, model in PREDICATES.items() if issubclass(model, PlainPredicate)}
 
 SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
 """Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""

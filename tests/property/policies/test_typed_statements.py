@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -11,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from told import told
 
-from keys.canonical import format_json
+from keys.canonical import Json, format_json
 from keys.errors import CalyxError
-from ledger.statement import STATEMENT_TYPE, TYPE_PREFIX, Typed, parse_statement
+from ledger.statement import SELF_SUBJECT, STATEMENT_TYPE, TYPE_PREFIX, Typed, parse_statement
 from policies.event_kinds import Event
-from policies.kinds import Lease
 from policies.law.position import PREDICATES, parse_predicate, read_statement
 
-QUICK = ("review", "cosignature", "objection", "claim", "event", "command")
+QUICK = ("intent", "review", "cosignature", "objection", "term", "claim", "event", "command", "message")
 
 
 def agree(body: bytes) -> bool:
@@ -48,13 +48,15 @@ def test_hostile_bytes_are_read_alike(data: st.DataObject) -> None:
 def test_hostile_values_are_read_alike(data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from([statement for statement in told() if statement.kind in QUICK]))
     predicate: Any = data.draw(hostile_json([dict(sample.predicate)]))
-    whole = {
-        "_type": STATEMENT_TYPE,
-        "predicate": predicate,
-        "predicateType": f"{TYPE_PREFIX}{sample.kind}/v1",
-        "subject": [{"digest": {"sha256": sample.subject_digest}, "name": sample.subject_name}],
-    }
     with bounded(), suppress(CalyxError):
+        own = sample.kind in SELF_SUBJECT and data.draw(st.booleans())
+        digest = sha256(format_json(predicate)).hexdigest() if own else sample.subject_digest
+        whole: Json = {
+            "_type": STATEMENT_TYPE,
+            "predicate": predicate,
+            "predicateType": f"{TYPE_PREFIX}{sample.kind}/v1",
+            "subject": [{"digest": {"sha256": digest}, "name": sample.subject_name}],
+        }
         agree(format_json(whole))
 
 
@@ -128,6 +130,17 @@ def test_what_is_refused_is_refused_by_both(body: bytes) -> None:
     assert Typed("event", Event).read(body) is None
 
 
-def test_kind_that_is_its_own_subject_has_no_quick_reader() -> None:
+@pytest.mark.parametrize("kind", ["intent", "message", "term"])
+def test_subject_that_is_another_predicate_is_refused_by_both(kind: str) -> None:
+    (body,) = [statement.body for statement in told() if statement.kind == kind][:1]
+    assert agree(body)
+    digest = parse_statement(body).subject_digest.encode()
+    for changed in (body.replace(digest, b"0" * 64), body.replace(b'"name":"%s"' % kind.encode(), b'"name":"other"')):
+        assert changed != body
+        with pytest.raises(CalyxError):
+            read_statement(changed)
+
+
+def test_genesis_has_no_quick_reader() -> None:
     with pytest.raises(ValueError):
-        Typed("lease", Lease)  # type: ignore[type-var]
+        Typed("genesis", Event)
