@@ -75,20 +75,25 @@ def prove_way_back(pairs: Collection[tuple[str, str]], objects: ObjectStore) -> 
 
 
 def parse_way_back(data: bytes) -> dict[tuple[str, str], bytes]:
-    """The reverse patch of each pair of trees, before and after. Raises: FormatError."""
+    """The reverse patch of each pair of trees, before and after, which are in order. Raises: FormatError."""
     found: dict[tuple[str, str], bytes] = {}
-    at = 0
+    at, last = 0, ("", "")
     while at < len(data):
         end = data.find(b"\n", at)
         value = parse_json(data[at:end].removeprefix(_PAIR), limit=1024) if end > 0 else None
         match value:
-            case {"before": str(before), "after": str(after), "size": int(size)} if data.startswith(_PAIR, at):
+            case {"before": str(before), "after": str(after), "size": int(size), **rest} if (
+                data.startswith(_PAIR, at) and type(size) is int and not rest
+            ):
                 at = end + 1 + size
             case _:
                 raise FormatError("the way back is not a list of reverse patches")
-        if at > len(data) or size < 0:
+        if at > len(data):
             raise FormatError("a reverse patch ends too early")
-        found[before, after] = data[end + 1 : at]
+        if (before, after) <= last:
+            raise FormatError("the reverse patches are out of order")
+        last = before, after
+        found[last] = data[end + 1 : at]
     return found
 
 

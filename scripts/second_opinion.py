@@ -285,6 +285,7 @@ RULES: dict[str, Callable[[Any], object]] = {
     "Principal": lambda v: v["roles"] == sorted(set(v["roles"])),
     "Gate": lambda v: v["against"] == "absolute" or v["absolute"] is not None,
     "Prometheus": lambda v: (v["requests"] is None) == (v["errors"] is None) and {*v.values()} != {None, v["url"]},
+    "Probe": lambda v: v["url"] is not None or (v["hook"] is not None and v["status"] == 200),
     "Metrics": lambda v: not (v["counters"] and v["prometheus"] and v["prometheus"]["requests"] is not None),
     "DeployProduction": lambda v: (
         v["tiers"] == sorted({*v["tiers"], 100})
@@ -349,7 +350,7 @@ Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels
     `shared` [relative path] 0..64
 Process: `argv` [word] 1..64, `env` {variable: value} 0..64, `stop_s` seconds, `user` id or null
 Reload: `argv` [word] 0..64, `kind` "restart" or "command", `timeout_s` timeout
-Probe: `status` integer 100..599, `timeout_s` timeout, `url` url
+Probe: `hook` id or null, `status` integer 100..599, `timeout_s` timeout, `url` url or null
 Metrics: `counters` Counters or null, `prometheus` Prometheus or null, `usage` "process" or "host"
 Counters: `errors` word, `requests` word, `url` url
 Prometheus: `cpu` word or null, `errors` word or null, `memory` word or null, `requests` word or null, `url` url
@@ -844,8 +845,10 @@ class Law:
         bake, interval = says["bake_s"] >= terms["bake_s"], says["interval_s"] <= terms["interval_s"]
         need(bake_too_short=bake, interval_too_long=interval, start_differs=terms["start"] in {"auto", says["start"]})
         need(promotion_differs=terms["promotion"] in {"auto", says["promotion"]})
-        hooks = [says["hooks"], *(each["hooks"] for each in self.targets[lease.target]["instances"])]
-        need(hook_not_allowed={hook for each in hooks for hook in each.values()} - {None} <= terms["hooks"].keys())
+        there = self.targets[lease.target]["instances"]
+        used = {hook for each in (says, *there) for hook in each["hooks"].values()}
+        used |= {each["probe"]["hook"] for each in there if each["probe"]}
+        need(hook_not_allowed=used - {None} <= terms["hooks"].keys())
         glass, valid = terms["break_glass"], seconds(says["execute_by"]) - lease.now
         if lease.glass:
             need(break_glass_disabled=glass["enabled"], break_glass_too_long=valid <= glass["max_validity_s"])

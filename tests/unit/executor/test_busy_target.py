@@ -9,7 +9,6 @@ from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.progress import describe_unclaimed
-from executor.tree import make_tree
 from keys.errors import Exit
 from policies.deployment import Phase
 
@@ -22,24 +21,10 @@ def begin(root: Path) -> tuple[Simulation, tuple[str, str], tuple[str, str]]:
     station.genesis()
     station.enact_fleet(fleet(2))
     simulation = Simulation(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = simulation.hosts.place(instance)
-        place.current = place.serving = OLD
-        place.releases.add(OLD)
-    new = make_tree([], ())
-    station.objects.put(new.manifest)
-    leases = []
-    for number in (1, 2):
-        leases.append(
-            station.propose(
-                f"LEASE-20260105-09000{number}",
-                artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-                changes=[{"before": OLD, "after": new.digest, "instances": ["web-01", "web-02"]}],
-            )
-        )
-        station.approve(leases[-1])
-    return simulation, leases[0], leases[1]
+    simulation.serve(OLD)
+    names = ["web-01", "web-02"]
+    first, second = (simulation.ask(OLD, names, f"LEASE-20260105-09000{number}")[0] for number in (1, 2))
+    return simulation, first, second
 
 
 def shown(simulation: Simulation, lease: tuple[str, str]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.effects import Outcome, Step
+from executor.host import Check
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
@@ -221,10 +222,10 @@ def test_defect_that_an_instance_finds_takes_the_rollout_back(tmp_path: Path) ->
     scene = begin(tmp_path)
     settle = scene.hosts.settle
 
-    def stumble(instance: Instance, tree: str) -> None:
+    def stumble(instance: Instance, tree: str, check: Check | None = None) -> None:
         if tree == scene.new:
             raise ValueError("no \x1b[31mCalyxError")
-        settle(instance, tree)
+        settle(instance, tree, check)
 
     scene.hosts.settle = stumble  # type: ignore[method-assign]  # a library that hostile bytes break
     assert scene.run() is Exit.ROLLED_BACK
