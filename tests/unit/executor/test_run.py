@@ -480,12 +480,12 @@ def test_instance_that_hangs_on_its_way_forward_keeps_no_other_from_going_back(t
     reload = scene.hosts.reload
     first: list[str] = []
 
-    def slow_reload(instance: Any, fence: Any, probe: Any = None) -> None:
+    def slow_reload(instance: Any, fence: Any, check: Any) -> None:
         if scene.hosts.places[instance.name].current == scene.new and (not first or first == [instance.name]):
             first.append(instance.name)
             hangs.set()
             assert go_on.wait(60)
-        reload(instance, fence, probe)
+        reload(instance, fence, check)
 
     scene.hosts.reload = slow_reload  # type: ignore[method-assign]
     executor = scene.executor()
