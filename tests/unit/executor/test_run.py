@@ -480,7 +480,7 @@ def test_instance_that_hangs_on_its_way_forward_keeps_no_other_from_going_back(t
     reload = scene.hosts.reload
     first: list[str] = []
 
-    def slow_reload(instance: Any, fence: Any, check: Any) -> None:
+    def slow_reload(instance: Any, fence: Any, check: Any = None) -> None:
         if scene.hosts.places[instance.name].current == scene.new and (not first or first == [instance.name]):
             first.append(instance.name)
             hangs.set()
