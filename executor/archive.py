@@ -26,6 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from executor.archive_headers import Archive, Member, bad_archive
 from executor.scan import MAX_ENTRIES, with_shared
 from executor.tree import Directory, Entry, File, Link, Tree, check_path, check_shared, make_tree, parents, shown
 from keys.errors import CalyxError, UsageError
@@ -33,15 +34,10 @@ from ledger.objects import MAX_IN_MEMORY, ObjectRef, ObjectStore
 
 MAX_CONTENT: Final = 4 * 1024 * 1024 * 1024
 """Bytes that an archive may unpack to, headers and padding included."""
-MAX_HEADER: Final = 1024 * 1024
-"""Bytes of an extended header: a long name, or a list of attributes."""
 _XZ_MEMORY: Final = 128 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 _BLOCK: Final = 512
 _SET_ID: Final = 0o6000
-_EXTENDED: Final = frozenset(
-    (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-)
 _DAMAGE: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RecursionError, ValueError)
 
 
@@ -72,19 +68,22 @@ def _tree(file: BinaryIO, skip: frozenset[str], keep: Callable[[str, BinaryIO], 
     """The tree that an archive holds; `keep` takes each file's content, by its path."""
     entries: dict[str, Entry] = {}
     file.seek(0)
-    with _reading(), tarfile.open(fileobj=_Limited(_unpacked(file)), mode="r|", tarinfo=_Member) as archive:
+    with _reading(), Archive.open(fileobj=_Limited(_unpacked(file)), mode="r|", tarinfo=Member) as archive:
         count = 0
         while (member := archive.next()) is not None:
             # It would keep each one.
             cast("Any", archive).members.clear()
+            archive.headers = 0
             count += 1
             if count > MAX_ENTRIES:
                 raise CalyxError("too_large", f"the archive has more than {MAX_ENTRIES} entries", limit=MAX_ENTRIES)
             path = _path(member.name)
             if path is None:
+                if not member.isdir():
+                    raise bad_archive("holds something without a name")
                 continue
             if path in entries:
-                raise _bad(f"holds {shown(path)} twice", path)
+                raise bad_archive(f"holds {shown(path)} twice", path)
             entries[path] = _entry(archive, member, path, entries, keep)
         _check_end(archive)
     kept = {path: entry for path, entry in entries.items() if path not in skip and skip.isdisjoint(parents(path))}
@@ -113,7 +112,7 @@ def _entry(
         # A second name of a file that came before is a copy of it.
         first = earlier.get(_path(member.linkname) or "")
         if not isinstance(first, File):
-            raise _bad(f"makes {shown(path)} a second name of what is no file before it", path)
+            raise bad_archive(f"makes {shown(path)} a second name of what is no file before it", path)
         return File(path, first.sha256, first.size, first.executable)
     content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
     if content is None:
@@ -122,7 +121,7 @@ def _entry(
         )
     ref = keep(path, cast("BinaryIO", content))
     if ref.size != member.size:
-        raise _bad(f"ends within {shown(path)}", path)
+        raise bad_archive(f"ends within {shown(path)}", path)
     return File(path, ref.sha256, ref.size, bool(member.mode & 0o111))
 
 
@@ -168,9 +167,9 @@ def _check_end(archive: tarfile.TarFile) -> None:
     while chunk := rest.read(_CHUNK):
         size += len(chunk)
         if chunk.strip(b"\0"):
-            raise _bad("goes on after its end")
+            raise bad_archive("goes on after its end")
     if size < _BLOCK:
-        raise _bad("ends too early")
+        raise bad_archive("ends too early")
 
 
 @contextmanager
@@ -181,19 +180,7 @@ def _reading() -> Iterator[None]:
         # A decompressor's OSError has no number; a disk's has.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _bad(f"cannot be read: {shown(str(error))[:200] or type(error).__name__}") from None
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose extended headers are small: they are read into memory whatever size they say."""
-
-    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _EXTENDED and self.size > MAX_HEADER:
-            raise _bad(f"has a header of {self.size} bytes")
-        if self.size < 0:
-            raise _bad("has a member of less than no bytes")
-        made: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]  # documented there for subclasses
-        return made
+        raise bad_archive(f"cannot be read: {shown(str(error))[:200] or type(error).__name__}") from None
 
 
 class _Limited(io.RawIOBase):
@@ -256,8 +243,3 @@ def _digest(file: BinaryIO) -> str:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _bad(why: str, path: str = "") -> CalyxError:
-    named = {"path": shown(path)} if path else {}
-    return CalyxError("bad_archive", f"the archive {why}", hint="make it again with tar", **named)

@@ -51,6 +51,7 @@ class Claims:
         self._running: dict[str, Future[WayBack]] = {}
         self._not_ready: dict[str, int] = {}
         self._open: dict[str, None] = {}
+        self._queued: dict[str, str] = {}
         self._lapsed = False
 
     @property
@@ -87,7 +88,8 @@ class Claims:
         # By the newest entry's time and not by the clock, which may be wrong: no later entry is older than that.
         last = state.history.time(state.size - 1) if state.size else 0
         self._open = {digest: None for digest, until in state.open_leases.items() if last <= until}
-        for digest in (self._running.keys() | self._not_ready.keys()) - self._open.keys():
+        for digest in (self._running.keys() | self._not_ready.keys() | self._queued.keys()) - self._open.keys():
+            self._queued.pop(digest, None)
             self._running.pop(digest, None)
             if self._not_ready.pop(digest, None) is not None and state.leases[digest].claim_seq is None:
                 self._lapsed = True
@@ -100,7 +102,7 @@ class Claims:
     def _consider(self, state: State, lease: LeaseState, now: int) -> bool:
         if now < self._not_ready.get(lease.digest, 0):
             return False
-        verified = _verified(state, lease, now)
+        verified = self._verified(state, lease, now)
         if verified is None:
             # What was looked at for a lease that can be claimed no more is of no use.
             self._running.pop(lease.digest, None)
@@ -122,6 +124,20 @@ class Claims:
             defect = NotReady("internal_error", shown(f"{type(error).__name__}: {error}"), None)
             return self._refuse(lease, defect, now)
         return self._claim(verified, back, now)
+
+    def _verified(self, state: State, lease: LeaseState, now: int) -> VerifiedLease | None:
+        """The lease, if it can be claimed now. The cheap reasons against it come first: most leases are old."""
+        if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
+            return None
+        try:
+            return check_two_key(state, lease.digest, now)
+        except LawRefused as refusal:
+            # It waits for nobody's key: whoever reads the log sees behind what it is queued, once.
+            if refusal.code == "target_busy" and self._queued.get(lease.digest) != refusal.message:
+                self._queued[lease.digest] = refusal.message
+                text = f"{lease.lease.id} waits: {refusal.message}"
+                self._log(fact_line(text, lease=lease.lease.id, event="QUEUED", code=refusal.code))
+            return None
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._not_ready[lease.digest] = now + RETRY_S
@@ -178,16 +194,6 @@ def _merged(tiers: Sequence[int], cohorts: Mapping[int, object]) -> Iterator[str
         if tier not in cohorts:
             wider = min(later for later in cohorts if later > tier)
             yield f"the tier {tier} % reaches as far as {wider} %: they are one"
-
-
-def _verified(state: State, lease: LeaseState, now: int) -> VerifiedLease | None:
-    """The lease, if it can be claimed now. The cheap reasons against it come first: most leases are old."""
-    if lease.claim_seq is not None or lease.denied is not None or now > parse_time(lease.lease.execute_by):
-        return None
-    try:
-        return check_two_key(state, lease.digest, now)
-    except LawRefused:
-        return None
 
 
 def claim_fields(

@@ -6,8 +6,9 @@ action out and asks again. Every event that it asks for is one the law allows at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from executor.gates import silence_limit
@@ -37,13 +38,15 @@ class Failure:
 class Observations:
     """What the shell saw besides the ledger: instances that failed in this run, by name; and that a step forward could
     not be said because the ledger's disk is full, in `no_space`. `listening_since`: seconds since 1970 from which on
-    this process has read the ledger without a gap; None where it does not matter.
+    this process has read the ledger without a gap; None where it does not matter. `ahead`: of the instances of the
+    newest tier, in order, at least those that are not applied yet; None for all of them.
     """
 
     failed: Mapping[str, Failure] = field(default_factory=dict)
     unrestored: Mapping[str, Failure] = field(default_factory=dict)
     no_space: bool = False
     listening_since: int | None = None
+    ahead: Iterable[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring these instances to their tree after; at most `max_unavailable` at once."""
+    """Bring these instances to their tree after: the next ones, at most the target's `max_unavailable`."""
 
     tier: int
     instances: tuple[str, ...]
@@ -108,7 +111,7 @@ def decide(state: State, deployment: Deployment, seen: Observations, now: int) -
         return _say("STARTED")
     if phase is Phase.BAKING:
         return _leave_bake(deployment)
-    return _go_forward(deployment)
+    return _go_forward(state, deployment, seen)
 
 
 def _must_stop(state: State, deployment: Deployment, seen: Observations, now: int) -> Action | None:
@@ -175,12 +178,15 @@ def _leave_pause(deployment: Deployment) -> Action:
     return _say("RESUMED", command=resumes[-1].digest if resumes else None)
 
 
-def _go_forward(deployment: Deployment) -> Action:
+def _go_forward(state: State, deployment: Deployment, seen: Observations) -> Action:
     if deployment.phase is Phase.DEPLOYING and deployment.tier:
         tier = deployment.tier
         if deployment.tier_applied:
             return _say("BAKE_STARTED", tier=tier)
-        left = tuple(name for name in deployment.cohorts[tier] if name not in deployment.applied)
+        ahead = deployment.cohorts[tier] if seen.ahead is None else seen.ahead
+        lease = deployment.lease
+        at_once = state.fleets[lease.fleet].targets[lease.target].max_unavailable
+        left = tuple(islice((name for name in ahead if name not in deployment.applied), at_once))
         return Apply(tier, left) if left else _say("TIER_APPLIED", tier=tier)
     if deployment.baseline is None:
         return Wait("the monitor takes the baseline")

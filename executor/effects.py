@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from executor.host import Fence, HookRun, Host, Plan
+from executor.host import Check, Fence, HookRun, Host, Plan
 from keys.errors import CalyxError
 from policies.fleet import Instance
 from policies.kinds import ABSENT, Artifact
@@ -32,7 +32,9 @@ class Drifted(CalyxError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One instance's way from `before` to `after`, with the hooks that take it out of traffic and put it back."""
+    """One instance's way from `before` to `after`, with the hooks that take it out of traffic and put it back, and the
+    command of its probe.
+    """
 
     instance: Instance
     before: str
@@ -40,6 +42,11 @@ class Step:
     artifact: Artifact
     drain: HookRun | None = None
     undrain: HookRun | None = None
+    probe: HookRun | None = None
+
+    def check(self, fence: Fence) -> Check | None:
+        """The probe's command, to be run under that term."""
+        return None if self.probe is None else Check(run=self.probe, fence=fence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ def apply_instance(host: Host, step: Step, fence: Fence) -> None:
     observed = host.inspect(step.instance)
     if observed.tree == step.after:
         host.scrub(step.instance, step.after)
-        _settle(host, step.instance, step.after, fence)
+        _settle(host, step, step.after, fence)
         _run(host, step.instance, step.undrain, fence)
         return
     if observed.tree != step.before:
@@ -69,8 +76,8 @@ def apply_instance(host: Host, step: Step, fence: Fence) -> None:
     if step.before != ABSENT:
         _run(host, step.instance, step.drain, fence)
     host.flip(step.instance, step.before, step.after, fence)
-    host.reload(step.instance, fence)
-    host.settle(step.instance, step.after)
+    host.reload(step.instance, fence, step.check(fence))
+    host.settle(step.instance, step.after, step.check(fence))
     _run(host, step.instance, step.undrain, fence)
 
 
@@ -96,8 +103,8 @@ def restore_instance(host: Host, step: Step, fence: Fence) -> Outcome:
         if observed.tree != step.before:
             host.flip(step.instance, observed.tree, step.before, fence)
         # Also where only the release was rebuilt: the service ran in one that was not what it should be.
-        host.reload(step.instance, fence)
-    _settle(host, step.instance, step.before, fence)
+        host.reload(step.instance, fence, step.check(fence))
+    _settle(host, step, step.before, fence)
     warnings.append(_try(host, step.instance, step.undrain, fence))
     return Outcome(rebuilt, _joined(warnings))
 
@@ -113,15 +120,16 @@ def _ensure_release(host: Host, step: Step) -> bool:
     return False
 
 
-def _settle(host: Host, instance: Instance, tree: str, fence: Fence) -> None:
+def _settle(host: Host, step: Step, tree: str, fence: Fence) -> None:
     """The instance runs `tree`; its service is started again where it does not."""
+    instance, check = step.instance, step.check(fence)
     try:
-        host.settle(instance, tree)
+        host.settle(instance, tree, check)
     except CalyxError as error:
         if error.code not in {"process_stale", "service_exited", "probe_failed"}:
             raise
-        host.reload(instance, fence)
-        host.settle(instance, tree)
+        host.reload(instance, fence, check)
+        host.settle(instance, tree, check)
 
 
 def _run(host: Host, instance: Instance, hook: HookRun | None, fence: Fence) -> None:

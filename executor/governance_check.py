@@ -21,7 +21,7 @@ from keys.values import parse_time
 from policies.fleet import Fleet
 from policies.law.case import holds_now, vote_compromised
 from policies.law.governance import check_next_root
-from policies.matrix import CapabilityMatrix
+from policies.matrix import CapabilityMatrix, DeployProduction
 from policies.state import LeaseState, ProposalState, State, Vote
 from policies.taint import find_tainted
 
@@ -183,10 +183,7 @@ def _warn_policy(state: State, new: CapabilityMatrix) -> Iterator[str]:
         unknown = sorted(set(terms.targets) - set(state.fleet.targets))
         if unknown:
             yield f"the fleet in force has no target {', '.join(unknown)}"
-        named = {
-            hook for t in state.fleet.targets.values() for i in t.instances for hook in (i.hooks.drain, i.hooks.undrain)
-        }
-        missing = sorted(hook for hook in named if hook is not None and hook not in terms.hooks)
+        missing = _missing_hooks(state.fleet, terms)
         if missing:
             yield f"the fleet names hooks that the policy would not have: {', '.join(missing)}"
     if not terms.look:
@@ -199,6 +196,15 @@ def _warn_fleet(state: State, new: Value) -> Iterator[str]:
     gone = sorted(set(state.policy.deploy_production.targets) - set(new.targets))
     if gone:
         yield f"the policy allows targets that the fleet would not have: {', '.join(gone)}"
+    missing = _missing_hooks(new, state.policy.deploy_production)
+    if missing:
+        yield f"the fleet would name hooks that the policy does not have: {', '.join(missing)}"
+
+
+def _missing_hooks(fleet: Fleet, terms: DeployProduction) -> list[str]:
+    """Hooks for the lack of which every lease of a target is refused."""
+    named = {hook for target in fleet.targets.values() for i in target.instances for hook in i.hook_names()}
+    return sorted(named - terms.hooks.keys())
 
 
 def _after_policy(state: State, new: CapabilityMatrix) -> Iterator[str]:

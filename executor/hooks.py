@@ -1,48 +1,48 @@
-"""Hooks: commands of the policy that take an instance out of traffic before it is touched, and put it back after.
+"""Hooks: commands of the policy that take an instance out of traffic before it is touched, put it back after, and prove
+that it works in between.
 
-Which ones: the lease's where it names one, else the instance's own from the fleet. What runs is what the policy of the
-lease says under that name, and nothing that anybody adds. Whoever is killed meanwhile runs them again, so each happens
-at least once, and an undrain may happen without a drain before it.
+Which ones: the lease's drain and undrain where it names one, else the instance's own from the fleet; of a probe always
+the instance's own. What runs is what the policy of the lease says under that name, and nothing that anybody adds.
+Whoever is killed meanwhile runs them again, so each happens at least once, and an undrain may happen without a drain
+before it.
 
-    root/.calyx/hooks.log    what they printed, the last 64 KiB of each run; the older part in hooks.log.1
+    root/.calyx/hooks.log    what they printed, the last 64 KiB of each run, of a probe's only the last one's; the older
+                             part in hooks.log.1
 """
 
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Final
 
+from executor.command import run_bounded, with_last_line
 from executor.host import HookRun
 from executor.layout import Layout
 from executor.process import LANG, PATH
 from executor.processes import HOOK_MARKER, end_hooks
-from executor.tree import shown
 from keys.errors import CalyxError
 from policies.fleet import Instance
 from policies.kinds import Lease
 from policies.matrix import CapabilityMatrix
 
-MAX_OUTPUT: Final = 64 * 1024
-"""Bytes that are kept of what one run prints: its last."""
 _MAX_LOG: Final = 1024 * 1024
-_CHUNK: Final = 64 * 1024
 
 
-def hooks_of(policy: CapabilityMatrix, lease: Lease, instance: Instance) -> tuple[HookRun | None, HookRun | None]:
-    """The drain and the undrain of an instance. `policy`: the lease's own, whose two-key rule saw to it that it has
-    every hook that is named.
+def hooks_of(
+    policy: CapabilityMatrix, lease: Lease, instance: Instance
+) -> tuple[HookRun | None, HookRun | None, HookRun | None]:
+    """The drain, the undrain and the probe's command of an instance. `policy`: the lease's own, whose two-key rule saw
+    to it that it has every hook that is named.
     """
     known = policy.deploy_production.hooks
     drain = lease.hooks.drain or instance.hooks.drain
     undrain = lease.hooks.undrain or instance.hooks.undrain
+    probe = None if instance.probe is None else instance.probe.hook
     return (
         None if drain is None else HookRun(verb="drain", name=drain, hook=known[drain]),
         None if undrain is None else HookRun(verb="undrain", name=undrain, hook=known[undrain]),
+        None if probe is None else HookRun(verb="probe", name=probe, hook=known[probe]),
     )
 
 
@@ -50,93 +50,54 @@ def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
     """Run a hook to its end, in the instance's root. Ended with it: whatever it leaves running, and what a hook of this
     instance left that outlived its executor.
 
-    Its environment is PATH, LANG, CALYX_HOOK (drain or undrain), CALYX_NAME (the instance's name) and CALYX_HOOK_OF
-    (its root). The caller holds `service.lock`.
+    Its environment is PATH, LANG, CALYX_HOOK (drain, undrain or probe), CALYX_NAME (the instance's name) and
+    CALYX_HOOK_OF (its root). The caller holds `service.lock`.
 
     Raises: CalyxError `drain_failed`, `undrain_failed` with the last line it printed, when it cannot be started, ends
     with another status than 0, takes longer than the policy allows, or cannot be ended.
     """
+    output, problem = _attempt(layout, instance, run, _limit_of(run))
+    _keep(layout, run, output, problem or "ended with 0")
+    _end_left(run, str(layout.root))
+    if problem is not None:
+        raise _failed(run, with_last_line(problem, output), f"read {layout.private / 'hooks.log'}")
+
+
+class ProbeTries:
+    """The command of an instance's probe, which is tried until it passes."""
+
+    def __init__(self, layout: Layout, instance: Instance, run: HookRun) -> None:
+        self._layout, self._instance, self._run = layout, instance, run
+        self._last: tuple[bytes, str | None] | None = None
+
+    def attempt(self, limit_s: float) -> str | None:
+        """Run it as `run_hook` does, at most for `limit_s` seconds and for its own time limit. None when it ended with
+        0, else what went wrong, in one line. The caller holds `service.lock`.
+
+        Raises: CalyxError `probe_failed` when something that it, or a hook before it, left running cannot be ended.
+        """
+        output, problem = self._last = _attempt(
+            self._layout, self._instance, self._run, min(limit_s, _limit_of(self._run))
+        )
+        _end_left(self._run, str(self._layout.root))
+        return None if problem is None else with_last_line(problem, output)
+
+    def keep(self) -> None:
+        """Write down what the last try printed."""
+        if self._last is not None:
+            output, problem = self._last
+            _keep(self._layout, self._run, output, problem or "ended with 0")
+
+
+def _limit_of(run: HookRun) -> float:
+    return max(1.0, run.hook.timeout_s)
+
+
+def _attempt(layout: Layout, instance: Instance, run: HookRun, limit_s: float) -> tuple[bytes, str | None]:
     root = str(layout.root)
     environment = {"PATH": PATH, "LANG": LANG, "CALYX_HOOK": run.verb, "CALYX_NAME": instance.name, HOOK_MARKER: root}
     _end_left(run, root)
-    output, problem = _run(run, root, environment)
-    _keep(layout, run, output, problem or "ended with 0")
-    _end_left(run, root)
-    if problem is not None:
-        lines = output.decode("utf-8", "replace").strip().splitlines()
-        last = f": {shown(lines[-1])[:300]}" if lines else ""
-        raise _failed(run, f"{problem}{last}", f"read {layout.private / 'hooks.log'}")
-
-
-def _run(run: HookRun, directory: str, environment: dict[str, str]) -> tuple[bytes, str | None]:
-    """What it printed, and what went wrong."""
-    name = shown(run.hook.argv[0])
-    # Nothing that it prints can fill a disk, and nothing that holds its output open can keep us waiting.
-    output = bytearray()
-    limit_s = max(1, run.hook.timeout_s)
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    with ExitStack() as stack:
-        stack.callback(os.close, reader)
-        os.set_blocking(writer, True)
-        try:
-            process = subprocess.Popen(
-                list(run.hook.argv),
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return b"", f"{name}: {error.strerror}"
-        finally:
-            os.close(writer)
-        try:
-            ended = os.pidfd_open(process.pid)
-            stack.callback(os.close, ended)
-            in_time = _read_until_ended(reader, ended, output, limit_s)
-        finally:
-            # Until it is waited for, its pid, and so its group, means nothing else.
-            _end_group(process.pid)
-            status = process.wait()
-        _read(reader, output)
-    if not in_time:
-        return bytes(output), f"{name} took longer than {limit_s} s"
-    return bytes(output), f"{name} ended with {status}" if status != 0 else None
-
-
-def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: int) -> bool:
-    """Take what a process prints until it ends; false when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    poll.register(ended, select.POLLIN)
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        ready = {descriptor for descriptor, _ in poll.poll(int(left * 1000) + 1)}
-        if pipe in ready and not _read(pipe, output):
-            poll.unregister(pipe)
-        if ended in ready:
-            return True
-
-
-def _read(pipe: int, output: bytearray) -> bool:
-    """Take what is there, at most a chunk; false when nothing can come any more."""
-    try:
-        chunk = os.read(pipe, _CHUNK)
-    except BlockingIOError:
-        return True
-    output += chunk
-    del output[:-MAX_OUTPUT]
-    return bool(chunk)
-
-
-def _end_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    return run_bounded(run.hook.argv, layout.root, environment, limit_s, leave=False)
 
 
 def _end_left(run: HookRun, root: str) -> None:

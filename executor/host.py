@@ -23,7 +23,7 @@ from policies.matrix import Hook
 MAX_LINEAGE: Final = 16
 """Ledgers before this one that a fence names."""
 
-__all__ = ["ABSENT", "Fence", "HookRun", "Host", "Observed", "Plan", "Pruned", "Running"]
+__all__ = ["ABSENT", "Check", "Fence", "HookRun", "Host", "Observed", "Plan", "Pruned", "Running"]
 
 
 class Fence(Model):
@@ -81,9 +81,16 @@ class Pruned(Model):
 class HookRun(Model):
     """A hook to run on an instance. `name`: what the policy calls it. `hook`: what the policy says it is."""
 
-    verb: Literal["drain", "undrain"]
+    verb: Literal["drain", "undrain", "probe"]
     name: Ident
     hook: Hook
+
+
+class Check(Model):
+    """The command of an instance's probe, and the term under which it may be run."""
+
+    run: HookRun
+    fence: Fence
 
 
 class Host(Protocol):
@@ -121,8 +128,9 @@ class Host(Protocol):
         """
         ...
 
-    def reload(self, instance: Instance, fence: Fence) -> None:
-        """Make the service take up the current release, by a new process or by the fleet's command.
+    def reload(self, instance: Instance, fence: Fence, check: Check | None = None) -> None:
+        """Make the service take up the current release, by a new process or by the fleet's command. `check`: as in
+        `settle`; what passes while the service is stopped proves nothing.
 
         Raises: CalyxError (as `flip` for the fence; `release_missing`, `reload_failed`, `service_start_failed`,
         `service_running`, `probe_not_ours`, `host_busy`).
@@ -140,18 +148,14 @@ class Host(Protocol):
         """
         ...
 
-    def probe(self, instance: Instance) -> None:
-        """Prove that the service answers. An instance without a probe answers always.
-
-        Raises: CalyxError (`probe_failed`; `service_exited` as soon as the process is gone).
-        """
-        ...
-
-    def settle(self, instance: Instance, tree: str) -> None:
+    def settle(self, instance: Instance, tree: str, check: Check | None = None) -> None:
         """Prove that the instance runs `tree`: `current` leads to it, the process is younger than the flip and works in
         that release, and the probe passes. For `absent`: no `current` and no process.
 
-        Raises: CalyxError (`tree_unexpected`, `process_stale`, `service_exited`, `probe_failed`).
+        `check`: the command of the instance's probe, where that names one; without it such a probe fails.
+
+        Raises: CalyxError (`tree_unexpected`, `process_stale`, `probe_failed`; `service_exited` as soon as the process
+        is gone; as `flip` for the fence of `check`; `host_busy`).
         """
         ...
 

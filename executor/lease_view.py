@@ -59,7 +59,7 @@ def view_lease(state: State, lease: LeaseState, reader: Reader, now: int) -> Fac
     """
 
     def read(seq: int) -> tuple[Record, Statement]:
-        return _read(state, reader, seq)
+        return read_entry(state, reader, seq)
 
     record, statement = read(lease.seq)
     standing, note = _standing(state, lease, now)
@@ -95,7 +95,8 @@ def _standing(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
     return progress.phase, progress.note
 
 
-def _read(state: State, reader: Reader, seq: int) -> tuple[Record, Statement]:
+def read_entry(state: State, reader: Reader, seq: int) -> tuple[Record, Statement]:
+    """An entry's bytes as they were verified, and what they say. Raises: as `view_lease`."""
     for data in reader.read(seq, seq + 1):
         record = parse_record(data)
         if record.leaf == state.history.leaf(seq):

@@ -11,10 +11,10 @@ from typing import Final
 from executor import adopt
 from executor.command import run_command
 from executor.fence import load_fence, take_fence
-from executor.hooks import run_hook
-from executor.host import Fence, HookRun, Observed, Plan, Pruned
+from executor.hooks import ProbeTries, run_hook
+from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
 from executor.layout import Layout, layout_of, locked, point_current, prepare, read_current
-from executor.probe import check_probe, try_probe
+from executor.probe import Command, check_probe, try_once
 from executor.process import LANG, PATH, exited, load_running, start_service, stop_service, trim_log
 from executor.processes import MARKER, boot_id, ticks_now, wait_ended
 from executor.pruning import prune_releases
@@ -37,6 +37,8 @@ _STAGE_WAIT_S: Final = 600.0
 _SERVICE_WAIT_S: Final = 120.0
 _GRACE_S: Final = 0.2
 """How long a service without a probe must live before it counts as started."""
+_STOPPED_S: Final = 1.0
+"""How long a probe is listened to while the service is stopped, and nobody is served."""
 
 
 class LocalHost:
@@ -99,7 +101,7 @@ class LocalHost:
             with locked(layout, "lock", self._lock_wait_s):
                 flip_locked(layout, instance, expected, new, fence)
 
-    def reload(self, instance: Instance, fence: Fence) -> None:
+    def reload(self, instance: Instance, fence: Fence, check: Check | None = None) -> None:
         with _naming(instance) as layout, self._fenced(layout, fence):
             _check_reload(instance)
             tree = _served(layout)
@@ -107,7 +109,7 @@ class LocalHost:
                 _run_reload(instance, layout.release(tree))
             elif instance.process is not None:
                 stop_service(layout, instance.process.stop_s)
-                _check_probe_is_ours(instance)
+                _check_probe_is_ours(instance, _tries_of(layout, instance, check))
                 start_service(layout, instance.process, tree)
 
     def stop(self, instance: Instance, fence: Fence) -> None:
@@ -119,17 +121,13 @@ class LocalHost:
         with _naming(instance) as layout, self._fenced(layout, fence):
             run_hook(layout, instance, run)
 
-    def probe(self, instance: Instance) -> None:
-        with _naming(instance) as layout:
-            _probe(layout, instance)
-
-    def settle(self, instance: Instance, tree: str) -> None:
+    def settle(self, instance: Instance, tree: str, check: Check | None = None) -> None:
         with _naming(instance) as layout:
             found = read_current(layout)
             if found == "adoptable":
                 # Nothing was touched here: whatever started the service still answers for it.
                 adopt.check_current(layout, instance, tree)
-                _probe(layout, instance)
+                self._probe(layout, instance, check)
                 return
             if found != tree:
                 raise _unexpected(instance, found, tree)
@@ -139,13 +137,40 @@ class LocalHost:
                 return
             if instance.process is not None:
                 _check_young(layout, tree)
-            _probe(layout, instance)
+            self._probe(layout, instance, check)
             if instance.process is not None:
                 _check_young(layout, tree)
 
     def prune(self, instance: Instance, keep: tuple[str, ...], fence: Fence, *, dry_run: bool = False) -> Pruned:
         with _naming(instance) as layout:
             return prune_releases(layout, keep, fence, self._lock_wait_s, dry_run=dry_run)
+
+    def _probe(self, layout: Layout, instance: Instance, check: Check | None) -> None:
+        running = load_running(layout) if instance.process is not None else None
+        if instance.process is not None and running is None:
+            raise exited(layout)
+        if instance.probe is not None:
+            tries = _tries_of(layout, instance, check)
+            try:
+                check_probe(
+                    instance.probe,
+                    lambda timeout_s: running is not None and wait_ended(running, timeout_s),
+                    lambda: exited(layout),
+                    None if tries is None or check is None else self._command(layout, tries, check.fence),
+                )
+            finally:
+                if tries is not None:
+                    tries.keep()
+        elif running is not None and wait_ended(running, _GRACE_S):
+            raise exited(layout)
+
+    def _command(self, layout: Layout, tries: ProbeTries, fence: Fence) -> Command:
+        def attempt(limit_s: float) -> str | None:
+            # For one try only: whoever takes over need not wait until the probe's time is over.
+            with self._fenced(layout, fence):
+                return tries.attempt(limit_s)
+
+        return attempt
 
     @contextmanager
     def _fenced(self, layout: Layout, fence: Fence) -> Iterator[None]:
@@ -218,27 +243,23 @@ def _run_reload(instance: Instance, release: Path) -> None:
     run_command(command.argv, release, {"PATH": PATH, "LANG": LANG, MARKER: instance.root}, command.timeout_s)
 
 
-def _check_probe_is_ours(instance: Instance) -> None:
-    if instance.probe is not None and try_probe(instance.probe, 1.0) is None:
+def _tries_of(layout: Layout, instance: Instance, check: Check | None) -> ProbeTries | None:
+    named = None if instance.probe is None else instance.probe.hook
+    if check is None or named is None:
+        return None
+    if check.run.verb != "probe" or check.run.name != named:
+        raise CalyxError("probe_failed", f"the probe names the hook {named}, and {check.run.name} was to be run")
+    return ProbeTries(layout, instance, check.run)
+
+
+def _check_probe_is_ours(instance: Instance, tries: ProbeTries | None) -> None:
+    command = None if tries is None else tries.attempt
+    if instance.probe is not None and try_once(instance.probe, _STOPPED_S, command) is None:
         raise CalyxError(
             "probe_not_ours",
-            "the probe is answered although the service is stopped, so it proves nothing",
+            "the probe passes although the service is stopped, so it proves nothing",
             hint="end the other program on that port, or probe the instance itself",
         )
-
-
-def _probe(layout: Layout, instance: Instance) -> None:
-    running = load_running(layout) if instance.process is not None else None
-    if instance.process is not None and running is None:
-        raise exited(layout)
-    if instance.probe is not None:
-        check_probe(
-            instance.probe,
-            lambda timeout_s: running is not None and wait_ended(running, timeout_s),
-            lambda: exited(layout),
-        )
-    elif running is not None and wait_ended(running, _GRACE_S):
-        raise exited(layout)
 
 
 def _check_young(layout: Layout, tree: str) -> None:

@@ -1,4 +1,4 @@
-"""Ask a service whether it answers."""
+"""Ask a service whether it answers, by HTTP, by a command, or both."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ _PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 Gone = Callable[[float], bool]
 """Waits up to so many seconds for the service to end, and says whether it has."""
+Command = Callable[[float], str | None]
+"""Runs the probe's command, up to so many seconds; None when it passed, else what went wrong, in one line."""
 
 
-def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError]) -> None:
-    """Prove that the service answers with the probe's status within its `timeout_s`; tried again until then.
+def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError], command: Command | None = None) -> None:
+    """Prove that the service answers with the probe's status, and passes its command, within the probe's `timeout_s`;
+    tried again until then.
 
-    Raises: CalyxError `probe_failed` with what the last try met; what `ended` makes as soon as the service is gone.
+    Raises: CalyxError `probe_failed` with what the last try met; what `ended` makes as soon as the service is gone; as
+    `command`.
     """
     deadline = time.monotonic() + probe.timeout_s
     tries = 0
     while True:
-        why = try_probe(probe, min(_TRY_S, max(0.5, deadline - time.monotonic())))
+        why = try_once(probe, max(0.5, deadline - time.monotonic()), command)
         # Another program may have answered on the service's port while the service failed to get it.
         if gone(0):
             raise ended()
@@ -38,21 +42,37 @@ def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError]) -> No
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise CalyxError(
-                "probe_failed", f"{shown(probe.url)} did not answer {probe.status} in {probe.timeout_s} s: {why}"
-            )
+            raise CalyxError("probe_failed", f"the probe did not pass in {probe.timeout_s} s: {why}")
         pause = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
         tries += 1
         if gone(min(pause, left)):
             raise ended()
 
 
-def try_probe(probe: Probe, timeout_s: float) -> str | None:
-    """Ask once. None when the answer has the probe's status, else what was met, in one line."""
-    return asyncio.run(_ask(probe, timeout_s))
+def try_once(probe: Probe, timeout_s: float, command: Command | None = None) -> str | None:
+    """Ask the URL, then run the command, each where the probe names one and at most for `timeout_s` seconds. None when
+    both passed, else what was met, in one line. Raises: CalyxError `probe_failed` when there is no `command` and the
+    probe names one.
+    """
+    if probe.hook is not None and command is None:
+        raise CalyxError("probe_failed", f"nobody says what the probe's command {probe.hook} is")
+    if probe.url is not None:
+        why = try_url(probe.url, probe.status, min(_TRY_S, timeout_s))
+        if why is not None:
+            return f"{shown(probe.url)} did not answer {probe.status}: {why}"
+    if command is not None:
+        why = command(timeout_s)
+        if why is not None:
+            return f"the hook {probe.hook}: {why}"
+    return None
 
 
-async def _ask(probe: Probe, timeout_s: float) -> str | None:
+def try_url(url: str, status: int, timeout_s: float) -> str | None:
+    """Ask once. None when the answer has that status, else what was met, in one line."""
+    return asyncio.run(_ask(url, status, timeout_s))
+
+
+async def _ask(url: str, status: int, timeout_s: float) -> str | None:
     import httpx
 
     tls = _tls()
@@ -61,14 +81,14 @@ async def _ask(probe: Probe, timeout_s: float) -> str | None:
         async with (
             asyncio.timeout(timeout_s),
             httpx.AsyncClient(verify=tls, timeout=timeout_s, trust_env=False, follow_redirects=False) as client,
-            client.stream("GET", probe.url, headers={"accept-encoding": "identity"}) as answer,
+            client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer,
         ):
             size = 0
             async for chunk in answer.aiter_raw():
                 size += len(chunk)
                 if size > MAX_BODY:
                     return f"the body is over {MAX_BODY} bytes"
-            return None if answer.status_code == probe.status else f"the status is {answer.status_code}"
+            return None if answer.status_code == status else f"the status is {answer.status_code}"
     except TimeoutError:
         return f"no answer within {timeout_s:.1f} s"
     except Exception as error:  # noqa: BLE001  # such as idna's, for a redirect that nobody follows

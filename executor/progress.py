@@ -80,16 +80,25 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
 
 
 def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
-    """Where a lease stands before its claim: `denied`, `expired`, `open` or `approved`, and one line on why."""
+    """Where a lease stands before its claim, and one line on why: `denied`, `expired`, `open`, `approved`, or
+    `base_moved` where both keys are there, and its instances are not on the trees that it starts from.
+    """
     if lease.denied is not None:
         return "denied", f"by {lease.denied.principal} in entry {lease.denied.seq}"
     if now > parse_time(lease.lease.execute_by):
         return "expired", f"at {lease.lease.execute_by}"
     missing = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
     note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
+    if not missing and base_moved(lease):
+        return "base_moved", _loud(lease.lease, f"{lease.preflight[-1][2]}; calyx lease rebase {lease.lease.id}")
     if lease.preflight:
         note += f"; not ready: {lease.preflight[-1][1]}: {lease.preflight[-1][2]}"
     return "open" if missing else "approved", _loud(lease.lease, note)
+
+
+def base_moved(lease: LeaseState) -> bool:
+    """Whether the executor last found the lease's instances on other trees than it starts from."""
+    return bool(lease.preflight) and lease.preflight[-1][1] == "base_moved"
 
 
 def instance_state(deployment: Deployment, name: str) -> str:

@@ -1,6 +1,6 @@
 """Planning a lease: which trees the instances have and would get, which paths change, and on which terms.
 
-observe    what each instance runs now; a tree before that is not in the object store yet is read from the instance
+bases      what each instance runs now, or will run (`executor.bases`)
 plan       the trees after, from a directory or by a patch; instances grouped by their pair; the changed paths
 terms      the policy's, or stricter ones that a person asked for
 check      step 2 of the two-key rule on the finished lease, so that nobody is asked to sign what cannot pass
@@ -9,22 +9,24 @@ check      step 2 of the two-key rule on the finished lease, so that nobody is a
 from __future__ import annotations
 
 import tempfile
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from executor.archive import ingest_archive
-from executor.host import Host
+from executor.bases import see_trees
 from executor.patch import plan_patch
 from executor.preflight import Hosts
 from executor.scan import ingest
-from executor.tree import Tree, changed_paths, make_tree, parse_manifest
-from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from executor.tree import Tree, changed_paths, make_tree
+from keys.errors import LawRefused, Unavailable, UsageError
 from keys.principals import count_distinct
 from keys.values import fold_id, format_time
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.statement import Statement
-from policies.fleet import Instance, Target
+from policies.fleet import Target
 from policies.kinds import ABSENT, MAX_GROUPS, Artifact, Lease
 from policies.law.case import trust_of
 from policies.law.position import parse_predicate
@@ -36,16 +38,14 @@ from policies.two_key import examine_lease
 HOUR: Final = 3_600
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person asks for. `source`: the directory, the patch or the archive. `valid_s`: seconds in which it can be
-    approved; for break-glass also those in which it can be executed. `break_glass`: the reason for asking two humans
-    instead of a human and an agent. None: as the policy says.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """On which terms a person asks for a change. `valid_s`: seconds in which it can be approved; for break-glass also
+    those in which it can be executed. `break_glass`: the reason for asking two humans instead of a human and an agent.
+    `until`: seconds since 1970 until which at least it can be executed, for break-glass not. None: as the policy says.
     """
 
     target: str
-    kind: Literal["directory", "patch", "archive"]
-    source: Path
     what: str
     why: str
     lease_id: str | None = None
@@ -55,6 +55,15 @@ class Wish:
     promotion: Literal["auto", "manual"] | None = None
     valid_s: int | None = None
     break_glass: str | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish(Asked):
+    """What a person asks for. `source`: the directory, the patch or the archive."""
+
+    kind: Literal["directory", "patch", "archive"]
+    source: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +79,16 @@ class Planned:
     archive: str | None = None
 
 
-def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) -> Planned:
-    """Look at every instance and work out the change; artifact, trees and files are objects on return.
+def plan_change(
+    wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore, promised: Mapping[str, str] | None = None
+) -> Planned:
+    """Look at every instance and work out the change; artifact, trees and files are objects on return. `promised`: as
+    `executor.bases.see_trees` has it.
 
     Raises: UsageError (`no_change`, `too_many_groups`, `shared_differ`, `source_missing`); Unavailable of a host;
     CalyxError of a tree or patch.
     """
-    befores = {i.name: _observe(i, hosts(i), objects) for i in target.instances}
+    befores = see_trees(target.instances, hosts, objects, promised or {})
     archive = None
     if wish.kind == "archive":
         tree, archive = ingest_archive(wish.source, objects, _shared(target))
@@ -84,31 +96,62 @@ def plan_change(wish: Wish, target: Target, hosts: Hosts, objects: ObjectStore) 
     elif wish.kind == "directory":
         artifact, afters = _from_directory(wish.source, target, objects)
     else:
-        artifact, afters = _from_patch(wish.source, target, befores, objects)
+        if not wish.source.is_file():
+            raise UsageError("source_missing", f"{wish.source} is not a file")
+        artifact, afters = lead_by_patch(objects.put_file(wish.source), target, befores, objects)
+    return group_change(wish.target, befores, artifact, afters, archive)
+
+
+def group_change(
+    target: str,
+    befores: Mapping[str, Tree | None],
+    artifact: Artifact,
+    afters: Mapping[str, Tree],
+    archive: str | None = None,
+) -> Planned:
+    """The change from some trees to others, by instance name. Raises: UsageError (`no_change`, `too_many_groups`)."""
     groups: dict[tuple[str, str], list[str]] = {}
     paths: set[str] = set()
     settled = []
-    for instance in target.instances:
-        before, after = befores[instance.name], afters[instance.name]
+    for name, before in befores.items():
+        after = afters[name]
         pair = (before.digest if before else ABSENT, after.digest)
         if pair[0] == pair[1]:
-            settled.append(instance.name)
+            settled.append(name)
             continue
         if pair not in groups:
             paths.update(changed_paths(before, after))
-        groups.setdefault(pair, []).append(instance.name)
+        groups.setdefault(pair, []).append(name)
     if not groups:
-        raise UsageError("no_change", f"every instance of {wish.target} has this tree already")
+        raise UsageError("no_change", f"every instance of {target} has this tree already")
     if len(groups) > MAX_GROUPS:
         raise UsageError(
             "too_many_groups",
-            f"the instances of {wish.target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
+            f"the instances of {target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
             hint="bring some of them to one tree first, as a target of their own",
         )
     return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled), archive)
 
 
-def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStore, now: int) -> dict[str, Any]:
+def lead_by_patch(
+    ref: ObjectRef, target: Target, befores: Mapping[str, Tree | None], objects: ObjectStore
+) -> tuple[Artifact, dict[str, Tree]]:
+    """The patch as an artifact, and the tree that it leads each instance to. Raises: as `executor.patch.plan_patch`."""
+    patch = objects.get(ref)
+    made: dict[tuple[str, frozenset[str]], Tree] = {}
+    afters = {}
+    for instance in target.instances:
+        before, shared = befores[instance.name], frozenset(instance.shared)
+        key = (before.digest if before else ABSENT, shared)
+        if key not in made:
+            with tempfile.TemporaryDirectory(prefix="calyx-propose-") as scratch:
+                start = before if before is not None else make_tree(())
+                made[key] = plan_patch(start, objects, patch, Path(scratch), shared)
+        afters[instance.name] = made[key]
+    return Artifact(type="patch", sha256=ref.sha256, size=ref.size), afters
+
+
+def lease_fields(wish: Asked, planned: Planned, state: State, objects: ObjectStore, now: int) -> dict[str, Any]:
     """The lease's predicate without the common fields. `state`: has a policy and a fleet. `now`: seconds since 1970."""
     terms = _terms(state)
     tiers = list(wish.tiers or terms.tiers)
@@ -116,7 +159,7 @@ def lease_fields(wish: Wish, planned: Planned, state: State, objects: ObjectStor
     glass = wish.break_glass is not None
     valid_s = wish.valid_s or (terms.break_glass.max_validity_s if glass else HOUR)
     approve_by = now + valid_s
-    execute_by = approve_by if glass else approve_by + HOUR
+    execute_by = approve_by if glass else max(approve_by + HOUR, wish.until or 0)
     return {
         "id": wish.lease_id or free_lease_id(state, now),
         "intent": free_intent_id(state, now),
@@ -159,7 +202,9 @@ def check_terms(state: State, statement: Statement, planned: Planned, proposer: 
     after = {name: pair[1] for pair, names in planned.groups.items() for name in names}
     asked = LeaseState(statement.digest, state.size, now, lease, proposer, before, after, planned.paths)
     # A copy of the state's outer shell; the state itself is the registrar's and stays as it is.
-    shadow = replace(state, leases={**state.leases, statement.digest: asked})
+    # The other leases are not looked through, nor copied: a station's old ones are many.
+    leases = ChainMap({statement.digest: asked}, state.leases)
+    shadow = replace(state, leases=cast("dict[str, LeaseState]", leases))
     step = examine_lease(shadow, statement.digest, now)[1]
     if not step.ok:
         raise LawRefused(
@@ -224,31 +269,6 @@ def free_intent_id(state: State, now: int) -> str:
     return f"INT-{day}-{number:03}"
 
 
-def _observe(instance: Instance, host: Host, objects: ObjectStore) -> Tree | None:
-    """The tree that an instance runs, None for none; kept as objects, so that everyone can see what changes."""
-    observed = host.inspect(instance)
-    if observed.tree == ABSENT:
-        return None
-    ref = objects.find(observed.tree)
-    if ref is not None:
-        return parse_manifest(objects.get(ref))
-    if instance.address != "local":
-        raise Unavailable(
-            "object_missing",
-            f"the tree of {instance.name} is not in the object store, and the instance is on another machine",
-            object=observed.tree,
-        )
-    tree = ingest(Path(instance.root) / "current", objects, instance.shared)
-    if tree.digest != observed.tree:
-        raise CalyxError(
-            "tree_dirty",
-            f"{instance.name} should run {observed.tree[:16]}, and what is there is {tree.digest[:16]}",
-            hint="find out who changed it; then let the instance be restored",
-            instance=instance.name,
-        )
-    return tree
-
-
 def _shared(target: Target) -> tuple[str, ...]:
     """The shared paths that all instances have. Raises: UsageError (`shared_differ`)."""
     if len({frozenset(i.shared) for i in target.instances}) > 1:
@@ -270,26 +290,6 @@ def _from_directory(source: Path, target: Target, objects: ObjectStore) -> tuple
 def _whole(tree: Tree, target: Target) -> tuple[Artifact, dict[str, Tree]]:
     artifact = Artifact(type="directory", sha256=tree.ref.sha256, size=tree.ref.size)
     return artifact, {i.name: tree for i in target.instances}
-
-
-def _from_patch(
-    source: Path, target: Target, befores: dict[str, Tree | None], objects: ObjectStore
-) -> tuple[Artifact, dict[str, Tree]]:
-    if not source.is_file():
-        raise UsageError("source_missing", f"{source} is not a file")
-    ref: ObjectRef = objects.put_file(source)
-    patch = objects.get(ref)
-    made: dict[tuple[str, frozenset[str]], Tree] = {}
-    afters = {}
-    for instance in target.instances:
-        before, shared = befores[instance.name], frozenset(instance.shared)
-        key = (before.digest if before else ABSENT, shared)
-        if key not in made:
-            with tempfile.TemporaryDirectory(prefix="calyx-propose-") as scratch:
-                start = before if before is not None else make_tree(())
-                made[key] = plan_patch(start, objects, patch, Path(scratch), shared)
-        afters[instance.name] = made[key]
-    return Artifact(type="patch", sha256=ref.sha256, size=ref.size), afters
 
 
 def _terms(state: State) -> DeployProduction:

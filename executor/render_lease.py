@@ -21,7 +21,7 @@ from executor.render_text import (
 from keys.errors import CalyxError
 from keys.values import fold_id, format_time, parse_time
 from ledger.objects import ObjectRef, ObjectStore
-from policies.fleet import Fleet, Hooks, Instance
+from policies.fleet import Fleet, Hooks, Instance, Probe
 from policies.kinds import Lease
 from policies.matrix import Hook
 from policies.state import LeaseState, State
@@ -170,6 +170,16 @@ def _hooks(whose: str, named: Hooks, known: Mapping[str, Hook]) -> list[Row]:
     return rows
 
 
+def _probe(probe: Probe, known: Mapping[str, Hook]) -> list[Row]:
+    rows: list[Row] = []
+    if probe.url is not None:
+        rows.append(("probe", f"GET {escape(probe.url)} must answer {probe.status}"))
+    if probe.hook is not None:
+        argv = shown_argv(known[probe.hook].argv) if probe.hook in known else "unknown to the policy"
+        rows.append((f"probe's hook {escape(probe.hook)}", argv))
+    return rows
+
+
 def _commands(instance: Instance, hooks: Mapping[str, Hook]) -> list[Row]:
     rows: list[Row] = []
     if instance.process is not None:
@@ -180,7 +190,7 @@ def _commands(instance: Instance, hooks: Mapping[str, Hook]) -> list[Row]:
         rows.append(("reload", shown_argv(instance.reload.argv)))
     rows += _hooks("fleet's ", instance.hooks, hooks)
     if instance.probe is not None:
-        rows.append(("probe", f"GET {escape(instance.probe.url)} must answer {instance.probe.status}"))
+        rows += _probe(instance.probe, hooks)
     if instance.metrics.counters is not None:
         rows.append(("counters", f"GET {escape(instance.metrics.counters.url)}"))
     asked = instance.metrics.prometheus

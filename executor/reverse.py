@@ -14,7 +14,7 @@ change and git keeps the directories that stay.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from executor.git import run_git
 from executor.materialise import ObjectContent, discard, write_tree
 from executor.patch import apply_patch, refuse_links
 from executor.patch_format import MAX_PATCH
-from executor.scan import scan
+from executor.scan import ingest, scan
 from executor.tree import Directory, File, Tree, changed_paths, check_path, load_tree, make_tree, parents
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError, FormatError, Unavailable
@@ -75,20 +75,25 @@ def prove_way_back(pairs: Collection[tuple[str, str]], objects: ObjectStore) -> 
 
 
 def parse_way_back(data: bytes) -> dict[tuple[str, str], bytes]:
-    """The reverse patch of each pair of trees, before and after. Raises: FormatError."""
+    """The reverse patch of each pair of trees, before and after, which are in order. Raises: FormatError."""
     found: dict[tuple[str, str], bytes] = {}
-    at = 0
+    at, last = 0, ("", "")
     while at < len(data):
         end = data.find(b"\n", at)
         value = parse_json(data[at:end].removeprefix(_PAIR), limit=1024) if end > 0 else None
         match value:
-            case {"before": str(before), "after": str(after), "size": int(size)} if data.startswith(_PAIR, at):
+            case {"before": str(before), "after": str(after), "size": int(size), **rest} if (
+                data.startswith(_PAIR, at) and type(size) is int and not rest
+            ):
                 at = end + 1 + size
             case _:
                 raise FormatError("the way back is not a list of reverse patches")
-        if at > len(data) or size < 0:
+        if at > len(data):
             raise FormatError("a reverse patch ends too early")
-        found[before, after] = data[end + 1 : at]
+        if (before, after) <= last:
+            raise FormatError("the reverse patches are out of order")
+        last = before, after
+        found[last] = data[end + 1 : at]
     return found
 
 
@@ -126,10 +131,30 @@ def check_reverse(reverse: bytes, before: Tree, after: Tree, objects: ObjectStor
 
     Raises: CalyxError `patch_not_reversible`; as `apply_patch`.
     """
+    digest = _lead_back(reverse, after, objects, scratch, scan).digest
+    if digest != before.digest:
+        raise _not_reversible(f"it leads to {digest[:16]}")
+
+
+def undo_change(reverse: bytes, present: Tree, objects: ObjectStore, scratch: Path, shared: Collection[str]) -> Tree:
+    """The tree that a reverse patch leads to from another tree than the one it was made for, with its files and
+    manifest kept as objects.
+
+    Raises: CalyxError `patch_not_reversible`; as `apply_patch`; as `ingest`.
+    """
+    return _lead_back(reverse, present, objects, scratch, lambda directory: ingest(directory, objects, shared))
+
+
+def patch_of(reverse: bytes) -> bytes:
+    """The patch of a reverse patch, without the directories that none can name; empty where only those differ."""
+    return reverse.partition(b"\n")[2]
+
+
+def _lead_back(reverse: bytes, start: Tree, objects: ObjectStore, scratch: Path, read: Callable[[Path], Tree]) -> Tree:
     make, remove = _parse_directories(reverse)
     try:
         directory, patch_file = scratch / "tree", scratch / "patch"
-        write_tree(after, ObjectContent(objects, scratch), directory, sealed=False)
+        write_tree(start, ObjectContent(objects, scratch), directory, sealed=False)
         if b"\ndiff --git " in reverse:
             patch_file.write_bytes(reverse)
             apply_patch(patch_file, directory)
@@ -140,13 +165,11 @@ def check_reverse(reverse: bytes, before: Tree, after: Tree, objects: ObjectStor
         for path in sorted(make):
             refuse_links(directory, path)
             (directory / path).mkdir(parents=True, exist_ok=True)
-        digest = scan(directory).digest
+        return read(directory)
     except OSError as error:
         raise _not_reversible(error.strerror or "a directory is not as the patch says") from None
     finally:
         _clear(scratch)
-    if digest != before.digest:
-        raise _not_reversible(f"it leads to {digest[:16]}")
 
 
 def _reduced(before: Tree, after: Tree, near: Set[str]) -> tuple[Tree, Tree]:

@@ -15,17 +15,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
+from executor.bookkeeping import Memory, in_order, result_detail, step_of
 from executor.claim import PREFLIGHTS, Claims
-from executor.decide import Apply, Failure, Finished, Observations, Restore, Say, decide
+from executor.decide import Apply, Finished, Observations, Restore, Say, decide
 from executor.effects import Outcome, Step, apply_instance, restore_instance
 from executor.figures import Figures
-from executor.hooks import hooks_of
 from executor.logbook import fact_line
-from executor.preflight import Hosts, instances_of
+from executor.preflight import Hosts
 from executor.reserve import Reserve
 from executor.speaker import Log, Speaker
 from executor.standing import take_standing
@@ -33,12 +32,10 @@ from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
-from ledger.head import EMPTY_HEAD, Head
+from ledger.head import EMPTY_HEAD
 from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
-from policies.deployment import Deployment, Phase
-from policies.fleet import Instance
-from policies.matrix import CapabilityMatrix
+from policies.deployment import MOVES, Deployment, Phase
 from policies.names import list_json
 from policies.registrar import Submitter
 from policies.safety import EVENTS
@@ -71,20 +68,6 @@ class Watchman(Protocol):
         ...
 
 
-@dataclass
-class _Memory:
-    """What this process saw and may lose: failures, and the deployments that it had to do with."""
-
-    failed: dict[str, dict[str, Failure]] = field(default_factory=dict)
-    unrestored: dict[str, dict[str, Failure]] = field(default_factory=dict)
-    tries: dict[tuple[str, str], int] = field(default_factory=dict)
-    handled: set[str] = field(default_factory=set)
-    no_space: set[str] = field(default_factory=set)
-    looked_at: int | None = None
-    counted_at: Head | None = None
-    listening_since: int = 0
-
-
 class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
@@ -113,7 +96,7 @@ class Executor:
         self._watchman = watchman
         self._wait = wait
         self._log = log
-        self._memory = _Memory()
+        self._memory = Memory()
         self._until_idle = True
         self._work = Work(pools)
         self._figures = figures or Figures(time.monotonic)
@@ -187,13 +170,10 @@ class Executor:
         self._speaker.check_term(state)
         self._listen(self._registrar.now())
         acted = False
-        order = _in_order(state)
+        order = in_order(state)
         for digest in order:
             acted |= self._advance(digest)
-        for known in (self._memory.failed, self._memory.unrestored):
-            for digest in known.keys() - set(order):
-                del known[digest]
-        self._memory.no_space &= set(order)
+        self._memory.keep(order)
         acted |= self._claims.consider(self._state(), self._registrar.head, self._registrar.now())
         self._count()
         return acted
@@ -231,11 +211,15 @@ class Executor:
             # It may have been packed meanwhile, and be another object now.
             state = self._state()
             deployment = state.deployments[digest]
+        # While all go back there is nothing to decide but what becomes of one that had still been on its way forward.
+        if deployment.phase is Phase.ROLLING_BACK and self._work.going_back(digest) and all(r.back for r in results):
+            return bool(results)
         seen = Observations(
             self._memory.failed.get(digest, {}),
             self._memory.unrestored.get(digest, {}),
             digest in self._memory.no_space,
             self._memory.listening_since,
+            self._memory.ahead_of(deployment),
         )
         action = decide(state, deployment, seen, self._registrar.now())
         if isinstance(action, Say):
@@ -245,6 +229,8 @@ class Executor:
         return bool(results)
 
     def _say(self, deployment: Deployment, detail: dict[str, Any]) -> bool:
+        if detail["type"] in {"PAUSED", "HALTED"}:
+            self._work.turn_back(deployment.lease_digest)
         if detail["type"] == "ROLLBACK_STARTED":
             self._memory.unrestored.pop(deployment.lease_digest, None)
             self._memory.tries.clear()
@@ -266,27 +252,45 @@ class Executor:
             return True
 
     def _begin(self, deployment: Deployment, action: Apply | Restore) -> bool:
-        """Let workers do what was decided; whether anything began. One thing at a time for each deployment."""
-        if self._work.busy(deployment.lease_digest) or (isinstance(action, Apply) and self._upkeep.busy):
-            return False
+        """Let workers do what was decided; whether anything began."""
+        digest = deployment.lease_digest
         fleet = self._registrar.state.fleets[deployment.lease.fleet]
-        known = instances_of(fleet, deployment.lease)
-        names, do = action.instances, self._restore_one
         if isinstance(action, Apply):
-            names, do = names[: fleet.targets[deployment.lease.target].max_unavailable], self._apply_one
+            if self._work.busy(digest) or self._upkeep.busy:
+                return False
+            names, do = action.instances, self._apply_one
+        else:
+            names, do = self._can_go_back(digest, action), self._restore_one
+            if not names:
+                return False
+        known = self._memory.instances_of(deployment, fleet)
         policy = self._registrar.state.policies[deployment.lease.policy]
         self._work.begin(
-            deployment.lease_digest,
-            {name: partial(do, _step(deployment, known[name], policy)) for name in names},
+            digest,
+            {name: partial(do, step_of(deployment, known[name], policy)) for name in names},
             back=isinstance(action, Restore),
         )
         return True
+
+    def _can_go_back(self, digest: str, action: Restore) -> tuple[str, ...]:
+        """The instances whose way back can begin. One that is still on its way forward keeps no other waiting; one
+        whose restore failed is tried again when the others are done.
+        """
+        under_way = self._work.under_way(digest)
+        again = not any(under_way.values())
+        return tuple(
+            name
+            for name in action.instances
+            if name not in under_way and (again or not self._memory.tries.get((digest, name)))
+        )
 
     def _record(self, deployment: Deployment, result: Result) -> None:
         """Say a result in the ledger, or remember why there is none."""
         digest, name = deployment.lease_digest, result.name
         if result.failure is None:
-            self._tell(deployment, _result_detail(deployment, result))
+            # That an instance came forward while the others went back already is of no use to anyone.
+            if result.back or (deployment.phase, "INSTANCE_APPLIED") in MOVES:
+                self._tell(deployment, result_detail(deployment, result))
             return
         what = "not restored" if result.back else "failed"
         self._figures.count_error(result.failure.code)
@@ -318,7 +322,7 @@ class Executor:
             and self._claims.idle
             and all(
                 isinstance(decide(state, state.deployments[digest], Observations(), now), Finished)
-                for digest in _in_order(state)
+                for digest in in_order(state)
             )
         )
 
@@ -331,27 +335,3 @@ class Executor:
         if Phase.ABORTED in phases or self._claims.refused:
             return Exit.REFUSED
         return Exit.DONE
-
-
-def _step(deployment: Deployment, instance: Instance, policy: CapabilityMatrix) -> Step:
-    name, lease = instance.name, deployment.lease
-    hooks = hooks_of(policy, lease, instance)
-    return Step(instance, deployment.before[name], deployment.after[name], lease.artifact, *hooks)
-
-
-def _result_detail(deployment: Deployment, result: Result) -> dict[str, Any]:
-    name = result.name
-    if result.back:
-        tree = deployment.before[name]
-        return {"type": "INSTANCE_RESTORED", "instance": name, "tree": tree, **asdict(result.outcome)}
-    tier = deployment.tier_of[name]
-    return {"type": "INSTANCE_APPLIED", "tier": tier, "instance": name, "tree": deployment.after[name]}
-
-
-def _in_order(state: State) -> list[str]:
-    """Deployments that may need something, rollbacks first: they are never kept waiting."""
-    ordered = (digest for digests in state.rollback_orders.values() for digest in digests)
-    backwards = {Phase.HALTED, Phase.ROLLING_BACK}
-    return sorted(
-        {*state.live.values(), *ordered}, key=lambda digest: (state.deployments[digest].phase not in backwards, digest)
-    )

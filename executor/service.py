@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from executor.figures import Figures, Standing
@@ -135,15 +135,31 @@ def run_executor(
         keep_fold(registrar, registrar.now(), log)
 
 
+def _take_place(stack: ExitStack, home: Home, principal: str) -> None:
+    try:
+        stack.enter_context(ProcessLock(home.lock_path(principal), f"an executor on {home.root}"))
+    except Unavailable as error:
+        if error.code != "already_running":
+            raise
+        raise Unavailable(
+            error.code,
+            error.message,
+            hint="it removes old releases by itself, once an hour; --dry-run says which would go now",
+        ) from None
+
+
 def prune_hosts(
     home: Home, *, dry_run: bool, principal: str = EXECUTOR
 ) -> Iterator[tuple[Instance, Pruned | CalyxError]]:
     """Remove what no host needs any more, under the newest term; what became of each instance. The executor, which does
-    it by itself, must not run on this home.
+    it by itself, must not run on this home: it may be about to flip to what would be removed. `dry_run`: only say what
+    would be, also while it runs.
 
     Raises: Unavailable (`already_running`); CalyxError of the ledger.
     """
-    with ProcessLock(home.lock_path(principal), f"an executor on {home.root}"):
+    with ExitStack() as stack:
+        if not dry_run:
+            _take_place(stack, home, principal)
         registrar = home.open_registrar()
         state = registrar.sync()
         if state.term is None:

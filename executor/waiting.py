@@ -211,7 +211,7 @@ def _not_ready(state: State, now: int) -> Iterator[Waiting]:
                 f"{'BREAK-GLASS: ' if glass else ''}cannot be claimed: {code}: {text}",
                 state.history.time(lease.preflight[0][0]),
                 lease.lease.execute_by,
-                f"calyx check {lease.lease.id}",
+                f"calyx lease rebase {lease.lease.id}" if code == "base_moved" else f"calyx check {lease.lease.id}",
                 urgent=glass,
             )
 

@@ -94,7 +94,7 @@ def repair_ledger(
     """
     path = path.resolve()
     try:
-        with alone(path), workshop(path.parent) as work, ExitStack() as opened:
+        with alone(path) as held, workshop(path.parent) as work, ExitStack() as opened:
             aside = copy_file(path, work / "aside")
             scratch = copy_file(path, work / "scratch")
             found = _check_store(scratch, progress) if scratch.exists() else []
@@ -109,7 +109,7 @@ def repair_ledger(
             if not checked.damage or assembly is None:
                 return checked
             new = _build(work / "new", assembly.records([source, *others]), assembly.signed)
-            kept = put_in_place(new, path, aside.parent)
+            kept = put_in_place(new, path, aside.parent, held)
     except (OSError, sqlite3.Error, Unavailable) as error:
         if isinstance(error, Unavailable) and error.code != "ledger_write_failed":
             raise

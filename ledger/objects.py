@@ -56,7 +56,10 @@ class ObjectStore(Protocol):
         ...
 
     def find(self, digest: str) -> ObjectRef | None:
-        """The reference of what is stored under a SHA-256, where only that is known. Proves nothing, as `has`."""
+        """The reference of what is stored under a SHA-256, where only that is known. Proves nothing, as `has`.
+
+        Raises: FormatError for what is no SHA-256.
+        """
         ...
 
     def check(self, ref: ObjectRef) -> None:

@@ -7,9 +7,10 @@ found here.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,19 @@ from ledger.sqlite_writer import TILE_HEIGHT
 MAX_FINDINGS: Final = 100
 WAL_HEADER: Final = 32
 FRAME_HEADER: Final = 24
+HEADER: Final = 100
+FIXED_HEADER: Final = (
+    (18, (b"\x02\x02", b"\x01\x01"), "the journal mode is unknown, and another one may keep everybody from appending"),
+    (44, (b"\x00\x00\x00\x04",), "the schema format is not 4"),
+    (48, (bytes(4),), "a cache size is asked for"),
+    (56, (b"\x00\x00\x00\x01",), "the text encoding is not UTF-8"),
+    (72, (bytes(20),), "what is kept for later releases of SQLite is not empty"),
+)
+"""Place, the values that SQLite writes there for a ledger, and what another one means, which SQLite does not mind. A
+ledger is in WAL mode; a copy that `VACUUM INTO` made is not, and is as good.
+"""
+
+_DESCRIPTORS: Final = Path("/dev/fd")
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +72,7 @@ def _findings(path: Path, progress: Progress | None) -> Iterator[Finding]:
             for (line,) in opened.connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})"):
                 if line != "ok":
                     yield Finding("page", str(line))
+        yield from _check_header(path)
         with SqliteStore.open(path, read_only=True) as store, store.snapshot():
             yield from _check_caches(store, progress)
     except CalyxError as error:
@@ -65,6 +80,36 @@ def _findings(path: Path, progress: Progress | None) -> Iterator[Finding]:
             raise
         entry = error.fields.get("entry")
         yield Finding("record", error.message, entry if isinstance(entry, int) else None)
+
+
+def _check_header(path: Path) -> Iterator[Finding]:
+    """Find what is wrong in the first bytes of the file and that SQLite does not mind. They are always read from the
+    file, whatever its log holds.
+
+    Source: SQLite file format, section 1.3 (the database header).
+    """
+    header = _read_header(path)
+    for at, values, why in FIXED_HEADER:
+        if header[at : at + len(values[0])] not in values:
+            yield Finding("page", f"byte {at} of the file: {why}")
+
+
+def _read_header(path: Path) -> bytes:
+    """The first bytes of a ledger file that this process has open: by SQLite's own descriptor, as a process that closes
+    any other one of the file gives all locks of it back, those of its connections too.
+
+    Source: fcntl_locking(2); "How To Corrupt An SQLite Database File", section 2.2.
+    """
+    here = path.stat()
+    if _DESCRIPTORS.is_dir():
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - names, not paths
+            # One of them was that of the list itself.
+            with suppress(OSError):
+                status = os.fstat(int(name))
+                if (status.st_dev, status.st_ino) == (here.st_dev, here.st_ino):
+                    return os.pread(int(name), HEADER, 0)
+    with path.open("rb") as file:
+        return file.read(HEADER)
 
 
 def _check_caches(store: SqliteStore, progress: Progress | None) -> Iterator[Finding]:

@@ -97,11 +97,24 @@ class Reload(Model):
 
 
 class Probe(Model):
-    """An HTTP GET that must answer `status` within `timeout_s` before an instance counts as applied or restored."""
+    """What an instance must pass within `timeout_s` before it counts as applied or restored: an HTTP GET of `url` that
+    answers `status`, the command that the policy allows under the name `hook`, or both.
 
-    url: Url
+    `status` is 200 where there is no `url`.
+    """
+
+    url: Url | None = None
     status: Annotated[int, Field(ge=100, le=599)] = 200
+    hook: Ident | None = None
     timeout_s: Timeout = 10
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.url is None and self.hook is None:
+            raise ValueError("a probe has a url, a hook or both")
+        if self.url is None and self.status != 200:
+            raise ValueError("a status is that of a url")
+        return self
 
 
 class Counters(Model):
@@ -187,6 +200,11 @@ class Instance(Model):
         if any(below.startswith(path) for path, below in pairwise(sorted(f"{path}/" for path in self.shared))):
             raise ValueError("a shared path stands once, and none lies below another")
         return self
+
+    def hook_names(self) -> tuple[str, ...]:
+        """Names of the policy's commands that are run for it: drain, undrain, and that of its probe."""
+        probe = None if self.probe is None else self.probe.hook
+        return tuple(name for name in (self.hooks.drain, self.hooks.undrain, probe) if name is not None)
 
 
 class TesFile(Model):

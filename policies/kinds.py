@@ -6,10 +6,11 @@ Every field is present, null stands for none, unknown fields are refused. What a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from keys.plain import Plain
 from keys.principals import TrustRoot
@@ -35,7 +36,22 @@ Names: TypeAlias = (
     Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES), Meta(max_length=MAX_INLINE_NAMES)] | ObjectRef
 )
 """Instance names: inline, at most 256, or an object that is the canonical JSON array of any number of them."""
-Paths: TypeAlias = Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES)] | ObjectRef
+
+
+def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Changed paths that are plain, sorted by their bytes and unique. Raises: ValueError."""
+    encoded = [path.encode() for path in paths]
+    if any(a >= b for a, b in pairwise(encoded)):
+        raise ValueError("changed paths are not sorted by their bytes and unique")
+    # A rule allows what lies below a prefix, and `static/../etc` only looks as if it did.
+    if any(not {"", ".", ".."}.isdisjoint(path.removesuffix("/").split("/")) for path in paths):
+        raise ValueError("a changed path is not a plain relative path")
+    return paths
+
+
+Paths: TypeAlias = (
+    Annotated[Seq[ChangedPath], Field(max_length=MAX_INLINE_NAMES), AfterValidator(check_paths)] | ObjectRef
+)
 """Changed paths, sorted by their UTF-8 bytes, a directory with a `/` at its end: inline or an object, as names."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NoReturn
 
 from keys.errors import LawRefused
@@ -69,10 +70,10 @@ def _check_terms(state: State, lease: LeaseState, terms: DeployProduction) -> No
     if terms.promotion == "manual" and asked.promotion != "manual":
         fail_step(2, "promotion_differs", "the policy asks for manual promotion", entry=lease.seq)
     target = state.fleets[asked.fleet].targets[asked.target]
-    for hooks in (asked.hooks, *(instance.hooks for instance in target.instances)):
-        for name in (hooks.drain, hooks.undrain):
-            if name is not None and name not in terms.hooks:
-                fail_step(2, "hook_not_allowed", f"the policy has no hook {name}", entry=lease.seq)
+    own = (name for name in (asked.hooks.drain, asked.hooks.undrain) if name is not None)
+    for name in chain(own, *(instance.hook_names() for instance in target.instances)):
+        if name not in terms.hooks:
+            fail_step(2, "hook_not_allowed", f"the policy has no hook {name}", entry=lease.seq)
     if asked.rule == "break_glass":
         clause = terms.break_glass
         if not clause.enabled:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import pairwise
 from typing import Final, Protocol
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +13,7 @@ from keys.canonical import Json, format_json, parse_json
 from keys.errors import FormatError
 from keys.values import Ident
 from ledger.objects import ObjectRef
-from policies.kinds import MAX_INLINE_NAMES, ChangedPath, Names, Paths
+from policies.kinds import MAX_INLINE_NAMES, ChangedPath, Names, Paths, check_paths
 
 MAX_LIST_BYTES: Final = 16 * 1024 * 1024
 MAX_INLINE_BYTES: Final = 8_192
@@ -54,12 +53,11 @@ def open_paths(paths: Paths, objects: Objects) -> tuple[str, ...]:
     Raises: as `open_names`; FormatError when they are not plain, sorted by their bytes and unique.
     """
     opened = _open(paths, objects, _PATHS)
-    encoded = [path.encode() for path in opened]
-    if any(a >= b for a, b in pairwise(encoded)):
-        raise FormatError("changed paths are not sorted by their bytes and unique")
-    # A rule allows what lies below a prefix, and `static/../etc` only looks as if it did.
-    if any(not {"", ".", ".."}.isdisjoint(path.removesuffix("/").split("/")) for path in opened):
-        raise FormatError("a changed path is not a plain relative path")
+    if isinstance(paths, ObjectRef):
+        try:
+            check_paths(opened)
+        except ValueError as error:
+            raise FormatError(str(error)) from None
     return opened
 
 

@@ -44,6 +44,7 @@ from bench_ledger import (
     proof_row,
 )
 from bench_measure import Row, Spread, machine
+from bench_orders import order_row
 from bench_others import dsse_row, git_row, pymerkle_row, sqlite_row
 from bench_start import fold_row, start_row
 
@@ -107,6 +108,7 @@ ROWS: Final[dict[str, Measure]] = {
     "flip": lambda _, root, sizes: flip_row(root, sizes.flips),
     "flip-back": lambda _, root, sizes: flip_back_row(root, sizes.files, sizes.backs),
     "restore": lambda _, root, sizes: restore_row(root, sizes.services, sizes.backs // 5),
+    "order": lambda _, root, sizes: order_row(root, sizes.starts),
     "help": lambda _, root, sizes: help_row(root, sizes.starts),
     "approve": lambda _, root, sizes: approve_row(root, sizes.starts),
     "other-sqlite": lambda _, root, sizes: sqlite_row(root, sizes.commits),

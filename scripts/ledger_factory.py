@@ -81,11 +81,14 @@ _PHASES: Final = {"0": ("reflect", "intent"), "1": ("review", "propose"), "2": (
 
 @dataclass
 class Factory:
-    """Everything that one ledger is made with. `root`: where it will lie. `instances`: of its one target."""
+    """Everything that one ledger is made with. `root`: where it will lie. `instances`: of its one target, which are
+    below `where`.
+    """
 
     root: Path
     seed: int = 1
     instances: int = INSTANCES
+    where: str = "/srv"
     head: Head = EMPTY_HEAD
     now: int = START
     ledger: str = ZERO_HASH
@@ -165,7 +168,7 @@ class Factory:
             {
                 "targets": {
                     "web": {
-                        "instances": [{"name": name, "root": f"/srv/{name}"} for name in self.names],
+                        "instances": [{"name": name, "root": f"{self.where}/{name}"} for name in self.names],
                         "max_unavailable": 4,
                     }
                 }

@@ -8,9 +8,9 @@ the number of entries, the newest head and the root of the tree; or the first en
 is wrong with it. Ends with 0 when nothing is wrong, else with 1.
 
 It was written from docs/FORMAT.md, whose sections the headings below name, and never reads what `calyx` decides: when
-the two disagree, one of them, or that page, is wrong. Each `need` below is one rule: what must hold, the code of its
-refusal, and in words what is wrong. Records are read once; leaves and the law's state are held in memory. A cut end
-cannot be seen here: compare the size and the head with what you remember.
+the two disagree, one of them, or that page, is wrong. `need(code=fact)` is a rule: the code of that page by which what
+has not that fact is refused. Rules are judged in the order in which they stand. Records are read once; leaves and the
+law's state are held in memory. A cut end cannot be seen here: compare the size and the head with what you remember.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import pairwise, product
+from datetime import datetime
+from functools import cache, lru_cache
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from types import SimpleNamespace as Data
 from typing import Any
@@ -41,58 +41,59 @@ ZERO = "0" * 64
 
 
 class Refused(Exception):
-    """What is wrong: "code: words", with a code of docs/FORMAT.md. `entry`: where, None for the ledger as a whole."""
+    """What is wrong: a code of docs/FORMAT.md, perhaps more in words, and where; None for the ledger as a whole."""
 
-    def __init__(self, text: str, entry: int | None = None) -> None:
-        super().__init__(text)
-        self.code, _, self.words = text.partition(": ")
-        self.entry = entry
-
-
-def need(fact: object, text: str, entry: int | None = None) -> None:
-    """One rule: refuse unless `fact`."""
-    if not fact:
-        raise Refused(text, entry)
+    def __init__(self, code: str, words: str = "", entry: int | None = None) -> None:
+        super().__init__(f"{code}: {words}" if words else code)
+        self.code, self.words, self.entry = code, words, entry
 
 
-def sha256(data: bytes) -> str:
+def need(words: str = "", entry: int | None = None, /, **rules: object) -> None:
+    """Rules, in their order: refuse by the first code whose fact does not hold."""
+    for code, fact in rules.items():
+        if not fact:
+            raise Refused(code, words, entry)
+
+
+def sha256(*parts: bytes) -> str:
     """SHA-256 in hex."""
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def once(values: Iterable[Any]) -> bool:
+    """Whether each value stands once."""
+    every = list(values)
+    return len(set(every)) == len(every)
 
 
 # Section 1: values.
 
+# An object with a key that is not ASCII, and what is no number of ours, are read as `...`, and cannot be written again.
+DECODER = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: dict(pairs) if "".join(dict(pairs)).isascii() else ...,
+    parse_int=lambda text: int(text) if 0 <= int(text) <= MAX_INT else ...,
+    parse_float=lambda _: ...,
+    parse_constant=int,
+)
+ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 def canonical(value: Any) -> bytes:
     """The one encoding of a value."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    return ENCODER.encode(value).encode("utf-8")
 
 
 def parse(data: bytes) -> Any:
-    """What canonical JSON says."""
+    """What canonical JSON says. What has a bracket 17 deep is `too_deep`, whatever else is wrong with it."""
+    brackets = re.findall(rb"[\[\]{}]", re.sub(rb'"[^"\\]*(\\.[^"\\]*)*"?', b"", data, flags=re.DOTALL))
+    need(too_deep=max(accumulate(1 if each in b"[{" else -1 for each in brackets), default=0) <= 16)
     try:
-        value = json.loads(data.decode("utf-8"))
-        check_plain(value, 16)
+        value = DECODER.decode(data.decode("utf-8"))
         same = canonical(value) == data
-    except RecursionError:
-        raise Refused("too_deep: it is nested deeper than 16") from None
-    except ValueError as error:
-        raise Refused(f"bad_format: it is not canonical JSON ({type(error).__name__})") from None
-    need(same, "not_canonical: it is not spelt the canonical way")
+    except (TypeError, ValueError):
+        raise Refused("bad_format", "it is not JSON of plain values") from None
+    need(not_canonical=same)
     return value
-
-
-def check_plain(value: Any, deep: int) -> None:
-    """Only the allowed types are there, at most `deep` arrays and objects deep."""
-    if isinstance(value, dict | list):
-        need(deep > 0, "too_deep: it is nested deeper than 16")
-        for each in value.values() if isinstance(value, dict) else value:
-            check_plain(each, deep - 1)
-        need(isinstance(value, list) or all(map(str.isascii, value)), "bad_format: a key is not ASCII")
-    elif type(value) is int:
-        need(0 <= value <= MAX_INT, "bad_format: a number is outside 0 to 2^53-1")
-    else:
-        need(value is None or isinstance(value, bool | str), "bad_format: a number is not an integer")
 
 
 def unbase64(text: str) -> bytes:
@@ -101,29 +102,30 @@ def unbase64(text: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         data = b""
-    need(base64.b64encode(data).decode() == text, "bad_format: it is not base64, or not the one spelling")
+    need("it is not base64, or not the one spelling", bad_format=base64.b64encode(data).decode() == text)
     return data
 
 
 @lru_cache(maxsize=4096)
 def seconds(text: str) -> int:
     """Seconds since 1970 of a time."""
-    moment = datetime(*map(int, re.split("[-T:Z]", text)[:6]), tzinfo=UTC)  # type: ignore[misc, arg-type]
-    return int(moment.timestamp())
+    return int(datetime.fromisoformat(text).timestamp())
 
 
 def parts_of(data: bytes, *sizes: int | None) -> list[bytes]:
     """Parts of these sizes, None for an RFC 4251 string, which stands behind its own length; and nothing after them."""
-    parts = []
+    parts, at = [], 0
     for size in sizes:
-        if size is None:
-            need(len(data) >= 4, "bad_format: it ends too early")
-            size, data = int.from_bytes(data[:4], "big"), data[4:]  # noqa: PLW2901 -- the size stands there
-        need(len(data) >= size, "bad_format: it ends too early")
-        parts.append(data[:size])
-        data = data[size:]
-    need(not data, "bad_format: something follows")
+        start = at if size else at + 4
+        at = start + (size or int.from_bytes(data[at:start], "big"))
+        parts.append(data[start:at])
+    need("it ends too early, or something follows", bad_format=at == len(data))
     return parts
+
+
+def tidy(path: str) -> bool:
+    """Whether no segment is empty, `.` or `..`."""
+    return not {"", ".", ".."} & set(path.split("/"))
 
 
 # Sections 1 and 2: keys and signatures.
@@ -133,16 +135,15 @@ CURVE_D = -121665 * pow(121666, -1, PRIME) % PRIME
 KEY_SIZES = {"ssh-ed25519": [None, None], "sk-ssh-ed25519@openssh.com": [None, None, None]}
 
 
-def add_points(p: tuple[int, int], q: tuple[int, int]) -> tuple[int, int]:
-    """Add two points of edwards25519."""
-    cross = CURVE_D * p[0] * q[0] * p[1] * q[1]
-    x = (p[0] * q[1] + q[0] * p[1]) * pow(1 + cross, -1, PRIME)
-    return x % PRIME, (p[1] * q[1] + p[0] * q[0]) * pow(1 - cross, -1, PRIME) % PRIME
-
-
 @lru_cache(maxsize=4096)
 def may_be_enrolled(raw: bytes) -> bool:
     """Whether it is the canonical encoding of a point of the prime-order group other than the identity."""
+
+    def add(p: tuple[int, int], q: tuple[int, int]) -> tuple[int, int]:
+        cross = CURVE_D * p[0] * q[0] * p[1] * q[1]
+        x = (p[0] * q[1] + q[0] * p[1]) * pow(1 + cross, -1, PRIME)
+        return x % PRIME, (p[1] * q[1] + p[0] * q[0]) * pow(1 - cross, -1, PRIME) % PRIME
+
     y = int.from_bytes(raw, "little") % 2**255
     square = (y * y - 1) * pow(CURVE_D * y * y + 1, -1, PRIME) % PRIME
     root = pow(square, (PRIME + 3) // 8, PRIME)
@@ -152,8 +153,8 @@ def may_be_enrolled(raw: bytes) -> bool:
     # The sign does not matter: a point and its negative have the same order.
     point, result, left = (xs[0], y), (0, 1), ORDER
     while left:
-        result = add_points(result, point) if left & 1 else result
-        point, left = add_points(point, point), left >> 1
+        result = add(result, point) if left & 1 else result
+        point, left = add(point, point), left >> 1
     return result == (0, 1)
 
 
@@ -164,23 +165,23 @@ def verify(raw: bytes, message: bytes, signature: bytes) -> None:
     OpenSSL compares R as bytes, and so only in its canonical form.
     """
     canonical_s = len(signature) == 64 and int.from_bytes(signature[32:], "little") < ORDER
-    need(canonical_s and signature[:32] != bytes([1, *[0] * 31]), "bad_signature: the signature is malformed")
+    need("it is malformed", bad_signature=canonical_s and signature[:32] != bytes([1, *[0] * 31]))
     try:
         Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
     except (InvalidSignature, ValueError):
-        raise Refused("bad_signature: the signature is not this key's") from None
+        raise Refused("bad_signature") from None
 
 
 @lru_cache(maxsize=4096)
 def parse_key(line: str) -> Data:
     """The key of a key line. `application`: empty unless a hardware token holds it."""
     type_, _, text = line.partition(" ")
-    need(type_ in KEY_SIZES, "unsupported_key: there is no such type of key")
+    need(unsupported_key=type_ in KEY_SIZES)
     blob = unbase64(text)
     named, raw, application = [*parts_of(blob, *KEY_SIZES[type_]), b""][:3]
-    need(named == type_.encode(), "bad_format: the type inside differs")
-    need(type_[:3] == "ssh" or re.fullmatch(rb"ssh:[ -~]{0,251}", application), "bad_format: no ssh: application")
-    need(may_be_enrolled(raw), "bad_format: it is no point that may be a key")
+    need("the type inside differs", bad_format=named == type_.encode())
+    need(bad_format=type_[:3] == "ssh" or re.fullmatch(rb"ssh:[ -~]{0,251}", application))
+    need("it is no point that may be a key", bad_format=may_be_enrolled(raw))
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
     return Data(raw=raw, blob=blob, application=application, id="SHA256:" + digest.rstrip("="))
 
@@ -188,84 +189,63 @@ def parse_key(line: str) -> Data:
 def check_sshsig(key: Data, user_verification: bool, namespace: bytes, message: bytes, blob: bytes) -> None:
     """A person's signature is good."""
     magic, signer, named, reserved, hash_, inner = parts_of(blob, 10, None, None, None, None, None)
-    need(magic == b"SSHSIG\0\0\0\1", "bad_format: it is no SSHSIG of version 1")
-    need((reserved, hash_) == (b"", b"sha512"), "bad_format: reserved is not empty, or the hash is not sha512")
+    need(bad_format=(magic, reserved, hash_) == (b"SSHSIG\0\0\0\1", b"", b"sha512"))
     type_ = signer[4 : 4 + int.from_bytes(signer[:4], "big")]
-    need(type_.decode("latin-1") in KEY_SIZES, "unsupported_key: there is no such type of key")
+    need(unsupported_key=type_.decode("latin-1") in KEY_SIZES)
     of_type, signature, *flags = parts_of(inner, None, None, *([5] if type_.startswith(b"sk-") else []))
-    need(of_type == type_ and len(signature) == 64, "bad_format: its type is not the key's, or it has not 64 bytes")
-    need(signer == key.blob, "wrong_key: it is by another key")
-    need(named == namespace, f"wrong_namespace: its namespace is not {namespace.decode()}")
+    need("its type is not the key's, or it has not 64 bytes", bad_format=of_type == type_ and len(signature) == 64)
+    need(wrong_key=signer == key.blob, wrong_namespace=named == namespace)
     strings = (namespace, b"", b"sha512", hashlib.sha512(message).digest())
     signed = b"SSHSIG" + b"".join(len(each).to_bytes(4, "big") + each for each in strings)
     if flags:
-        need(flags[0][0] & 1, "user_absent: nobody touched the token")
-        need(flags[0][0] & 4 or not user_verification, "user_unverified: the token did not verify its user")
+        need(user_absent=flags[0][0] & 1, user_unverified=flags[0][0] & 4 or not user_verification)
         signed = hashlib.sha256(key.application).digest() + flags[0] + hashlib.sha256(signed).digest()
     verify(key.raw, signed, signature)
 
 
-# Section 4: shapes, written as the document writes them.
+# Sections 1 and 4: shapes, written as the document writes them.
 
 
-@lru_cache(maxsize=1024)
-def read_shape(text: str) -> tuple[Any, ...]:
-    """What a shape is made of: alternatives; or an array's item, or an object's key and value; and least and most."""
+def fits(text: str, value: Any) -> bool:
+    """Whether a value has a shape."""
+    return bool(shape(text)(value))
+
+
+@cache
+def shape(text: str) -> Callable[[Any], object]:
+    """What tells whether a value is a `[id] 1..`, `{id: Hook} 0..64`, `integer 1..9`, `"a" or null`, or one by name."""
     some = re.split(r" or (?![^\[]*\])", text)
     form = re.fullmatch(r"(integer|string|\[(.+)\]|\{(\w+): (.+)\}) ?(\d*)(\.\.)?(\d*)", text)
-    basic, item, key, value, least, dots, most = form.groups() if form else [None] * 7
-    return some, basic, item, key, value, int(least or 0), int(most or (MAX_INT if dots or not least else least))
-
-
-def fits(shape: str, v: Any) -> bool:
-    """Whether a value has a shape: `[id] 1..`, `{id: Hook} 0..64`, `integer 1..9`, `"a" or "b"`, or one by name."""
-    some, basic, item, key, value, low, high = read_shape(shape)
     if len(some) > 1:
-        return any(fits(each, v) for each in some)
-    if basic is None:
-        return fits_name(shape, v)
+        return lambda v: any(shape(each)(v) for each in some)
+    if form is None:
+        return lambda v: named(text, v)
+    basic, item, key, value, least, dots, most = form.groups()
+    low, high = int(least or 0), int(most or (MAX_INT if dots or not least else least))
     if item:
-        return isinstance(v, list) and low <= len(v) <= high and all(fits(item, each) for each in v)
+        return lambda v: isinstance(v, list) and low <= len(v) <= high and all(map(shape(item), v))
     if key:
-        return isinstance(v, dict) and len(v) <= high and all(fits(key, k) and fits(value, v[k]) for k in v)
+        return lambda v: isinstance(v, dict) and len(v) <= high and all(fits(key, k) and fits(value, v[k]) for k in v)
     if basic == "string":
-        return isinstance(v, str) and low <= len(v) <= high
-    return type(v) is int and low <= v <= high
+        return lambda v: isinstance(v, str) and low <= len(v) <= high
+    return lambda v: type(v) is int and low <= v <= high
 
 
-def fits_name(name: str, v: Any) -> bool:
-    """Whether a value has the shape of that name, or is that string."""
+def named(name: str, v: Any) -> bool:
+    """Whether a value has the shape of that name, or is that string or number."""
     if name in FIELDS:
         same = isinstance(v, dict) and v.keys() == FIELDS[name].keys()
-        good = same and all(fits(shape, v[field]) for field, shape in FIELDS[name].items())
+        good = same and all(shape(text)(v[field]) for field, text in FIELDS[name].items())
     elif name in PATTERNS:
         good = isinstance(v, str) and re.fullmatch(PATTERNS[name], v, re.DOTALL) is not None
     elif name in OTHERS:
         good = fits(OTHERS[name], v)
     else:
-        good = name in RULES or name == (f'"{v}"' if isinstance(v, str) else canonical(v).decode())
+        good = name in RULES or canonical(v).decode() == name
     try:
         return good and (name not in RULES or RULES[name](v) is not False)
     except (Refused, ValueError):  # a key that is none, a date that does not exist
         return False
-
-
-def need_fields(value: Any, fields: dict[str, str]) -> None:
-    """Refuse what has not exactly these fields, each of its shape."""
-    need(isinstance(value, dict) and value.keys() == fields.keys(), f"bad_format: fields are not {', '.join(fields)}")
-    for name, shape in fields.items():
-        need(fits(shape, value[name]), f"bad_format: {name} is not: {shape}")
-
-
-def once(values: Iterable[Any]) -> bool:
-    """Whether each value stands once."""
-    every = list(values)
-    return len(set(every)) == len(every)
-
-
-def tidy(path: str) -> bool:
-    """Whether no segment is empty, `.` or `..`."""
-    return not {"", ".", ".."} & set(path.split("/"))
 
 
 CONTROL = r"\x00-\x1f\x7f"
@@ -276,7 +256,7 @@ PATTERNS = {
     "nonce": "[0-9a-f]{32}",
     "id": "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     "key id": "SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]",
-    "time": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
+    "time": "[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z",
     "decimal": r"(?!-0(\.0*)?\Z)-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?",
     "tree": "[0-9a-f]{64}|absent",
     "word": f"[^{CONTROL}]{{1,1024}}",
@@ -287,24 +267,14 @@ PATTERNS = {
     "path rule": f"(?!/)[^{CONTROL}]{{1,1024}}",
     "absolute path": f"/[^{CONTROL}]{{1,1023}}",
     "relative path": f"[^{CONTROL}]{{1,1024}}",
-    "key line": ".*",
     "host key": "ssh-ed25519 .*",
 }
-OTHERS = {
-    "boolean": "true or false",
-    "count": "integer 0..",
-    "text": "string 0..4096",
-    "percent": "integer 1..100",
-    "seconds": "integer 0..31622400",
-    "timeout": "integer 1..31622400",
-    "names": "ObjectRef or [id] 0..256",
-    "paths": "ObjectRef or path list",
-    "path list": "[string 1..4096]",
-}
+OTHERS = {"boolean": "true or false", "count": "integer 0..", "text": "string 0..4096", "percent": "integer 1..100"}
+OTHERS |= {"seconds": "integer 0..31622400", "timeout": "integer 1..31622400", "key line": "string"}
+OTHERS |= {"names": "ObjectRef or [id] 0..256", "paths": "ObjectRef or path list", "path list": "[string 1..4096]"}
 # What must be true besides: is not False, and does not refuse.
 RULES: dict[str, Callable[[Any], object]] = {
     "predicate": lambda v: isinstance(v, dict),
-    "event detail": lambda v: isinstance(v, dict) and v.get("type") in [*EVENTS] and fits(v["type"], v),
     "time": seconds,
     "absolute path": lambda v: tidy(v[1:]),
     "relative path": tidy,
@@ -314,9 +284,8 @@ RULES: dict[str, Callable[[Any], object]] = {
     "path list": lambda v: v == sorted(set(v), key=str.encode) and all(tidy(path.removesuffix("/")) for path in v),
     "Principal": lambda v: v["roles"] == sorted(set(v["roles"])),
     "Gate": lambda v: v["against"] == "absolute" or v["absolute"] is not None,
-    "Prometheus": lambda v: (
-        (v["requests"] is None) == (v["errors"] is None) and {v["requests"], v["cpu"], v["memory"]} != {None}
-    ),
+    "Prometheus": lambda v: (v["requests"] is None) == (v["errors"] is None) and {*v.values()} != {None, v["url"]},
+    "Probe": lambda v: v["url"] is not None or (v["hook"] is not None and v["status"] == 200),
     "Metrics": lambda v: not (v["counters"] and v["prometheus"] and v["prometheus"]["requests"] is not None),
     "DeployProduction": lambda v: (
         v["tiers"] == sorted({*v["tiers"], 100})
@@ -335,19 +304,6 @@ RULES: dict[str, Callable[[Any], object]] = {
         and once((each["address"], each["root"]) for target in v["targets"].values() for each in target["instances"])
     ),
 }
-COMMON = {"by": "id", "head": "HeadRef", "ledger": "hash", "made_at": "time", "nonce": "nonce"}
-
-
-def read_table(table: str) -> dict[str, str]:
-    """First column -> second, of a table of the document."""
-    rows = re.findall(r"^(\S.*?): (.*(?:\n .*)*)", table, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in rows}
-
-
-def read_fields(table: str) -> dict[str, dict[str, str]]:
-    """Name -> field -> shape."""
-    return {name: dict(re.findall(r"`(\w+)` (.+?)(?=, `|$)", text)) for name, text in read_table(table).items()}
-
 
 # Sections 4 and 8: four tables of the document, row by row in its own words; and first, what section 2 says in words.
 SHAPE_TABLE = """
@@ -358,6 +314,7 @@ Statement: `_type` "https://in-toto.io/Statement/v1", `predicate` predicate, `pr
     [Subject] 1
 Subject: `digest` Digest, `name` id
 Digest: `sha256` hash
+Common: `by` id, `head` HeadRef, `ledger` hash, `made_at` time, `nonce` nonce
 HeadRef: `hash` hash, `size` count
 ObjectRef: `sha256` hash, `size` count
 Continues: `head` HeadRef, `ledger` hash
@@ -393,7 +350,7 @@ Instance: `address` address, `hooks` Hooks, `host_key` host key or null, `labels
     `shared` [relative path] 0..64
 Process: `argv` [word] 1..64, `env` {variable: value} 0..64, `stop_s` seconds, `user` id or null
 Reload: `argv` [word] 0..64, `kind` "restart" or "command", `timeout_s` timeout
-Probe: `status` integer 100..599, `timeout_s` timeout, `url` url
+Probe: `hook` id or null, `status` integer 100..599, `timeout_s` timeout, `url` url or null
 Metrics: `counters` Counters or null, `prometheus` Prometheus or null, `usage` "process" or "host"
 Counters: `errors` word, `requests` word, `url` url
 Prometheus: `cpu` word or null, `errors` word or null, `memory` word or null, `requests` word or null, `url` url
@@ -464,37 +421,47 @@ ROLLBACK_FAILED: `ROLLBACK_STARTED` -> ROLLING_BACK, stays: `SANITY`
 COMPLETED: `ROLLBACK_STARTED` -> ROLLING_BACK, stays: `SANITY`
 ABORTED: stays: `SANITY`
 """
-KINDS: dict[str, dict[str, str]] = read_fields(KIND_TABLE)
-EVENTS: dict[str, dict[str, str]] = read_fields(EVENT_TABLE)
-FIELDS = {**read_fields(SHAPE_TABLE), **{name: {"type": "id", **fields} for name, fields in EVENTS.items()}}
+
+
+def read_table(table: str, cell: str = r"`(\w+)` (.+?)(?=, `|$)") -> dict[str, dict[str, str]]:
+    """Rows of a table: name -> field -> shape."""
+    rows = re.findall(r"^(\S.*?): (.*(?:\n .*)*)", table, re.MULTILINE)
+    return {name: dict(re.findall(cell, " ".join(text.split()))) for name, text in rows}
+
+
+FIELDS = read_table(SHAPE_TABLE)
+KINDS = {what: FIELDS["Common"] | fields for what, fields in read_table(KIND_TABLE).items()}
+EVENTS = {type_: {"type": f'"{type_}"', **fields} for type_, fields in read_table(EVENT_TABLE).items()}
+FIELDS |= KINDS | EVENTS
+ON_ANOTHER = {"review", "claim", "event", "command", "cosignature", "objection"}
+OTHERS["event detail"] = " or ".join(EVENTS)
 # Phase -> event -> the phase after it, empty where the phase stays or the event's own rule says it.
-MOVES = {phase: dict(re.findall("`([A-Z_]+)`(?: -> ([A-Z_]+))?", row)) for phase, row in read_table(MOVE_TABLE).items()}
+MOVES = read_table(MOVE_TABLE, "`([A-Z_]+)`(?: -> ([A-Z_]+))?")
 
 
-# Section 2: records, tree, checkpoint, objects.
+# Section 2: records, tree, checkpoint.
 
 
 def parse_record(data: Any, seq: int) -> Data:
     """The record in a place. `body`: the statement's bytes."""
     try:
-        need(isinstance(data, bytes) and len(data) <= 65_535, "bad_format: it is not 65,535 bytes at most")
+        need("it is not 65,535 bytes at most", bad_format=isinstance(data, bytes) and len(data) <= 65_535)
         value = parse(data)
-        need_fields(value, FIELDS["Record"])
-        need(value["seq"] == seq, "bad_format: it says that it is another entry")
+        need("its fields are others", bad_format=fits("Record", value) and value["seq"] == seq)
         (signature,), payload = value["envelope"]["signatures"], value["envelope"]["payload"]
         body, sig = unbase64(payload), unbase64(signature["sig"])
     except Refused as error:
-        raise Refused(f"broken_chain: it is no record: {error.words}", seq) from None
-    leaf, time = sha256(b"\x00" + data), seconds(value["time"])
+        raise Refused("broken_chain", f"it is no record of this place: {error}", seq) from None
+    time, leaf = seconds(value["time"]), sha256(b"\x00", data)
     return Data(seq=seq, prev=value["prev"], time=time, body=body, keyid=signature["keyid"], sig=sig, leaf=leaf)
 
 
 def tree_root(hashes: list[str]) -> str:
     """The root of the RFC 6962 tree over these leaves."""
     if len(hashes) < 2:
-        return hashes[0] if hashes else sha256(b"")
+        return hashes[0] if hashes else sha256()
     half = 1 << (len(hashes) - 1).bit_length() - 1
-    return sha256(b"\x01" + bytes.fromhex(tree_root(hashes[:half])) + bytes.fromhex(tree_root(hashes[half:])))
+    return sha256(b"\x01", bytes.fromhex(tree_root(hashes[:half])), bytes.fromhex(tree_root(hashes[half:])))
 
 
 def parse_vkey(text: str) -> tuple[str, bytes, bytes]:
@@ -502,201 +469,91 @@ def parse_vkey(text: str) -> tuple[str, bytes, bytes]:
     found = re.fullmatch(r"([^\s+\x00-\x1f]+-[0-9a-f]{8})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", text)
     origin, key_id, encoded = found.groups() if found else ("", "", "")
     data = unbase64(encoded)
-    need(len(data) == 33 and data[0] == 1, "bad_format: the log's key is no verifier key of Ed25519")
-    need(may_be_enrolled(data[1:]), "bad_key: the log's key is no point that may be a key")
+    need("it is no verifier key of Ed25519", bad_format=len(data) == 33 and data[0] == 1)
+    need(bad_key=may_be_enrolled(data[1:]))
     right = hashlib.sha256(origin.encode() + b"\n\x01" + data[1:]).digest()[:4]
-    need(right.hex() == key_id, "bad_format: the verifier key's id is not that of its key")
+    need("its id is not that of its key", bad_format=right.hex() == key_id)
     return origin, right, data[1:]
+
+
+SIGNATURE = "\u2014 ([^\\s+\\x00-\\x1f]+) ([A-Za-z0-9+/=]+)\n"
+NOTE = re.compile(rf"((.*)\n(0|[1-9][0-9]{{0,15}})\n([A-Za-z0-9+/]{{43}}=)\n)\n((?:{SIGNATURE}){{1,32}})")
 
 
 def parse_checkpoint(note: bytes, origin: str, key_id: bytes, raw: bytes) -> tuple[int, str]:
     """Size and root that the log signed. Whatever is wrong with it is a `bad_checkpoint`."""
-    signed = False
     try:
-        need(len(note) <= 262_144, "bad_checkpoint: it is too long")
-        text, _, lines = note.decode("utf-8").rpartition("\n\n")
-        need(not re.search(r"[\x00-\x09\x0b-\x1f]", note.decode()), "bad_checkpoint: it has control characters")
-        said = re.fullmatch(r"(.*)\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)", text)
-        size, root = (int(said[2]), unbase64(said[3]).hex()) if said and said[1] == origin else (MAX_INT + 1, "")
-        need(size <= MAX_INT, "bad_checkpoint: it is not origin, size and root of this log")
-        ended = lines.endswith("\n") and lines.count("\n") <= 32
-        need(ended, "bad_checkpoint: it does not end in at most 32 signatures")
-        for line in lines[:-1].split("\n"):
-            name, data = (re.findall(r"\A\u2014 ([^\s+]+) ([A-Za-z0-9+/=]+)\Z", line) or [("", "")])[0]
-            data = unbase64(data)
-            need(len(data) > 4, "bad_checkpoint: a line is no signature")
-            if name == origin and data[:4] == key_id:
-                verify(raw, text.encode() + b"\n", data[4:])
-                signed = True
-        need(signed, "bad_checkpoint: the log did not sign it")
-    except Refused as error:
-        raise Refused(f"bad_checkpoint: {error.words}") from None
-    except UnicodeDecodeError:
-        raise Refused("bad_checkpoint: it is not UTF-8") from None
-    return size, root
-
-
-def plain_text(text: str) -> bool:
-    """Whether it is short enough for a file system, and no control character is in it."""
-    return len(text.encode()) <= 4095 and not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
-
-
-def tree_path(path: str) -> bool:
-    """Whether a path is one that a tree may hold."""
-    parts = path.split("/")
-    short = len(parts) <= 64 and all(len(part.encode()) <= 255 for part in parts)
-    return short and plain_text(path) and not {"", ".", ".."} & set(parts)
-
-
-class Objects:
-    """What entries name by hash and size. `find` opens an object by the hex of its digest, or gives None."""
-
-    def __init__(self, find: Callable[[str], io.BufferedIOBase | None]) -> None:
-        self.find, self.whole = find, set[tuple[str, int]]()
-
-    def open(self, digest: str) -> io.BufferedIOBase:
-        file = self.find(digest)
-        if file is None:
-            raise Refused(f"object_missing: object {digest} is not there")
-        return file
-
-    def check(self, digest: str, size: int) -> None:
-        """The object is there and whole."""
-        if (digest, size) not in self.whole:
-            with self.open(digest) as file:
-                found = (hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, 2))
-            need(found == (digest, size), f"object_mismatch: object {digest} is not what its name and size say")
-            self.whole.add((digest, size))
-
-    def read(self, digest: str, size: int, limit: int) -> Any:
-        """What the object says, which is canonical JSON."""
-        need(size <= limit, f"too_large: object {digest} has more than {limit} bytes")
-        with self.open(digest) as file:
-            data = file.read(limit + 1)
-        same = (sha256(data), len(data)) == (digest, size)
-        need(same, f"object_mismatch: object {digest} is not what its name and size say")
-        return parse(data)
-
-    def check_tree(self, digest: str) -> None:
-        """The manifest of a tree is one, and its files are there."""
-        if (digest, -1) in self.whole:
-            return
-        with self.open(digest) as file:
-            size = file.seek(0, 2)
-        manifest = self.read(digest, size, MAX_MANIFEST)
-        need(isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"], "bad_format: it is no manifest")
-        files, last, directories = [], b"", {""}
-        for row in manifest[1:]:
-            match row:
-                case [str(), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
-                    files.append((of, size))
-                case [str(), "link", str() as target]:
-                    need(target and target[0] != "/" and plain_text(target), "bad_path: a link has no lawful target")
-                case [str(), "dir"]:
-                    pass
-                case _:
-                    raise Refused(f"bad_format: a row of the tree {digest} is no file, link or directory")
-            path = row[0]
-            need(tree_path(path), f"bad_path: {path!r:.80} is no plain relative path")
-            need(path.encode() > last, f"bad_tree: {path!r:.80} is out of order or there twice")
-            need(path.rpartition("/")[0] in directories, f"bad_tree: {path!r:.80} is in no listed directory")
-            last = path.encode()
-            if row[1] == "dir":
-                directories.add(path)
-        for of, size in files:
-            self.check(of, size)
-        self.whole.add((digest, -1))
-
-    def check_named(self, value: Any) -> None:
-        """Everything that a value names with hash and size."""
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-        if isinstance(value, dict) and fits("hash", value.get("sha256")) and fits("count", value.get("size")):
-            self.check(value["sha256"], value["size"])
-        for each in parts:
-            self.check_named(each)
-
-    def check_all(self, says: dict[str, Any]) -> None:
-        """What an entry names is there (section 9); a tree that it names by the digest alone may be kept nowhere."""
-        self.check_named(says)
-        if says.get("artifact", {}).get("type") == "directory":
-            self.check_tree(says["artifact"]["sha256"])
-        for digest in (change[side] for change in says.get("changes", []) for side in ("before", "after")):
-            file = self.find(digest)
-            if file is not None:
-                file.close()
-                self.check_tree(digest)
+        said = NOTE.fullmatch(note.decode("utf-8")) if len(note) <= 262_144 else None
+        if said is None or said[2] != origin:
+            raise Refused("bad_checkpoint", "it is not origin, size, root and signatures")
+        text, _, size, root, lines, *_ = said.groups()
+        signatures = [(name, unbase64(data)) for name, data in re.findall(SIGNATURE, lines)]
+        ours = [data[4:] for name, data in signatures if name == origin and data[:4] == key_id]
+        need(bad_checkpoint=int(size) <= MAX_INT and ours and all(len(data) > 4 for _, data in signatures))
+        for signature in ours:
+            verify(raw, text.encode(), signature)
+        return int(size), unbase64(root).hex()
+    except (Refused, UnicodeDecodeError) as error:
+        raise Refused("bad_checkpoint", str(error)) from None
 
 
 # Section 3: who.
 
 
-def make_root(body: dict[str, Any]) -> Data:
-    """A trust root. `keys`: by holder and id, with whether the user must be verified. `held`: holders and raw keys."""
-    every = [(each["id"], parse_key(entry["key"]), entry) for each in body["principals"] for entry in each["keys"]]
-    return Data(
-        body=body, raws=[key.raw for _, key, _ in every], held={(by, key.raw) for by, key, _ in every},
-        people={each["id"]: each for each in body["principals"]},
-        keys={(by, key.id): (key, entry["user_verification"]) for by, key, entry in every},
-        compromised={parse_key(each["key"]).raw: each["position"] for each in body["compromised"]},
-    )  # fmt: skip
+class Root:
+    """A trust root. `keys`: by holder and key id, with whether the user must be verified. `held`: holders, raw keys."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        every = [(each["id"], parse_key(entry["key"]), entry) for each in body["principals"] for entry in each["keys"]]
+        self.people, self.thresholds = {each["id"]: each for each in body["principals"]}, body["thresholds"]
+        self.keys = {(by, key.id): (key, entry["user_verification"]) for by, key, entry in every}
+        self.held, self.raws = {(by, key.raw) for by, key, _ in every}, [key.raw for _, key, _ in every]
+        self.compromised = {parse_key(each["key"]).raw: each["position"] for each in body["compromised"]}
+        self.lists, self.expires = (body["principals"], body["compromised"]), seconds(body["expires"])
+
+    def has(self, role: str, by: str, raw: bytes) -> bool:
+        """Whether this principal holds this key and this role."""
+        return (by, raw) in self.held and role in self.people[by]["roles"]
+
+    def check(self, log_key: bytes) -> None:
+        """What holds of every root."""
+        people, compromised = self.lists
+        need("an id stands twice", bad_trust_root=once(each["id"].lower() for each in people))
+        for each in people:
+            human, roles = each["kind"] == "human", set(each["roles"])
+            need("only humans decide", bad_trust_root=human or not roles & {"governor", "operator", "approver"})
+            need("only agents review", bad_trust_root=each["kind"] == "agent" or not roles & REVIEWERS)
+            for key, asks in ((entry["key"], entry["user_verification"]) for entry in each["keys"]):
+                need("a token's key is a human's", bad_trust_root=human if key.startswith("sk-") else not asks)
+        need("a key stands twice, or is the log's", bad_trust_root=once([*self.raws, log_key]))
+        need("a compromise stands twice", bad_trust_root=len(self.compromised) == len(compromised))
+        need("a compromised key is held", bad_trust_root=self.compromised.keys().isdisjoint(self.raws))
+        for role in ("governor", "operator"):
+            custodians = {each["custodian"] for each in people if role in each["roles"]}
+            need("a threshold is out of reach", bad_trust_root=len(custodians) >= self.thresholds[role + "s"])
 
 
-def check_root(root: Data, log_key: bytes) -> None:
-    """What holds of every root."""
-    people = root.body["principals"]
-    need(once(each["id"].lower() for each in people), "bad_trust_root: two ids are the same")
-    for each in people:
-        human, roles = each["kind"] == "human", set(each["roles"])
-        need(human or not roles & {"governor", "operator", "approver"}, "bad_trust_root: only humans decide")
-        need(each["kind"] == "agent" or not roles & {"sentinel", "validator"}, "bad_trust_root: only agents review")
-        for key, asks in ((entry["key"], entry["user_verification"]) for entry in each["keys"]):
-            need(human if key.startswith("sk-") else not asks, "bad_trust_root: a token's key is a human's")
-    need(once([*root.raws, log_key]), "bad_trust_root: a key stands twice, or is the log's")
-    need(len(root.compromised) == len(root.body["compromised"]), "bad_trust_root: a compromised key stands twice")
-    need(root.compromised.keys().isdisjoint(root.raws), "bad_trust_root: a compromised key is held")
-    for role in ("governor", "operator"):
-        custodians = {each["custodian"] for each in people if role in each["roles"]}
-        need(len(custodians) >= root.body["thresholds"][role + "s"], "bad_trust_root: a threshold cannot be met")
+# Sections 5 to 8: the law. An entry `e` while it is judged: what (its kind), says (its predicate), by, seq, now (its
+# time), made, leaf, digest; name and about (of its subject); seen (the size of its head); root, person, key, asked (of
+# its signer). A vote `v` is one that is a cosignature, a review, or a lease with its proposer's part in it.
 
-
-def has_role(root: Data, role: str, by: str, raw: bytes) -> bool:
-    """Whether this principal holds this key and this role."""
-    return (by, raw) in root.held and role in root.people[by]["roles"]
-
-
-# An entry `e` while it is judged: what (its kind), says (its predicate), by, seq, now (its time), made, leaf, digest;
-# name and about (of its subject); seen (the size of its head); root, person, key, asked (of its signer).
-
-
-def make_vote(e: Data, role: str) -> Data:
-    """A cosignature, a review, or the proposer's part in a lease."""
-    who = {"by": e.by, "raw": e.key.raw, "custodian": e.person["custodian"], "verified": e.asked}
-    return Data(seq=e.seq, seen=e.seen, digest=e.digest, role=role, failed=e.says.get("verdict") == "fail", **who)
+PROPOSERS = {"trust": "governor", "policy": "governor", "fleet": "operator"}
+REVIEWERS = {"sentinel", "validator"}
+FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
+ENDED = {"COMPLETED", "ROLLED_BACK", "ROLLBACK_FAILED", "ABORTED"}
+MONITORED = {"BASELINE", "SAMPLE", "VERDICT"}
+ORDERED = {"PAUSED": "pause", "RESUMED": "resume", "ROLLBACK_STARTED": "rollback"}
 
 
 def need_role(e: Data, *roles: str) -> None:
     """The signer holds one of these roles: in the root that has the key, or in the one that its subject proposes."""
-    held = [has_role(root, role, e.by, e.key.raw) for root in (e.root, e.proposed) if root for role in roles]
-    need(any(held), f"role_missing: {e.by} is none of {', '.join(roles)}")
-
-
-def need_kind(e: Data, kind: str) -> None:
-    """The signer is of this kind."""
-    need(e.person["kind"] == kind, f"wrong_kind: {e.by} is no {kind}")
+    roots = [root for root in (e.root, e.proposed) if root]
+    need(role_missing=any(root.has(role, e.by, e.raw) for root, role in product(roots, roles)))
 
 
 def standing(subject: Data) -> list[Data]:
     """Section 6, withdrawal: cosignatures that their signers did not withdraw."""
-    return [vote for vote in subject.votes if vote.seen > subject.withdrawn.get(vote.by.lower(), -1)]
-
-
-ON_ANOTHER = {"review", "claim", "event", "command", "cosignature", "objection"}
-PROPOSERS = {"trust": "governor", "policy": "governor", "fleet": "operator"}
-FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
-ENDED = {"COMPLETED", "ROLLED_BACK", "ROLLBACK_FAILED", "ABORTED"}
-ORDERED = {"PAUSED": "pause", "RESUMED": "resume", "ROLLBACK_STARTED": "rollback"}
-NOT_NEXT = "head_moved: it does not follow its head at once"
-CLAIMED = "lease_consumed: the lease was claimed"
+    return [v for v in subject.votes if v.seen > subject.withdrawn.get(v.by.lower(), -1)]
 
 
 class Law:
@@ -704,7 +561,8 @@ class Law:
 
     def __init__(self, objects: Objects, leaves: list[str]) -> None:
         self.objects, self.leaves, self.times, self.digests = objects, leaves, list[int](), set[str]()
-        self.root, self.log_key, self.term = make_root({"principals": [], "compromised": []}), ("", b"", b""), (0, "")
+        self.root: Any = None  # the trust root in force
+        self.log_key, self.term = ("", b"", b""), (0, "")
         self.base = {"trust": ZERO, "policy": ZERO, "fleet": ZERO}  # the statement that brought each into force
         self.policies, self.targets = dict[str, Any](), dict[str, Any]()  # by their statement; of the fleet in force
         self.owner_of, self.kind_of = dict[bytes, str](), dict[str, str]()  # of every root: raw key, id in lower case
@@ -716,261 +574,230 @@ class Law:
     def judge(self, record: Data) -> dict[str, Any]:
         """Section 5: every entry. Judge the next one, and let it have its effect; its predicate."""
         statement = parse(record.body)
-        need_fields(statement, FIELDS["Statement"])
-        says, subject, named = statement["predicate"], statement["subject"][0], statement["predicateType"]
+        need("it is no statement", bad_format=fits("Statement", statement))
+        says, (subject,), named = statement["predicate"], statement["subject"], statement["predicateType"]
         what = named.removeprefix("https://station.calyx/").removesuffix("/v1")
-        need(what in KINDS and named == f"https://station.calyx/{what}/v1", "unknown_kind: there is no such kind")
-        need_fields({name: says[name] for name in COMMON if name in says}, COMMON)
+        need(unknown_kind=what in KINDS and named == f"https://station.calyx/{what}/v1")
+        common = {name: says.get(name) for name in FIELDS["Common"]}
+        need("its common fields are wrong", bad_format=fits("Common", common))
         e = Data(what=what, says=says, by=says["by"], seq=record.seq, now=record.time, leaf=record.leaf)
         e.name, e.about, e.digest = subject["name"], subject["digest"]["sha256"], sha256(record.body)
-        e.made, e.seen, head, genesis = seconds(says["made_at"]), says["head"]["size"], says["head"]["hash"], not e.seq
+        e.made, e.seen, head, first = seconds(says["made_at"]), says["head"]["size"], says["head"]["hash"], not e.seq
         nothing = (says["ledger"], e.seen, head) == (ZERO, 0, ZERO)
-        need(nothing if what == "genesis" else e.seen, "bad_format: genesis, and no other, has nothing before it")
-        need(what in ON_ANOTHER or (e.name, e.about) == (what, sha256(canonical(says))), "bad_format: another subject")
-        need((what == "genesis") == genesis, "misplaced_genesis: genesis is the first entry and no other")
-        need(e.digest not in self.digests, "repeated: this statement was made before")
-        need(genesis or says["ledger"] == self.leaves[0], "wrong_ledger: it is of another ledger")
-        need(genesis or (e.seen <= e.seq and head == self.leaves[e.seen - 1]), "head_contradicted: it is not a prefix")
-        need_fields(says, COMMON | KINDS[what])
-        self.root = make_root(says["trust"]) if genesis else self.root
-        self.check_signature(e, record)
-        need(e.made <= e.now + 120, "clock_suspect: it was made after it was recorded")
-        if e.person["kind"] != "human":
-            need(e.now <= e.made + 120, "stale_statement: it was made too long before it was recorded")
-            need(e.seq - e.seen <= 1024, "head_too_old: its head lags by more than 1,024 entries")
-            need(genesis or e.made >= self.times[e.seen - 1], "clock_suspect: it was made before its head was")
+        need("genesis alone has nothing before it", bad_format=nothing if what == "genesis" else e.seen)
+        itself = (e.name, e.about) == (what, sha256(canonical(says)))
+        need("it has another subject", bad_format=what in ON_ANOTHER or itself)
+        need(misplaced_genesis=(what == "genesis") == first, repeated=e.digest not in self.digests)
+        need(wrong_ledger=first or says["ledger"] == self.leaves[0])
+        need(head_contradicted=first or (e.seen <= e.seq and head == self.leaves[e.seen - 1]))
+        need(f"it is no {what}", bad_format=fits(what, says))
+        self.root = Root(says["trust"]) if first else self.root
+        e.proposed = getattr(self.subjects.get(e.about), "offers", None)  # the trust root that it is about
+        key, votes = (e.by, record.keyid), what == "cosignature" or says.get("verb") == "withdraw"
+        e.root = e.proposed if e.proposed and votes and key not in self.root.keys else self.root
+        need(unknown_key=key in e.root.keys)
+        (e.key, e.asked), person = e.root.keys[key], e.root.people[e.by]
+        e.raw, e.custodian, e.kind, e.role = e.key.raw, person["custodian"], person["kind"], says.get("role")
+        message = f"DSSEv1 28 application/vnd.in-toto+json {len(record.body)} ".encode() + record.body
+        if e.kind == "human":
+            namespace = b"approval-v1@station.calyx" if what == "cosignature" else b"statement-v1@station.calyx"
+            check_sshsig(e.key, e.asked, namespace, message, record.sig)
+        else:
+            verify(e.key.raw, message, record.sig)
+        need("made after it was recorded", clock_suspect=e.made <= e.now + 120)
+        if e.kind != "human":
+            need(stale_statement=e.now <= e.made + 120, head_too_old=e.seq - e.seen <= 1024)
+            need("made before its head", clock_suspect=first or e.made >= self.times[e.seen - 1])
         getattr(self, "take_" + ("proposal" if what in PROPOSERS else what))(e)
         self.times.append(e.now)
         self.digests.add(e.digest)
         return dict(says)
 
-    def check_signature(self, e: Data, record: Data) -> None:
-        e.proposed = getattr(self.subjects.get(e.about), "root", None)  # the trust root that it is about
-        name, votes = (e.by, record.keyid), e.what == "cosignature" or e.says.get("verb") == "withdraw"
-        e.root = e.proposed if e.proposed and votes and name not in self.root.keys else self.root
-        need(name in e.root.keys, f"unknown_key: {e.by} holds no key {record.keyid}")
-        (e.key, e.asked), e.person = e.root.keys[name], e.root.people[e.by]
-        message = f"DSSEv1 28 application/vnd.in-toto+json {len(record.body)} ".encode() + record.body
-        if e.person["kind"] == "human":
-            namespace = b"approval-v1@station.calyx" if e.what == "cosignature" else b"statement-v1@station.calyx"
-            check_sshsig(e.key, e.asked, namespace, message, record.sig)
-        else:
-            verify(e.key.raw, message, record.sig)
-
-    def subject(self, e: Data, kinds: Iterable[str]) -> Data:
+    def subject(self, e: Data, kinds: Iterable[str] = ("lease",)) -> Data:
         """Section 5: the lease or proposal that an entry is about."""
-        found = self.subjects.get(e.about)
-        if found is None or found.name != e.name:
-            raise Refused("unknown_subject: it is about nothing in this ledger")
-        need(found.seq < e.seen, "head_too_old: its signer had not seen what it is about")
-        need(found.kind in kinds, "unknown_subject: it is about no lease")
+        found = self.subjects.get(e.about, Data(id=None, seq=0))
+        need(unknown_subject=found.id == e.name, head_too_old=found.seq < e.seen)
+        need("it is about no lease", unknown_subject=found.what in kinds)
         return found
+
+    def add_subject(self, e: Data, id_: str, offers: Root | None = None) -> None:
+        e.id, e.offers, e.votes, e.reviews, e.withdrawn, e.denied, e.done = id_, offers, [], [], {}, False, False
+        self.subjects[e.digest] = e
 
     def read(self, value: Any, shape: str = "[id]", limit: int = MAX_LIST) -> Any:
         """A list that stands there, or what is kept as an object."""
         if not isinstance(value, dict):
             return value
         found = self.objects.read(value["sha256"], value["size"], limit)
-        need(fits(shape, found), f"bad_format: the object is not: {shape}")
+        need(f"the object is no {shape}", bad_format=fits(shape, found))
         return found
 
-    def compromised(self, vote: Data) -> bool:
-        return bool(self.root.compromised.get(vote.raw, MAX_INT) <= vote.seq)
+    def compromised(self, v: Data) -> bool:
+        """Whether the key of who said this was compromised from there or before."""
+        return bool(self.root.compromised.get(v.raw, MAX_INT) <= v.seq)
 
-    def holds(self, vote: Data) -> bool:
+    def holds(self, v: Data) -> bool:
         """Whether who said this still holds key and role."""
-        return has_role(self.root, vote.role, vote.by, vote.raw)
+        return bool(self.root.has(v.role, v.by, v.raw))
 
     # Section 6: each kind.
 
     def take_genesis(self, e: Data) -> None:
         self.log_key, continues = parse_vkey(e.says["log_key"]), e.says["continues"]
-        need(self.log_key[0] == e.says["origin"], "bad_genesis: the log's key is of another name")
-        check_root(self.root, self.log_key[2])
+        need("the log's key is of another name", bad_genesis=self.log_key[0] == e.says["origin"])
+        self.root.check(self.log_key[2])
         need_role(e, "governor")
         if continues is not None:
             size, last, ledger = continues["head"]["size"], continues["head"]["hash"], continues["ledger"]
-            need(size > 0 and ZERO not in (last, ledger), "bad_genesis: it continues a ledger without an entry")
-            need((size == 1) == (last == ledger), "bad_genesis: the first leaf of what it continues is its name")
-        self.policies[e.digest] = e.says["policy"]
-        self.base |= {"trust": e.digest, "policy": e.digest}
-        self.enact_root(self.root)
+            need("it continues no entry", bad_genesis=size > 0 and ZERO not in (last, ledger))
+            need("the first leaf is the ledger's name", bad_genesis=(size == 1) == (last == ledger))
+        self.enact("trust", self.root, e.digest)
+        self.enact("policy", e.says["policy"], e.digest)
 
-    def enact_root(self, root: Data) -> None:
-        self.root = root
-        self.owner_of |= {raw: by for by, raw in root.held}
-        self.kind_of |= {by.lower(): who["kind"] for by, who in root.people.items()}
+    def enact(self, kind: str, value: Any, digest: str) -> None:
+        self.base[kind] = digest
+        if kind == "trust":
+            self.root = value
+            self.owner_of |= {raw: by for by, raw in value.held}
+            self.kind_of |= {by.lower(): who["kind"] for by, who in value.people.items()}
+        elif kind == "policy":
+            self.policies[digest] = value
+        else:
+            self.targets = self.read(value, "Fleet", MAX_MANIFEST)["targets"]
 
-    def check_follows(self, e: Data, root: Data) -> None:
+    def check_follows(self, e: Data, root: Root) -> None:
         """Section 3: this trust root may follow the one in force."""
-        check_root(root, self.log_key[2])
-        for by, raw in root.held:
-            need(self.owner_of.get(raw, by).lower() == by.lower(), "bad_trust_root: a key goes to another principal")
-        for by, who in root.people.items():
-            need(self.kind_of.get(by.lower(), who["kind"]) == who["kind"], "bad_trust_root: a kind changes")
-        for raw, at in self.root.compromised.items():
-            need(root.compromised.get(raw, MAX_INT) <= at, "bad_trust_root: a compromise is dropped, or moved back")
-        need(max(root.compromised.values(), default=0) <= e.seq, "bad_trust_root: a compromise is still to come")
+        root.check(self.log_key[2])
+        owners = [(self.owner_of.get(raw, by).lower(), by.lower()) for by, raw in root.held]
+        need("a key goes to another principal", bad_trust_root=all(was == by for was, by in owners))
+        kinds = [(self.kind_of.get(by.lower()), who["kind"]) for by, who in root.people.items()]
+        need("a kind changes", bad_trust_root=all(was in {None, kind} for was, kind in kinds))
+        positions = [(was, root.compromised.get(raw, MAX_INT)) for raw, was in self.root.compromised.items()]
+        need("a compromise is dropped, or moved back", bad_trust_root=all(at <= was for was, at in positions))
+        need("a compromise is to come", bad_trust_root=max(root.compromised.values(), default=0) <= e.seq)
 
     def take_proposal(self, e: Data) -> None:
         need_role(e, PROPOSERS[e.what])
-        need(e.says["base"] == self.base[e.what], "stale_base: its base is not in force")
-        need(e.now <= seconds(e.says["approve_by"]), "approval_expired: its time for approval is over")
-        root = make_root(e.says["trust"]) if e.what == "trust" else None
+        need(stale_base=e.says["base"] == self.base[e.what], approval_expired=e.now <= seconds(e.says["approve_by"]))
+        root = Root(e.says["trust"]) if e.what == "trust" else None
         if root:
             self.check_follows(e, root)
         self.read(e.says.get("fleet"), "Fleet", MAX_MANIFEST)
-        same = {"kind": e.what, "name": e.what, "digest": e.digest, "seq": e.seq, "says": e.says, "root": root}
-        self.subjects[e.digest] = Data(votes=[], withdrawn={}, done=False, **same)
+        self.add_subject(e, e.what, root)
 
     def take_intent(self, e: Data) -> None:
         need_role(e, "proposer")
-        need(re.fullmatch(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", e.says["id"]), "bad_id: its id is not of the form")
-        need(e.says["id"].lower() not in self.intents, "id_taken: its id is taken")
+        need(bad_id=re.fullmatch(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", e.says["id"]))
+        need(id_taken=e.says["id"].lower() not in self.intents)
         self.intents[e.says["id"].lower()] = e.says["target"]
 
     def take_lease(self, e: Data) -> None:
-        says, id_, target = e.says, e.says["id"], e.says["target"]
+        says, id_, target, intent = e.says, e.says["id"], e.says["target"], e.says["intent"].lower()
         need_role(e, "proposer")
-        need(re.fullmatch(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", id_), "bad_id: its id is not of the form")
-        need(id_.lower() not in self.lease_ids, "id_taken: its id is taken")
-        need(says["intent"].lower() in self.intents, "unknown_intent: its intent is not in the ledger")
-        need(self.intents[says["intent"].lower()] == target, "wrong_target: its intent is for another target")
-        need(says["capability"] == "deploy_production", "unknown_capability: there is no such capability")
+        need(bad_id=re.fullmatch(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", id_))
+        need(id_taken=id_.lower() not in self.lease_ids, unknown_intent=intent in self.intents)
+        need(wrong_target=self.intents[intent] == target, unknown_capability=says["capability"] == "deploy_production")
         self.check_bases(says)
         begin, approve = seconds(says["not_before"]), seconds(says["approve_by"])
         execute, complete = seconds(says["execute_by"]), seconds(says["complete_by"])
-        need(max(begin, approve) <= execute <= complete, "bad_windows: its windows are not in order")
-        need(e.now <= execute, "lease_expired: its window of execution is over")
-        need(says["tiers"] == sorted({*says["tiers"], 100}), "bad_tiers: tiers do not rise and end at 100")
-        need(says["rule"] == "two_key" or says["reason"], "reason_missing: breaking the glass needs a reason")
-        need(target in self.targets, "unknown_target: the fleet has no such target")
+        need(bad_windows=max(begin, approve) <= execute <= complete, lease_expired=e.now <= execute)
+        need(bad_tiers=says["tiers"] == sorted({*says["tiers"], 100}))
+        need(reason_missing=says["rule"] == "two_key" or says["reason"], unknown_target=target in self.targets)
         known = {instance["name"] for instance in self.targets[target]["instances"]}
-        before, after = dict[str, str](), dict[str, str]()  # by instance
+        sides, artifact = list[tuple[str, str, str]](), says["artifact"]  # instance, before, after
         for change in says["changes"]:
-            names = self.read(change["instances"])
-            need(known.issuperset(names), "unknown_instance: the target has no such instance")
-            need(once(names) and before.keys().isdisjoint(names), "bad_changes: it names an instance twice")
-            need(change["before"] != change["after"], "bad_changes: a change leads to the tree before it")
-            fixed = says["artifact"]["sha256"] if says["artifact"]["type"] == "directory" else change["after"]
-            need(change["after"] == fixed, "bad_changes: a change does not lead to the artifact")
-            before |= dict.fromkeys(names, change["before"])
-            after |= dict.fromkeys(names, change["after"])
-        need(once((each["before"], each["after"]) for each in says["changes"]), "bad_changes: two changes are the same")
-        need(before, "bad_changes: it changes no instance")
+            names, before, after = self.read(change["instances"]), change["before"], change["after"]
+            need(unknown_instance=known.issuperset(names))
+            need("a change leads to the tree before it", bad_changes=before != after)
+            need("it leads elsewhere", bad_changes=artifact["type"] == "patch" or after == artifact["sha256"])
+            sides += [(name, before, after) for name in names]
+        need("it names none, or one twice", bad_changes=sides and once(name for name, _, _ in sides))
+        need("two are the same", bad_changes=once((each["before"], each["after"]) for each in says["changes"]))
+        e.before, e.after = {name: was for name, was, _ in sides}, {name: then for name, _, then in sides}
+        e.target, e.paths, e.glass = target, self.read(says["paths"], "path list"), says["rule"] == "break_glass"
+        e.terms = self.policies[says["policy"]]["deploy_production"]
+        self.add_subject(e, id_)
         self.lease_ids.add(id_.lower())
-        self.subjects[e.digest] = Data(
-            kind="lease", name=id_, digest=e.digest, seq=e.seq, says=says, root=None, votes=[], withdrawn={},
-            paths=self.read(says["paths"], "path list"), target=target, glass=says["rule"] == "break_glass",
-            proposer=make_vote(e, "proposer"), before=before, after=after, reviews=[], denied=False, done=False,
-            time=e.now,
-        )  # fmt: skip
 
     def check_bases(self, says: dict[str, Any]) -> None:
-        need(says["policy"] == self.base["policy"], "stale_policy: its policy is not in force")
-        need(says["fleet"] == self.base["fleet"], "stale_fleet: its fleet is not in force")
+        need(stale_policy=says["policy"] == self.base["policy"], stale_fleet=says["fleet"] == self.base["fleet"])
 
     def take_review(self, e: Data) -> None:
         need_role(e, e.says["role"])
-        lease = self.subject(e, {"lease"})
-        owed, again = lease.digest in self.owed, any(each.by.lower() == e.by.lower() for each in lease.reviews)
-        need(owed or not lease.done, CLAIMED)
-        need(owed or not again, "already_reviewed: this agent reviewed the lease")
-        lease.reviews.append(make_vote(e, e.says["role"]))
+        lease = self.subject(e)
+        owed, again = lease.digest in self.owed, any(v.by.lower() == e.by.lower() for v in lease.reviews)
+        need(lease_consumed=owed or not lease.done, already_reviewed=owed or not again)
+        lease.reviews.append(e)
         self.owed.pop(lease.digest, None)
 
     def take_cosignature(self, e: Data) -> None:
         subject, role, review = self.subject(e, KINDS), e.says["role"], e.says["review"]
-        lease = subject if subject.kind == "lease" else None
-        if lease:
-            need(role in {"approver", "sentinel", "validator"}, "wrong_role: a lease is not approved in this role")
-            need_role(e, role)
-            need(not lease.done, CLAIMED)
-            need(not lease.denied, "lease_denied: the lease was denied")
-        else:
-            need(role == PROPOSERS[subject.kind], "wrong_role: a proposal is cosigned in the role of its proposers")
-            need(review is None, "wrong_role: a proposal is cosigned without a review")
-            need_role(e, role)
-            need(not subject.done, "already_in_force: it is in force")
-            need(subject.says["base"] == self.base[subject.kind], "stale_base: its base is no longer in force")
-        approve_by = seconds(subject.says["approve_by"])
-        need(max(e.now, e.made) <= approve_by, "approval_expired: the time for approval is over")
-        if role == "approver":
-            need(review is None, "wrong_review: an approver names no review")
-        elif lease:
-            mine = [each for each in lease.reviews if each.by.lower() == e.by.lower() and each.role == role]
-            named = [each for each in mine if each.digest == review]
-            need(named, "wrong_review: it names no review of its signer's in this role")
-            need(not named[0].failed, "review_failed: the review that it names failed")
-            need(named[0].seq < e.seen, "head_too_old: its head does not hold the review")
-        before = {(vote.raw, vote.role) for vote in standing(subject)}
-        need((e.key.raw, role) not in before, "already_cosigned: this key cosigned it")
-        subject.votes.append(make_vote(e, role))
-        if not lease and subject.votes[-1] in standing(subject) and self.has_quorum(subject, role):
-            self.enact(e, subject)
+        lease = subject.what == "lease"
+        need(wrong_role=role in {"approver", *REVIEWERS} if lease else role == PROPOSERS[subject.what] and not review)
+        need_role(e, role)
+        need(lease_consumed=not (lease and subject.done), lease_denied=not subject.denied)
+        need(already_in_force=not subject.done, stale_base=lease or subject.says["base"] == self.base[subject.what])
+        need(approval_expired=max(e.now, e.made) <= seconds(subject.says["approve_by"]))
+        mine = [v for v in subject.reviews if (v.by.lower(), v.role, v.digest) == (e.by.lower(), role, review)]
+        need(wrong_review=mine if role in REVIEWERS else review is None)
+        passed = all(v.says["verdict"] == "pass" for v in mine)
+        need(review_failed=passed, head_too_old=all(v.seq < e.seen for v in mine))
+        need(already_cosigned=(e.raw, role) not in [(v.raw, v.role) for v in standing(subject)])
+        subject.votes.append(e)
+        if not lease and e in standing(subject) and self.has_quorum(subject, role):
+            # That a root may follow needs no second look: since it was proposed, none came into force but its base.
+            self.enact(subject.what, subject.offers or subject.says[subject.what], subject.digest)
+            subject.done = True
 
     def has_quorum(self, proposal: Data, role: str) -> bool:
-        """Whether those who stand reach the threshold of the root in force, and of a proposed one."""
-        good, enough = [vote for vote in standing(proposal) if not self.compromised(vote)], True
-        for root in [self.root, proposal.root] if proposal.root else [self.root]:
-            held = {root.people[vote.by]["custodian"] for vote in good if has_role(root, role, vote.by, vote.raw)}
-            enough = enough and len(held) >= root.body["thresholds"][role + "s"]
-        return enough
+        """Whether those who stand reach the threshold of the root in force, and of a proposed one.
 
-    def enact(self, e: Data, proposal: Data) -> None:
-        if proposal.kind == "trust":
-            self.check_follows(e, proposal.root)
-            self.enact_root(proposal.root)
-        elif proposal.kind == "policy":
-            self.policies[proposal.digest] = proposal.says["policy"]
-        else:
-            self.targets = self.read(proposal.says["fleet"], "Fleet", MAX_MANIFEST)["targets"]
-        self.base[proposal.kind], proposal.done = proposal.digest, True
+        Neither holds a key that is compromised.
+        """
+        roots, good = [root for root in (self.root, proposal.offers) if root], standing(proposal)
+        held = [{root.people[v.by]["custodian"] for v in good if root.has(role, v.by, v.raw)} for root in roots]
+        return all(len(each) >= root.thresholds[role + "s"] for each, root in zip(held, roots, strict=True))
 
     def take_objection(self, e: Data) -> None:
         subject, deny = self.subject(e, KINDS), e.says["verb"] == "deny"
-        lease = subject.kind == "lease"
-        need(lease or not deny, "wrong_subject: only a lease is denied")
-        cosigners = ["approver", "sentinel", "validator"] if lease else [PROPOSERS[subject.kind]]
-        need_role(e, *(["approver", "proposer"] if deny else cosigners))
-        need(not subject.done, CLAIMED if lease else "already_in_force: it is in force")
+        lease = subject.what == "lease"
+        need(wrong_subject=lease or not deny)
+        cosigners = {"approver", *REVIEWERS} if lease else {PROPOSERS[subject.what]}
+        need_role(e, *({"approver", "proposer"} if deny else cosigners))
+        need(lease_consumed=not (lease and subject.done), already_in_force=not subject.done)
         if deny:
             subject.denied = True
         else:
             subject.withdrawn[e.by.lower()] = e.seq
 
     def take_term(self, e: Data) -> None:
-        need_kind(e, "executor")
-        need(e.seen == e.seq, NOT_NEXT)
-        need(e.says["epoch"] == self.term[0] + 1, "wrong_epoch: its epoch is not the next")
+        need(wrong_kind=e.kind == "executor", head_moved=e.seen == e.seq)
+        need(wrong_epoch=e.says["epoch"] == self.term[0] + 1)
         self.term = (e.says["epoch"], e.by)
 
     def take_message(self, e: Data) -> None:
         to, reply_to = e.says["to"], e.says["reply_to"]
-        known = reply_to is None or self.messages.get(reply_to, e.seq) < e.seen
-        need(known, "unknown_subject: it answers nothing seen")
-        need(to is None or to in self.root.people, "unknown_principal: nobody is called that")
+        need(unknown_subject=reply_to is None or self.messages.get(reply_to, e.seq) < e.seen)
+        need(unknown_principal=to is None or to in self.root.people)
         self.messages[e.digest] = e.seq
 
     # Section 7: the two-key rule.
 
     def take_claim(self, e: Data) -> None:
-        need_kind(e, "executor")
-        lease = self.subject(e, {"lease"})
-        need(e.seen == e.seq, NOT_NEXT)
-        self.check_term(e)
+        need(wrong_kind=e.kind == "executor")
+        lease = self.subject(e)
+        need(head_moved=e.seen == e.seq, fenced=self.term == (e.says["epoch"], e.by))
         counted = self.two_keys(e, lease)
-        need(e.says["counted"] == [vote.seq for vote in counted], "wrong_count: it counts other cosignatures")
+        need(wrong_count=e.says["counted"] == [vote.seq for vote in counted])
         fleet = {each["name"]: each for each in self.targets[lease.target]["instances"]}
         cohorts = self.cohorts(lease, counted, fleet)
         stated = [(each["tier"], self.read(each["instances"])) for each in e.says["cohorts"]]
-        need(stated == [*cohorts.items()], "wrong_cohorts: its cohorts are others")
+        need(wrong_cohorts=stated == [*cohorts.items()])
         seen = [(name, each["tree"]) for each in e.says["seen"] for name in self.read(each["instances"])]
-        need(once(name for name, _ in seen), "bad_claim: it names an instance twice")
-        need(dict(seen) == lease.before, "base_moved: not every instance is on its tree before")
+        need(bad_claim=once(name for name, _ in seen), base_moved=dict(seen) == lease.before)
         lease.done, self.last_claim[lease.target] = True, e.seq
         if lease.glass and not any(map(self.holds, lease.reviews)):
-            self.owed[lease.digest] = e.now + self.terms(lease)["break_glass"]["review_within_s"]
+            self.owed[lease.digest] = e.now + lease.terms["break_glass"]["review_within_s"]
         self.deployments[lease.digest] = self.live[lease.digest] = Data(
             lease=lease, seq=e.seq, counted=counted, cohorts=cohorts, leaf=e.leaf, phase="CLAIMED", working="CLAIMED",
             places={name: (fleet[name]["address"], fleet[name]["root"]) for name in lease.before},
@@ -980,91 +807,77 @@ class Law:
             orders={}, waiting={}, promoted={},  # digest -> verb; verb -> seq of the order; tier -> skip_bake
         )  # fmt: skip
 
-    def check_term(self, e: Data) -> None:
-        need(self.term == (e.says["epoch"], e.by), "fenced: its term is not the newest, or another's")
-
     def two_keys(self, e: Data, lease: Data) -> list[Data]:
         """The two cosignatures that count. Step 1 was judged at the lease's entry."""
-        says, terms = lease.says, self.terms(lease)
-        self.check_terms(lease, terms)
-        need(e.now >= seconds(says["not_before"]), "too_early: step 3: its window of execution is to come")
-        need(e.now <= seconds(says["execute_by"]), "lease_expired: step 3: its window of execution is over")
-        need(e.now <= seconds(self.root.body["expires"]), "trust_expired: step 3: the trust root has expired")
-        faults = [self.fault_of(vote, lease) for vote in lease.votes]
-        need("" in (faults or [""]), f"{''.join(faults[:1])}: step 4: none is good, the first because of this")
-        good = [vote for vote, fault in zip(lease.votes, faults, strict=True) if not fault]
-        people = [vote for vote in good if vote.role == "approver"]
-        others = people if lease.glass else [vote for vote in good if vote.role != "approver"]
-        apart = [pair for pair in product(people, others) if self.are_apart(*pair, lease.proposer)]
-        pairs = [sorted(pair, key=lambda vote: vote.seq) for pair in apart]
+        says, terms = lease.says, lease.terms
+        self.check_terms(says, terms, lease)
+        need(too_early=e.now >= seconds(says["not_before"]))  # step 3
+        need(lease_expired=e.now <= seconds(says["execute_by"]), trust_expired=e.now <= self.root.expires)
+        faults = [self.fault_of(v, lease) for v in lease.votes]
+        if faults and all(faults):  # step 4
+            raise Refused(faults[0], "no cosignature is good, the first because of this")
+        good = [v for v in lease.votes if not self.fault_of(v, lease)]
+        people = [v for v in good if v.role == "approver"]
+        others = people if lease.glass else [v for v in good if v.role != "approver"]
+        pairs = [(a, b) for a, b in product(people, others) if self.are_apart(a, b, lease)]
         if lease.glass and terms["break_glass"]["user_verification"]:
             asked = {(by, key.raw) for (by, _), (key, asked) in self.root.keys.items() if asked}
-            pairs = [pair for pair in pairs if any(vote.verified and (vote.by, vote.raw) in asked for vote in pair)]
-        need(pairs, "quorum_unmet: steps 5, 6: no two have the roles and differ from each other and the proposer")
-        need(not lease.denied, "lease_denied: step 7: the lease was denied")
-        need(not lease.done, CLAIMED)  # step 8
+            pairs = [pair for pair in pairs if any(v.asked and (v.by, v.raw) in asked for v in pair)]
+        need(quorum_unmet=pairs, lease_denied=not lease.denied, lease_consumed=not lease.done)  # steps 5 and 6, 7, 8
         self.check_free(lease)
-        overdue = any(until < e.now for until in self.owed.values())
-        need(lease.glass or not overdue, "review_overdue: step 8: a review is overdue")
-        for role in [] if lease.glass else terms["reviews"]:
-            mine = [each for each in lease.reviews if each.role == role]
+        need(review_overdue=lease.glass or all(until >= e.now for until in self.owed.values()))
+        for role in [] if lease.glass else terms["reviews"]:  # step 9
+            mine = [v for v in lease.reviews if v.role == role]
             # One that failed stands while its key has the role, however the id is spelled.
-            no = any(each.failed and has_role(self.root, role, self.owner_of[each.raw], each.raw) for each in mine)
-            need(not no, f"review_failed: step 9: a {role} said no")
-            need(any(map(self.holds, mine)), f"review_missing: step 9: there is no review by a {role}")
-        return min(pairs, key=lambda pair: (pair[1].seq, pair[0].seq))
+            failed = any(v.says["verdict"] == "fail" and self.root.has(role, self.owner_of[v.raw], v.raw) for v in mine)
+            need(review_failed=not failed, review_missing=any(map(self.holds, mine)))
+        ordered = (sorted(pair, key=lambda v: v.seq) for pair in pairs)
+        return min(ordered, key=lambda pair: (pair[1].seq, pair[0].seq))
 
-    def check_terms(self, lease: Data, terms: Any) -> None:
+    def check_terms(self, says: dict[str, Any], terms: Any, lease: Data) -> None:
         """Step 2: policy and fleet are those in force, and allow what the lease asks for."""
-        says = lease.says
         self.check_bases(says)
-        need(self.enables(says["policy"]), "capability_disabled: the policy does not enable it")
-        need(lease.target in terms["targets"], "target_not_allowed: the policy does not know the target")
+        need(capability_disabled=self.enables(says["policy"]), target_not_allowed=lease.target in terms["targets"])
         rules = terms["targets"][lease.target]["paths"]
-        for path in lease.paths:
-            allowed = any(path == rule or (rule[-1] == "/" and path.startswith(rule)) for rule in rules)
-            need(allowed, "path_not_allowed: a path is not the policy's")
-        need(says["gates"] == terms["gates"], "gates_differ: its gates are not the policy's")
-        need(set(terms["tiers"]) <= set(says["tiers"]), "tiers_missing: it leaves out a tier")
-        need(says["bake_s"] >= terms["bake_s"], "bake_too_short: its bake is too short")
-        need(says["interval_s"] <= terms["interval_s"], "interval_too_long: its interval is too long")
-        need(terms["start"] in {"auto", says["start"]}, "start_differs: the policy asks for an order to start")
-        need(terms["promotion"] in {"auto", says["promotion"]}, "promotion_differs: the policy asks for an order")
-        hooks = [says["hooks"], *(each["hooks"] for each in self.targets[lease.target]["instances"])]
-        used = {hook for each in hooks for hook in each.values()} - {None}
-        need(used <= terms["hooks"].keys(), "hook_not_allowed: a hook is not the policy's")
-        glass, valid = terms["break_glass"], seconds(says["execute_by"]) - lease.time
-        need(not lease.glass or glass["enabled"], "break_glass_disabled: nobody may break the glass")
-        need(not lease.glass or valid <= glass["max_validity_s"], "break_glass_too_long: it is valid for too long")
-
-    def terms(self, lease: Data) -> Any:
-        return self.policies[lease.says["policy"]]["deploy_production"]
+        prefixes = tuple(rule for rule in rules if rule[-1] == "/")
+        need(path_not_allowed=all(path in rules or path.startswith(prefixes) for path in lease.paths))
+        need(gates_differ=says["gates"] == terms["gates"], tiers_missing=set(terms["tiers"]) <= set(says["tiers"]))
+        bake, interval = says["bake_s"] >= terms["bake_s"], says["interval_s"] <= terms["interval_s"]
+        need(bake_too_short=bake, interval_too_long=interval, start_differs=terms["start"] in {"auto", says["start"]})
+        need(promotion_differs=terms["promotion"] in {"auto", says["promotion"]})
+        there = self.targets[lease.target]["instances"]
+        used = {hook for each in (says, *there) for hook in each["hooks"].values()}
+        used |= {each["probe"]["hook"] for each in there if each["probe"]}
+        need(hook_not_allowed=used - {None} <= terms["hooks"].keys())
+        glass, valid = terms["break_glass"], seconds(says["execute_by"]) - lease.now
+        if lease.glass:
+            need(break_glass_disabled=glass["enabled"], break_glass_too_long=valid <= glass["max_validity_s"])
 
     def enables(self, policy: str) -> bool:
         phase, terms = self.policies[policy]["phases"]["3"], self.policies[policy]["deploy_production"]
         listed = phase["status"] == "implemented" and "deploy_production" in phase["capabilities"]
         return bool(listed and terms["enabled"])
 
-    def fault_of(self, vote: Data, lease: Data) -> str:
+    def fault_of(self, v: Data, lease: Data) -> str:
         """Step 4: why a cosignature is not good, empty when it is."""
-        if vote not in standing(lease):
+        if v not in standing(lease):
             return "withdrawn"
-        return "key_compromised" if self.compromised(vote) else "" if self.holds(vote) else "role_missing"
+        return "key_compromised" if self.compromised(v) else "" if self.holds(v) else "role_missing"
 
     def are_apart(self, *votes: Data) -> bool:
         """Step 6: two votes and the proposer differ in principal, raw key, and custodian, then and now."""
         now = {by.lower(): who["custodian"] for by, who in self.root.people.items()}
-        then = [[vote.by.lower() for vote in votes], [vote.raw for vote in votes], [vote.custodian for vote in votes]]
-        return all(map(once, [*then, [now.get(vote.by.lower(), vote.custodian) for vote in votes]]))
+        all_four = [(v.by.lower(), v.raw, v.custodian, now.get(v.by.lower(), v.custodian)) for v in votes]
+        return all(map(once, zip(*all_four, strict=True)))
 
     def check_free(self, lease: Data) -> None:
         """Step 8: nothing else is live on the target, or at an address and root of the lease's instances."""
         mine, fleet = self.deployments.get(lease.digest), self.targets.get(lease.target, {"instances": []})["instances"]
         places = {(each["address"], each["root"]) for each in fleet if each["name"] in lease.before}
         places = set(mine.places.values()) if mine else places
-        for other in self.live.values():
-            there = other.lease.target == lease.target or not places.isdisjoint(other.places.values())
-            need(other is mine or not there, "target_busy: step 8: the target has a live deployment")
+        # Its own deployment is not live: it was not claimed yet, or it ended.
+        need(target_busy=all(other.lease.target != lease.target for other in self.live.values()))
+        need(target_busy=all(places.isdisjoint(other.places.values()) for other in self.live.values()))
 
     def cohorts(self, lease: Data, counted: list[Data], fleet: dict[str, Any]) -> dict[int, list[str]]:
         """Which instances each tier adds."""
@@ -1079,26 +892,22 @@ class Law:
 
     def take_command(self, e: Data) -> None:
         need_role(e, "approver", "operator")
-        lease, says, verb, tier = self.subject(e, {"lease"}), e.says, e.says["verb"], e.says["tier"]
-        need(max(e.now, e.made) <= seconds(says["expires_at"]), "command_expired: its time is over")
-        need(lease.done, "not_claimed: the lease was not claimed")
+        lease, says, verb, tier = self.subject(e), e.says, e.says["verb"], e.says["tier"]
+        need(command_expired=max(e.now, e.made) <= seconds(says["expires_at"]), not_claimed=lease.done)
         d, bound, promotes = self.deployments[lease.digest], verb in {"start", "resume", "promote"}, verb == "promote"
-        need(promotes == (tier is not None), "bad_command: promote, and no other, names a tier")
-        need(promotes or not says["skip_bake"], "bad_command: promote alone skips a bake")
-        need(bound == (says["state"] is not None), "bad_command: start, resume and promote, and no other, name a state")
-        need(d.phase not in ENDED or verb == "rollback", "deployment_ended: the deployment ended")
-        need(not bound or says["state"] == d.leaf, "stale_command: something happened since")
+        need("its fields", bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
+        need("its state", bad_command=bound == (says["state"] is not None))
+        need(deployment_ended=d.phase not in ENDED or verb == "rollback")
+        need(stale_command=not bound or says["state"] == d.leaf)
         waits = {
             "start": lease.says["start"] == "command" and not d.started,
             "resume": d.phase == "PAUSED" or "pause" in d.waiting,
             "promote": d.working == "BAKING" and d.tier == tier,
         }
-        need(waits.get(verb, True), "bad_command: nothing waits for this order")
+        need("nothing waits for this order", bad_command=waits.get(verb, True))
         if verb in {"resume", "promote"}:
-            missing = d.verdict[:2] == (d.watched, "missing")
-            need(not d.breach and not missing, "health_refused: no order overrides the monitor")
-            may_skip = self.terms(lease)["skip_bake"]
-            need(may_skip or not says["skip_bake"], "skip_not_allowed: the policy lets nobody skip a bake")
+            need(health_refused=not d.breach and d.verdict[:2] != (d.watched, "missing"))
+            need(skip_not_allowed=lease.terms["skip_bake"] or not says["skip_bake"])
         if verb == "rollback" and d.phase in ENDED:
             self.check_rollback(e, d)
         if promotes:
@@ -1111,36 +920,31 @@ class Law:
 
     def check_rollback(self, e: Data, d: Data) -> None:
         """A deployment that ended may be taken back."""
-        need(d.phase in {"COMPLETED", "ROLLBACK_FAILED"}, "nothing_to_roll_back: there is nothing to take back")
-        kept = d.phase != "COMPLETED" or e.now <= d.completed + self.terms(d.lease)["retention_s"]
-        need(kept, "retention_over: what was there before is no longer kept")
+        need(nothing_to_roll_back=d.phase in {"COMPLETED", "ROLLBACK_FAILED"})
+        need(retention_over=d.phase != "COMPLETED" or e.now <= d.completed + d.lease.terms["retention_s"])
         self.check_free(d.lease)
         mine = {d.places[name] for name in d.intended}
-        for later in self.deployments.values():
-            there = later.seq > d.seq and mine & {later.places[name] for name in later.intended}
-            need(not there, "superseded: a later deployment was there")
+        later = [each for each in self.deployments.values() if each.seq > d.seq]
+        need(superseded=mine.isdisjoint(each.places[name] for each in later for name in each.intended))
 
     def take_event(self, e: Data) -> None:
-        lease, told, type_ = self.subject(e, {"lease"}), e.says["detail"], e.says["detail"]["type"]
-        monitors = type_ in {"BASELINE", "SAMPLE", "VERDICT"}
-        if monitors or type_ == "SANITY":
-            need(e.says["epoch"] is None, "bad_event: only an executor has an epoch")
-            need_kind(e, "monitor") if monitors else need_role(e, "validator")
+        lease, told, type_ = self.subject(e), e.says["detail"], e.says["detail"]["type"]
+        preflight = type_ == "PREFLIGHT_FAILED"
+        if type_ in MONITORED or type_ == "SANITY":
+            need(bad_event=e.says["epoch"] is None)
+            need(wrong_kind=type_ == "SANITY" or e.kind == "monitor")
         else:
-            need_kind(e, "executor")
-            self.check_term(e)
-        need(lease.done or type_ == "PREFLIGHT_FAILED", "not_claimed: the lease was not claimed")
-        need(not lease.done or type_ != "PREFLIGHT_FAILED", CLAIMED)
-        if not lease.done:
+            need(wrong_kind=e.kind == "executor", fenced=self.term == (e.says["epoch"], e.by))
+        if type_ == "SANITY":
+            need_role(e, "validator")
+        need(not_claimed=lease.done or preflight, lease_consumed=not (lease.done and preflight))
+        if preflight:
             return
         d = self.deployments[lease.digest]
-        need(type_ in MOVES[d.phase], f"illegal_transition: not while it is {d.phase}")
+        need(illegal_transition=type_ in MOVES[d.phase])
         if type_ in FORWARD:
             self.check_forward(e, d)
-        if monitors:
-            self.look(e, d, told)
-        else:
-            self.step(e, d, told)
+        self.step(e, d, told, d.lease.says)
         d.phase = MOVES[d.phase][type_] or (d.working if type_ == "RESUMED" else d.phase)
         d.working = d.working if d.phase == "PAUSED" else d.phase
         d.leaf = d.leaf if e.says["epoch"] is None else e.leaf
@@ -1149,107 +953,170 @@ class Law:
             del self.live[lease.digest]
 
     def check_forward(self, e: Data, d: Data) -> None:
-        says, policy = d.lease.says, self.base["policy"]
-        need(e.now <= seconds(says["complete_by"]), "complete_by_passed: the time to complete is over")
-        enabled = self.enables(policy) and d.lease.target in self.policies[policy]["deploy_production"]["targets"]
-        need(enabled, "capability_disabled: the policy in force does not enable it")
-        need(not any(map(self.compromised, d.counted)), "tainted: a counted cosignature is by a compromised key")
-        need(not {"abort", "rollback"} & d.waiting.keys(), "stopped: it was ordered to stop")
-        need(d.breach is None, "health_refused: the monitor said stop")
-        need("pause" not in d.waiting, "paused: it was ordered to pause")
+        policy, target = self.base["policy"], d.lease.target
+        need(complete_by_passed=e.now <= seconds(d.lease.says["complete_by"]))
+        allowed = target in self.policies[policy]["deploy_production"]["targets"]
+        need(capability_disabled=self.enables(policy) and allowed)
+        need(tainted=not any(map(self.compromised, d.counted)), stopped=not {"abort", "rollback"} & d.waiting.keys())
+        need(health_refused=d.breach is None, paused="pause" not in d.waiting)
 
-    def step(self, e: Data, d: Data, told: Any) -> None:
-        """What the executor did."""
-        says, type_, name, tier = d.lease.says, told["type"], told.get("instance"), told.get("tier")
+    def step(self, e: Data, d: Data, told: Any, says: dict[str, Any]) -> None:
+        """What an event needs besides, and does. `says`: the lease."""
+        type_, name, tier, newest = told["type"], told.get("instance"), told.get("tier"), max(d.samples, default=0)
         following = next((each for each in d.cohorts if each > d.tier), None)
-        given = told.get("command") is None or d.orders.get(told["command"]) == ORDERED[type_]
-        need(given, "unknown_command: it names no such order")
+        need(unknown_command=told.get("command") is None or d.orders.get(told["command"]) == ORDERED[type_])
         match type_:
             case "STARTED":
-                need(e.now <= seconds(says["execute_by"]), "lease_expired: its window of execution is over")
-                need(says["start"] == "auto" or "start" in d.waiting, "start_not_ordered: nobody ordered it to start")
+                need(lease_expired=e.now <= seconds(says["execute_by"]))
+                need(start_not_ordered=says["start"] == "auto" or "start" in d.waiting)
                 d.started = True
             case "TIER_INTENT":
-                need(d.phase == "PROMOTED" or d.tier == 0, "illegal_transition: the tier before was not promoted")
-                need(tier == following, "wrong_tier: it is not the next tier")
-                need(d.baseline, "no_baseline: there is no baseline")
+                need("the tier before was not promoted", illegal_transition=d.phase == "PROMOTED" or d.tier == 0)
+                need(wrong_tier=tier == following, no_baseline=d.baseline)
                 d.tier, d.tier_applied = tier, False
                 d.intended |= set(d.cohorts[tier])
             case "INSTANCE_APPLIED":
-                need(name in d.cohorts.get(tier, []) and name in d.intended, "not_intended: not of this tier's intent")
-                need(name not in d.applied | d.restored, "repeated: its result was told before")
-                need(told["tree"] == d.lease.after[name], "wrong_tree: it is not on its tree after")
+                need(not_intended=name in d.cohorts.get(tier, []) and name in d.intended)
+                need(repeated=name not in d.applied | d.restored, wrong_tree=told["tree"] == d.lease.after[name])
                 d.applied.add(name)
             case "TIER_APPLIED":
-                need(tier == d.tier and not d.tier_applied, "wrong_tier: it is not the newest, or was applied before")
-                need(d.intended <= d.applied, "not_applied: an instance is not applied")
+                need(wrong_tier=tier == d.tier and not d.tier_applied, not_applied=d.intended <= d.applied)
                 d.tier_applied = True
             case "BAKE_STARTED":
-                need(tier == d.tier and d.tier_applied, "wrong_tier: it is not the newest tier, or not applied")
+                need(wrong_tier=tier == d.tier and d.tier_applied)
                 d.bake, d.watched, d.samples = e.now, tier, {}
             case "CANARY_PROMOTED":
-                need((tier, told["to"]) == (d.tier, following), "wrong_tier: it does not lead to the next tier")
-                need(says["promotion"] == "auto" or d.tier in d.promoted, "promotion_not_ordered: nobody ordered it")
+                need(wrong_tier=(tier, told["to"]) == (d.tier, following))
+                need(promotion_not_ordered=says["promotion"] == "auto" or d.tier in d.promoted)
             case "COMPLETED":
-                need(following is None, "wrong_tier: it is not the last tier")
+                need(wrong_tier=following is None)
                 d.completed = e.now
             case "ABORTED":
-                need(not d.started, "illegal_transition: it has started")
+                need("it has started", illegal_transition=not d.started)
             case "HALTED":
-                need(d.started, "illegal_transition: it has not started")
-                need(told["evidence"] in {None, d.verdict[3], d.breach, *d.orders}, "unknown_evidence: it is another's")
+                need("it has not started", illegal_transition=d.started)
+                need(unknown_evidence=told["evidence"] in {None, d.verdict[3], d.breach, *d.orders})
                 d.halted = told["cause"]
             case "ROLLBACK_STARTED":
                 # A later claim on the target ends an order that was not taken up.
                 ordered = d.waiting.get("rollback", -1) > self.last_claim[d.lease.target]
-                free = d.phase not in ENDED and d.halted != "tainted"
-                need(free or ordered, "rollback_not_ordered: nobody ordered it")
+                need(rollback_not_ordered=ordered or (d.phase not in ENDED and d.halted != "tainted"))
                 if d.phase in ENDED:
                     self.check_rollback(e, d)
                 d.restored = set()
             case "INSTANCE_RESTORED":
-                need(name in d.intended, "not_intended: it was never to change")
-                need(name not in d.restored, "repeated: it was restored before")
-                need(told["tree"] == d.lease.before[name], "wrong_tree: it is not on its tree before")
+                need(not_intended=name in d.intended, repeated=name not in d.restored)
+                need(wrong_tree=told["tree"] == d.lease.before[name])
                 d.restored.add(name)
             case "ROLLED_BACK":
-                need(d.intended <= d.restored, "not_restored: an instance is not restored")
+                need(not_restored=d.intended <= d.restored)
             case "ROLLBACK_FAILED":
-                left = sorted(d.intended - d.restored)
-                need(sorted(self.read(told["instances"])) == left, "wrong_instances: it does not name what is left")
+                need(wrong_instances=sorted(self.read(told["instances"])) == sorted(d.intended - d.restored))
                 d.waiting.pop("rollback", None)
+            case "BASELINE":
+                need(late_baseline=not d.baseline and d.tier == 0)
+                need(bad_baseline=(set(d.lease.before.values()) == {"absent"}) == (told["values"] is None))
+                d.baseline = True
+            case "SAMPLE":
+                need(not_baking=d.watched, wrong_tier=tier == d.watched, repeated=told["n"] > newest)
+                need(early_sample=min(e.made, e.now) >= d.bake + told["n"] * says["interval_s"] - 1)
+                d.samples[told["n"]] = all(each["value"] is not None for each in told["values"])
+            case "VERDICT":
+                need(wrong_sample=(tier, told["n"]) == (d.watched, newest))
+                need(not_healthy=newest or told["verdict"] != "pass")
+                d.verdict = (tier, told["verdict"], newest, e.digest)
+                d.breach = d.breach or (e.digest if told["verdict"] in {"breach", "abort"} else None)
             case _:  # PAUSED, RESUMED, SANITY
                 pass
         if type_ in {"CANARY_PROMOTED", "COMPLETED"}:
-            newest, wanted = max(d.samples, default=0), -(-says["bake_s"] // says["interval_s"])
-            need(sum(d.samples.values()) >= wanted or d.promoted.get(d.tier), "not_baked: the bake is not over")
-            need(d.verdict[:3] == (d.tier, "pass", newest), "not_healthy: no pass on the newest sample")
-
-    def look(self, e: Data, d: Data, told: Any) -> None:
-        """What the monitor saw."""
-        newest = max(d.samples, default=0)
-        match told["type"]:
-            case "BASELINE":
-                need(not d.baseline and d.tier == 0, "late_baseline: there is one, or a tier was changed")
-                absent = set(d.lease.before.values()) == {"absent"}
-                need(absent == (told["values"] is None), "bad_baseline: values are null exactly where nothing was")
-                d.baseline = True
-            case "SAMPLE":
-                need(d.watched, "not_baking: no tier baked yet")
-                need(told["tier"] == d.watched, "wrong_tier: it is not the tier that is watched")
-                need(told["n"] > newest, "repeated: its number does not rise")
-                due = d.bake + told["n"] * d.lease.says["interval_s"] - 1
-                need(min(e.made, e.now) >= due, "early_sample: its interval is not over")
-                d.samples[told["n"]] = all(each["value"] is not None for each in told["values"])
-            case _:  # VERDICT
-                on_newest = (told["tier"], told["n"]) == (d.watched, newest)
-                need(on_newest, "wrong_sample: it is not on the tier's newest sample")
-                need(newest or told["verdict"] != "pass", "not_healthy: nothing was seen that could pass")
-                d.verdict = (told["tier"], told["verdict"], newest, e.digest)
-                d.breach = d.breach or (e.digest if told["verdict"] in {"breach", "abort"} else None)
+            wanted = -(-says["bake_s"] // says["interval_s"])
+            need(not_baked=sum(d.samples.values()) >= wanted or d.promoted.get(d.tier))
+            need(not_healthy=d.verdict[:3] == (d.tier, "pass", newest))
         if told.get("values") is not None:
-            gates, valued = [each["name"] for each in d.lease.says["gates"]], [each["gate"] for each in told["values"]]
-            need(sorted(valued) == sorted(gates), "bad_values: it is not one value for each gate")
+            valued = sorted(each["gate"] for each in told["values"])
+            need(bad_values=valued == sorted(each["name"] for each in says["gates"]))
+
+
+# Sections 2 and 9: objects.
+
+
+def plain_text(text: str) -> bool:
+    """Whether it is short enough for a file system, and no control character is in it."""
+    return len(text.encode()) <= 4095 and not re.search(r"[\x00-\x1f\x7f-\x9f]", text)
+
+
+class Objects:
+    """What entries name by hash and size. `find` opens an object by the hex of its digest, or gives None."""
+
+    def __init__(self, find: Callable[[str], io.BufferedIOBase | None]) -> None:
+        self.find, self.whole = find, set[tuple[str, int]]()
+
+    def open(self, digest: str) -> io.BufferedIOBase:
+        file = self.find(digest)
+        if file is None:
+            raise Refused("object_missing", digest)
+        return file
+
+    def check(self, digest: str, size: int) -> None:
+        """The object is there and whole."""
+        if (digest, size) not in self.whole:
+            with self.open(digest) as file:
+                found = (hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, 2))
+            need(digest, object_mismatch=found == (digest, size))
+            self.whole.add((digest, size))
+
+    def read(self, digest: str, size: int, limit: int) -> Any:
+        """What the object says, which is canonical JSON."""
+        need(digest, too_large=size <= limit)
+        with self.open(digest) as file:
+            data = file.read(limit + 1)
+        need(digest, object_mismatch=(sha256(data), len(data)) == (digest, size))
+        return parse(data)
+
+    def check_tree(self, digest: str) -> None:
+        """The manifest of a tree is one, and its files are there."""
+        if (digest, -1) in self.whole:
+            return
+        with self.open(digest) as file:
+            size = file.seek(0, 2)
+        manifest = self.read(digest, size, MAX_MANIFEST)
+        need("it is no manifest", bad_format=isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"])
+        files, last, directories = [], b"", {""}
+        for row in manifest[1:]:
+            match row:
+                case [str(), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
+                    files.append((of, size))
+                case [str(), "link", str() as target]:
+                    need("of a link", bad_path=target and target[0] != "/" and plain_text(target))
+                case [str(), "dir"]:
+                    pass
+                case _:
+                    raise Refused("bad_format", f"a row of the tree {digest} is no file, link or directory")
+            path, parts = row[0], row[0].split("/")
+            short = len(parts) <= 64 and all(len(part.encode()) <= 255 for part in parts)
+            need(f"{path!r:.80}", bad_path=short and plain_text(path) and tidy(path))
+            need(f"{path!r:.80}", bad_tree=path.encode() > last and path.rpartition("/")[0] in directories)
+            last = path.encode()
+            directories |= {path} if row[1] == "dir" else set()
+        for of, size in files:
+            self.check(of, size)
+        self.whole.add((digest, -1))
+
+    def check_named(self, value: Any) -> None:
+        """Everything that a value names with hash and size."""
+        if isinstance(value, dict) and fits("hash", value.get("sha256")) and fits("count", value.get("size")):
+            self.check(value["sha256"], value["size"])
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+            self.check_named(each)
+
+    def check_all(self, says: dict[str, Any]) -> None:
+        """What an entry names is there (section 9); a tree that it names by the digest alone may be kept nowhere."""
+        self.check_named(says)
+        for digest in (change[side] for change in says.get("changes", []) for side in ("before", "after")):
+            file = self.find(digest)
+            if file is not None:
+                file.close()
+                self.check_tree(digest)
 
 
 # Section 9: the whole.
@@ -1270,21 +1137,22 @@ def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> It
     last, end, rest = None, None, iter(records)
     for seq, data in enumerate(rest):
         end = open_checkpoint(data, note) if seq == 0 else end
-        need(end is None or seq < end[0], "broken_chain: the checkpoint does not cover it", seq)
+        need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
         record = parse_record(data, seq)
         if record.prev != (last.leaf if last else ZERO):
             changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
-            raise Refused("broken_chain: it was changed", changed)
+            raise Refused("broken_chain", "it was changed", changed)
         if last:
-            need(record.time >= last.time, "broken_chain: its time is before that of the entry before", seq)
+            need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
             leaves.append(last.leaf)
             yield last
         last = record
     if last is None:
-        raise Refused("no_genesis: the ledger is empty")
+        raise Refused("no_genesis", "the ledger is empty")
     size = last.seq + 1
-    need(end is None or size == end[0], "broken_chain: the checkpoint covers it, and it is not there", size)
-    need(end is None or tree_root([*leaves, last.leaf]) == end[1], "broken_chain: another one was signed", last.seq)
+    need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+    signed = end is None or tree_root([*leaves, last.leaf]) == end[1]
+    need("another one was signed", last.seq, broken_chain=signed)
     leaves.append(last.leaf)
     yield last
 
@@ -1310,7 +1178,7 @@ def examine(records: Iterable[bytes], note: bytes, objects: Objects, leaves: lis
                 if wrong is None:
                     objects.check_all(law.judge(record))
             except Refused as error:
-                wrong = Refused(str(error), record.seq)
+                wrong = Refused(error.code, error.words, record.seq)
     except Refused as error:
         return wrong or error
     return wrong
@@ -1362,12 +1230,12 @@ def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
             if old != data[: cuts[narrow]]:
                 other = [at for at in range(narrow) if (old or b"")[: cuts[at + 1]] != data[: cuts[at + 1]]]
                 number = start + [*other, narrow - 1][0]
-                odd.append(Refused("tile_mismatch: an older bundle holds another entry", number))
+                odd.append(Refused("tile_mismatch", "an older bundle holds another entry", number))
         for number in range(count):
             at, end = cuts[number : number + 2] if number + 1 < len(cuts) else (0, len(data) + 1)
             # Where lengths do not lead to the end, the first one that leads to no record is the wrong one.
             led = whole or end == len(data) or (number < count - 1 and data.startswith(RECORD_BEGINS, end + 2))
-            need(led and end <= len(data), "export_damaged: its bundle does not hold it", start + number)
+            need("its bundle does not hold it", start + number, export_damaged=led and end <= len(data))
             yield data[at + 2 : end]
 
 
@@ -1380,14 +1248,13 @@ def check_tiles(root: Path, size: int, hashes: list[str]) -> Iterator[Refused]:
             files = read_tile(root, str(level), start // 256, min(256, (size >> 8 * level) - start))
             for width, data in files.items():
                 if data is None:
-                    yield Refused(f"tile_missing: a tile of level {level} is not there", start << 8 * level)
+                    yield Refused("tile_missing", f"of level {level}", start << 8 * level)
                 elif len(data) != 32 * width:
-                    yield Refused(f"tile_mismatch: a tile of level {level} has another size", start << 8 * level)
+                    yield Refused("tile_mismatch", f"a tile of level {level} has another size", start << 8 * level)
                 else:
                     places = range(0, min(len(data), len(wanted)), 32)
                     wrong = [start + at // 32 for at in places if data[at : at + 32] != wanted[at : at + 32]]
-                    text = f"tile_mismatch: a hash of level {level} is not that of its entries"
-                    yield from (Refused(text, first << 8 * level) for first in wrong)
+                    yield from (Refused("tile_mismatch", f"a hash of level {level}", at << 8 * level) for at in wrong)
         hashes = [tree_root(hashes[start : start + 256]) for start in range(0, len(hashes) - 255, 256)]
         level += 1
 
@@ -1397,7 +1264,7 @@ def examine_export(root: Path, objects: Objects, leaves: list[str]) -> Refused |
     note = read_whole(root / "checkpoint", 262_144) or b""
     said = re.match(rb"[^\n]*\n([0-9]{1,16})\n", note)
     if said is None:
-        return Refused("bad_checkpoint: it is no checkpoint")
+        return Refused("bad_checkpoint", "it is none")
     size, odd = int(said[1]), list[Refused]()
     wrong = examine(read_bundles(root, size, odd), note, objects, leaves)
     found = [*([wrong] if wrong else []), *odd, *check_tiles(root, size, leaves)]

@@ -131,7 +131,7 @@ def prune(
     Example: calyx executor prune --dry-run
 
     What is served, what was served before it, what a rollback within retention needs, and what a process has in use
-    stay. The ledger and its objects are not touched.
+    stay. The ledger and its objects are not touched. Beside an executor only --dry-run works.
     """
     from executor.service import prune_hosts
 

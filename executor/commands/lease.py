@@ -7,13 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, noun, opened
+from executor.commands.common import (
+    ClockOption,
+    HomeOption,
+    JsonOption,
+    LeaseArgument,
+    check_begun,
+    find_lease,
+    noun,
+    opened,
+    parse_duration,
+)
+from executor.commands.propose import propose
+from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
 from executor.commands.terminal import say, say_json, say_table, say_theirs, write_out
 
 if TYPE_CHECKING:
     from executor.lease_view import Facts
 
-app = noun("List leases, and show one with its cosigners.")
+app = noun("List leases, show one with its cosigners, and make one from another.")
+app.command(
+    name="issue",
+    help="""Ask for a change of production: calyx propose by its other name.
+
+    Example: calyx lease issue --onto LEASE-20260105-090000 --patch next.patch
+
+    With --onto it starts from the trees that another lease of the target leads to, and can be approved while that one
+    runs. It waits until the target is free, and starts if that lease was completed.
+    """,
+)(propose)
 
 
 @app.command(name="list")
@@ -68,6 +90,51 @@ def show(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = Fa
         say_json(view)
         return
     _show(view)
+
+
+@app.command()
+def rebase(
+    lease: LeaseArgument,
+    *,
+    onto: Annotated[
+        str | None,
+        typer.Option("--onto", metavar="OTHER", help="Start from the trees that this lease leads to."),
+    ] = None,
+    valid_for: Annotated[
+        str | None,
+        typer.Option("--valid-for", metavar="DURATION", help="Time to approve it; else as calyx propose has it."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    accept_clock: ClockOption = False,
+) -> None:
+    """Ask for the change of a lease that no longer fits anew, from what its instances run now.
+
+    Example: calyx lease rebase LEASE-20260105-090000
+
+    The new lease has an id of its own and needs both keys; the old one is denied in the same commit. A patch is applied
+    to the trees of today. A lease that was claimed or denied, or that still fits, is left as it is.
+    """
+    from executor.bases import promised_trees
+    from executor.replan import ask_again, check_replaceable, plan_rebase
+    from executor.service import host_finder
+    from keys.values import parse_time
+
+    with opened(home, here=True) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        state = check_begun(registrar.sync())
+        old, now = find_lease(state, lease), ledger_now(registrar)
+        check_replaceable(old)
+        signer = load_proposer(place, state)
+        first = None if onto is None else find_lease(state, onto)
+        valid_s = None if valid_for is None else parse_duration(valid_for)
+        asked = ask_again(state, old, valid_s, None if first is None else parse_time(first.lease.complete_by))
+        objects = place.open_objects()
+        promised = None if first is None else promised_trees(state, first, old.lease.target, now)
+        planned = plan_rebase(state, old, host_finder(objects), objects, promised, now)
+        name, receipt = submit_change(place, registrar, signer, asked, planned, replaces=old)
+    more = {"replaces": old.lease.id, **({} if first is None else {"onto": first.lease.id})}
+    tell_change(asked, planned, name, receipt, as_json=as_json, more=more)
 
 
 @app.command()

@@ -25,10 +25,11 @@ from executor.commands.common import (
 )
 from executor.commands.signing import PrepareOption, sign_and_submit
 from executor.commands.terminal import say
-from keys.errors import LawRefused, Unavailable
+from keys.errors import LawRefused, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
+    from policies.deployment import Deployment
 
 Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
@@ -120,6 +121,10 @@ def promote(
     skip_bake: Annotated[
         bool, typer.Option("--skip-bake", help="Do not wait for the end of the bake, if the policy allows that.")
     ] = False,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", metavar="PERCENT", min=1, max=100, help="Only if this is the tier that follows."),
+    ] = None,
     yes: YesOption = False,
     valid_for: ValidOption = "",
     key: KeyOption = None,
@@ -135,7 +140,7 @@ def promote(
     A breach or missing data is never overridden.
     """
     with opened(home) as place:
-        order = Order("promote", reason, valid_for, yes=yes, skip_bake=skip_bake, accept_clock=accept_clock)
+        order = Order("promote", reason, valid_for, yes=yes, skip_bake=skip_bake, to=to, accept_clock=accept_clock)
         _order(place, lease, order, key, as_principal, prepare)
 
 
@@ -165,6 +170,10 @@ def rollback(
     lease: LeaseArgument,
     reason: ReasonOption = "",
     *,
+    revert: Annotated[
+        bool,
+        typer.Option("--revert", help="Draft a new lease that undoes it, where a rollback cannot any more."),
+    ] = False,
     valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
@@ -178,7 +187,17 @@ def rollback(
 
     A running one halts first. A completed one can be taken back within the policy's retention. It is signed at once,
     without a question.
+
+    Once a later deployment has changed its instances, or the retention is over, --revert drafts a new lease: what this
+    one changed is undone on top of what runs now, by the reverse patch that its claim keeps. It needs both keys anew.
     """
+    if revert:
+        from executor.commands.revert import propose_revert
+
+        if any(given is not None for given in (key, as_principal, prepare)):
+            raise UsageError("revert_misplaced", "--revert asks for a lease with the proposer's key and signs no order")
+        propose_revert(home, lease, reason, valid_for, accept_clock=accept_clock)
+        return
     with opened(home) as place:
         order = Order("rollback", reason, valid_for, yes=True, accept_clock=accept_clock)
         _order(place, lease, order, key, as_principal, prepare)
@@ -186,13 +205,16 @@ def rollback(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person wants. `valid_for`: a duration as typed, "" for the usual one. `yes`: sign without a question."""
+    """What a person wants. `valid_for`: a duration as typed, "" for the usual one. `yes`: sign without a question.
+    `to`: the tier that a promotion must lead to, None for whatever follows.
+    """
 
     verb: Verb
     reason: str
     valid_for: str
     yes: bool
     skip_bake: bool = False
+    to: int | None = None
     accept_clock: bool = False
 
 
@@ -227,6 +249,8 @@ def _order(
     now = max(registrar.now(), state.history.time(state.size - 1))
     tier = deployment.tier if verb == "promote" else None
     check_order(state, deployment, verb, tier, now, skip_bake=order.skip_bake)
+    if order.to is not None:
+        _check_follows(deployment, order.to)
     fields: dict[str, Any] = {
         "verb": verb,
         "expires_at": format_time(now + valid_s),
@@ -248,6 +272,18 @@ def _order(
     )
     if receipt is not None:
         say(f"{verb} of {lease.lease.id}: entry {receipt.seq}; {_THEN[verb]}")
+
+
+def _check_follows(deployment: Deployment, to: int) -> None:
+    """What a person thinks comes next does. Tiers that reach the same instances are one, by its widest percent.
+
+    Raises: LawRefused (`wrong_tier`).
+    """
+    wanted = next((tier for tier in deployment.tiers if tier >= to), None)
+    if wanted != deployment.next_tier:
+        follows = "no tier" if deployment.next_tier is None else f"the tier {deployment.next_tier} %"
+        text = f"after {deployment.tier} % comes {follows}, not {to} %"
+        raise LawRefused("wrong_tier", text, rule="command", hint=f"calyx watch {deployment.lease.id} --once")
 
 
 def _check_not_far_ahead(now: int, last: int) -> None:

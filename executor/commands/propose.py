@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from executor.commands.common import ClockOption, HomeOption, JsonOption, check_begun, opened, parse_duration
-from executor.commands.terminal import ask_passphrase, note, say, say_json
+from executor.commands.common import (
+    ClockOption,
+    HomeOption,
+    JsonOption,
+    check_begun,
+    find_lease,
+    opened,
+    parse_duration,
+)
+from executor.commands.proposing import ledger_now, load_proposer, note_busy, submit_change, tell_change
 from keys.errors import UsageError
-
-if TYPE_CHECKING:
-    from executor.home import Home
-    from executor.propose import Planned, Wish
-    from keys.signer import Signer
-    from policies.registrar import Receipt, Submitter
-    from policies.state import State
 
 
 def propose(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A target of the fleet.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help="A target of the fleet; with --onto that lease's.")
+    ] = None,
     *,
     directory: Annotated[Path | None, typer.Option("--dir", help="The whole new content, as a directory.")] = None,
     patch: Annotated[Path | None, typer.Option("--patch", help="The change, as a git patch.")] = None,
@@ -55,6 +58,10 @@ def propose(
             help="Time to approve it, else 1h; for --break-glass also to begin it, else all that the policy allows.",
         ),
     ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option("--onto", metavar="LEASE", help="Start from the trees that this lease leads to."),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     accept_clock: ClockOption = False,
@@ -66,71 +73,51 @@ def propose(
     CBO's key signs it. Each instance is looked at, the trees before and after are worked out, and the lease is held
     against the policy before anyone is asked to approve it.
 
+    With --onto it starts from the trees that another lease of the target leads to, and can be approved while that one
+    runs. It waits until the target is free, and starts if that lease was completed.
+
     With --break-glass two human approvers take the place of a human and an agent: calyx propose web --patch fix.patch
     --break-glass --reason "the shop is down" --valid-for 15m
     """
+    from executor.bases import promised_trees
     from executor.propose import Wish, find_target, plan_change
     from executor.service import host_finder
+    from keys.values import parse_time
 
     kind, source, words = _source(directory, patch, archive)
-    wish = Wish(
-        target=target,
-        kind=kind,
-        source=source.expanduser(),
-        what=what or f"{words} {source.name or source.resolve().name}",
-        why=why or reason or "not said",
-        lease_id=lease_id,
-        tiers=None if tiers is None else _parse_tiers(tiers),
-        bake_s=None if bake is None else parse_duration(bake),
-        start="command" if manual_start else None,
-        promotion="manual" if manual_promotion else None,
-        valid_s=None if valid_for is None else parse_duration(valid_for),
-        break_glass=_emergency(break_glass, reason),
-    )
     with opened(home, here=True) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
-        signer = _proposer(place, state)
+        signer = load_proposer(place, state)
+        first = None if onto is None else find_lease(state, onto)
+        if target is None:
+            if first is None:
+                raise UsageError("target_missing", "say which target is to change", hint="calyx fleet show lists them")
+            target = first.lease.target
+        wish = Wish(
+            target=target,
+            kind=kind,
+            source=source.expanduser(),
+            what=what or f"{words} {source.name or source.resolve().name}",
+            why=why or reason or "not said",
+            lease_id=lease_id,
+            tiers=None if tiers is None else _parse_tiers(tiers),
+            bake_s=None if bake is None else parse_duration(bake),
+            start="command" if manual_start else None,
+            promotion="manual" if manual_promotion else None,
+            valid_s=None if valid_for is None else parse_duration(valid_for),
+            break_glass=_emergency(break_glass, reason),
+            until=None if first is None else parse_time(first.lease.complete_by),
+        )
+        found = find_target(state, target)
+        promised = {} if first is None else promised_trees(state, first, target, ledger_now(registrar))
         objects = place.open_objects()
-        planned = plan_change(wish, find_target(state, target), host_finder(objects), objects)
-        lease, receipt = _submit(place, registrar, signer, wish, planned)
-    if planned.settled:
-        note(f"note: {len(planned.settled)} instances have this tree already and are left out")
-    if as_json:
-        say_json({"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "paths": list(planned.paths)})
-        return
-    count = sum(len(names) for names in planned.groups.values())
-    glass = wish.break_glass is not None
-    say(
-        f"{lease}  BREAK-GLASS" if glass else lease,
-        f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {target}",
-        f"  next: calyx approve {lease}" + (", by two humans; an agent then owes a review" if glass else ""),
-    )
-
-
-def _submit(home: Home, registrar: Submitter, signer: Signer, wish: Wish, planned: Planned) -> tuple[str, Receipt]:
-    from executor.propose import check_terms, lease_fields
-    from policies.registrar import Draft
-    from policies.state import SignerRef
-
-    state = check_begun(registrar.sync())
-    now = max(registrar.now(), state.history.time(state.size - 1))
-    fields = lease_fields(wish, planned, state, home.open_objects(), now)
-    lease = Draft("lease", fields)
-    holder = None if state.trust is None else state.trust.find_key(signer.keyid)
-    if holder is None:
-        raise UsageError("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
-    proposer = SignerRef(
-        signer.principal,
-        holder.principal.kind,
-        signer.keyid,
-        holder.entry.public.raw.hex(),
-        holder.principal.custodian,
-    )
-    check_terms(state, registrar.draft_statement(signer.principal, lease), planned, proposer, now)
-    what = wish.what if planned.archive is None else f"{wish.what} (archive sha256:{planned.archive})"
-    intent = {"id": fields["intent"], "target": wish.target, "what": what, "why": wish.why}
-    return str(fields["id"]), registrar.submit_all(signer, [Draft("intent", intent), lease])[1]
+        planned = plan_change(wish, found, host_finder(objects), objects, promised)
+        lease, receipt = submit_change(place, registrar, signer, wish, planned)
+        if first is None:
+            note_busy(registrar.state, target)
+    more = {} if first is None else {"onto": first.lease.id}
+    tell_change(wish, planned, lease, receipt, as_json=as_json, more=more)
 
 
 def _source(
@@ -144,18 +131,6 @@ def _source(
     if archive is not None and directory is None and patch is None:
         return "archive", archive, "the archive"
     raise UsageError("source_undecided", "say one of --dir, --patch and --archive")
-
-
-def _proposer(home: Home, state: State) -> Signer:
-    """The signer of a principal with the role proposer whose key this home holds.
-
-    Raises: UsageError (`no_proposer`).
-    """
-    known = [] if state.trust is None else [p.id for p in state.trust.principals if "proposer" in p.roles]
-    for principal in known:
-        if home.find_key(principal) is not None:
-            return home.load_signer(principal, state, ask_passphrase)
-    raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
 
 
 def _emergency(break_glass: bool, reason: str) -> str | None:

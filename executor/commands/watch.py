@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -12,17 +12,21 @@ from executor.commands.common import HomeOption, JsonOption, check_begun, find_l
 from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
 from keys.errors import Exit, UsageError
+from keys.values import format_time
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from executor.progress import Progress
-    from policies.deployment import Deployment
+    from executor.deeds import Deed
+    from executor.progress import Progress, TierProgress
+    from ledger.store import Reader
     from policies.replay import Replay
     from policies.state import State
 
 LOOK_S: Final = 0.5
 MAX_INSTANCES: Final = 60
+MAX_DEEDS: Final = 20
+"""The newest ones, which a terminal shows; a pipe and a program get all of them."""
 _EXITS: Final = {"ROLLED_BACK": Exit.ROLLED_BACK, "ROLLBACK_FAILED": Exit.ROLLBACK_FAILED, "ABORTED": Exit.REFUSED}
 _COLOURS: Final = {"pass": "green", "breach": "red", "abort": "red", "missing": "yellow", "inconclusive": "yellow"}
 
@@ -33,7 +37,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Show it as it is now, and end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a rollout: its tiers, instances, gates and time left.
+    """Follow a rollout: tiers, instances, gates, time left, who did what.
 
     Example: calyx watch LEASE-20260105-090000
 
@@ -47,12 +51,13 @@ def watch(
         replay = place.open_replay()
         digest = _choose(check_begun(replay.sync()), lease)
         _wait_for_claim(replay, digest, once=once, as_json=as_json)
+        looks = _Looks(replay, place.open_store(), digest)
         if as_json:
-            _objects(replay, digest, once=once)
+            _objects(looks, once=once)
         elif on_terminal() and not once:
-            _live(replay, digest)
+            _live(looks)
         else:
-            _plain(replay, digest, once=once)
+            _plain(looks, once=once)
         progress = measure_progress(replay.state.deployments[digest], system_clock())
     if progress.ended:
         raise typer.Exit(_EXITS.get(progress.phase, Exit.DONE))
@@ -81,8 +86,9 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
         lease = replay.state.leases[digest]
         standing, note = describe_unclaimed(replay.state, lease, system_clock())
         line = f"{lease.lease.id} on {lease.lease.target}: {standing}, {note}"
-        if once or standing in {"denied", "expired"}:
-            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx check {lease.lease.id}")
+        if once or standing in {"denied", "expired", "base_moved"}:
+            verb = "lease rebase" if standing == "base_moved" else "check"
+            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx {verb} {lease.lease.id}")
         if line != said:
             if as_json:
                 say_json({"lease": lease.lease.id, "target": lease.lease.target, "phase": standing, "note": note})
@@ -93,61 +99,90 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
         replay.sync()
 
 
-def _plain(replay: Replay, digest: str, *, once: bool) -> None:
-    from executor.gates import RunningJudge
-    from executor.home import system_clock
-    from executor.progress import measure_progress
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A deployment at a time."""
 
+    progress: Progress
+    deeds: tuple[Deed, ...]
+
+
+class _Looks:
+    """Looks at one deployment, each of which reads only what is new."""
+
+    def __init__(self, replay: Replay, reader: Reader, digest: str) -> None:
+        from executor.gates import RunningJudge
+
+        self._replay, self._reader, self._digest = replay, reader, digest
+        self._judge = RunningJudge()
+        self._deeds: tuple[Deed, ...] = ()
+        self._as_of: tuple[int, int | None] | None = None
+
+    def look(self) -> _View:
+        """What is there now."""
+        from executor.deeds import list_deeds
+        from executor.home import system_clock
+        from executor.progress import measure_progress
+
+        state = self._replay.sync()
+        deployment = state.deployments[self._digest]
+        bad = None if deployment.bad_verdict is None else deployment.bad_verdict.seq
+        # What somebody does to a deployment is one of these entries.
+        if self._as_of != (deployment.state_seq, bad):
+            self._as_of = deployment.state_seq, bad
+            self._deeds = list_deeds(state, deployment, self._reader)
+        return _View(measure_progress(deployment, system_clock(), self._judge), self._deeds)
+
+
+def _plain(looks: _Looks, *, once: bool) -> None:
     shown: list[str] = []
-    judge = RunningJudge()
     while True:
-        deployment = replay.sync().deployments[digest]
-        progress = measure_progress(deployment, system_clock(), judge)
-        lines = _lines(progress)
+        view = looks.look()
+        lines = _lines(view.progress, once=once) + [f"  {_deed(deed)}" for deed in view.deeds]
         say_theirs(*(line for line in lines if line not in shown))
         shown = lines
-        if progress.ended or once:
+        if view.progress.ended or once:
             return
         time.sleep(LOOK_S)
 
 
-def _objects(replay: Replay, digest: str, *, once: bool) -> None:
-    from executor.gates import RunningJudge
-    from executor.home import system_clock
-    from executor.progress import measure_progress
-
-    shown: Progress | None = None
-    judge = RunningJudge()
+def _objects(looks: _Looks, *, once: bool) -> None:
+    shown: _View | None = None
     while True:
-        progress = measure_progress(replay.sync().deployments[digest], system_clock(), judge)
+        view = looks.look()
         # The time left changes by itself; it is no change of the rollout.
-        if shown is None or replace(progress, left_s=None) != replace(shown, left_s=None):
-            say_json(asdict(progress))
-            shown = progress
-        if progress.ended or once:
+        if shown is None or _timeless(view) != _timeless(shown):
+            say_json(asdict(view.progress) | {"deeds": [_deed_json(deed) for deed in view.deeds]})
+            shown = view
+        if view.progress.ended or once:
             return
         time.sleep(LOOK_S)
 
 
-def _live(replay: Replay, digest: str) -> None:
+def _timeless(view: _View) -> _View:
+    return replace(view, progress=replace(view.progress, left_s=None))
+
+
+def _live(looks: _Looks) -> None:
     from rich.live import Live
 
-    from executor.gates import RunningJudge
-    from executor.home import system_clock
-    from executor.progress import measure_progress
-
-    judge = RunningJudge()
-
-    def picture(deployment: Deployment) -> tuple[Progress, Group]:
-        progress = measure_progress(deployment, system_clock(), judge)
-        return progress, _picture(progress)
-
-    progress, first = picture(replay.state.deployments[digest])
-    with Live(first, auto_refresh=False) as live:
-        while not progress.ended:
+    view = looks.look()
+    with Live(_picture(view), auto_refresh=False) as live:
+        while not view.progress.ended:
             time.sleep(LOOK_S)
-            progress, newest = picture(replay.sync().deployments[digest])
-            live.update(newest, refresh=True)
+            view = looks.look()
+            live.update(_picture(view), refresh=True)
+
+
+def _deed(deed: Deed) -> str:
+    role = deed.role or "no longer enrolled"
+    return f"{format_time(deed.time)} {deed.by} ({role}) {deed.did}, entry {deed.entry}" + (
+        f": {deed.text}" if deed.text else ""
+    )
+
+
+def _deed_json(deed: Deed) -> dict[str, str | int]:
+    return {**asdict(deed), "time": format_time(deed.time)}
 
 
 def _headline(progress: Progress) -> str:
@@ -156,26 +191,37 @@ def _headline(progress: Progress) -> str:
     return f"{progress.lease} on {progress.target}: {progress.phase} at {progress.tier} %{bake}"
 
 
-def _lines(progress: Progress) -> list[str]:
-    lines = [f"{progress.lease} on {progress.target}: {progress.phase} at {progress.tier} %"]
+def _lines(progress: Progress, *, once: bool = False) -> list[str]:
+    """What a pipe reads, a line for each change; `once`: also what changes all the time."""
+    short = f"{progress.lease} on {progress.target}: {progress.phase} at {progress.tier} %"
+    lines = [_headline(progress) if once else short]
     for tier in progress.tiers:
         states = list(tier.instances.values())
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         lines.append(f"  tier {tier.tier} %: {tier.state}, {counts}")
-    lines += [f"  gate {gate.gate}: {gate.state}, {gate.text}" for gate in progress.gates]
+        if once:
+            lines.append("    " + ", ".join(_instances(tier)))
+    for gate in progress.gates:
+        against = f", compared with {gate.baseline}" if gate.baseline else ""
+        values = f" (value {gate.value or 'none'}, limit {gate.limit}{against})" if once else ""
+        lines.append(f"  gate {gate.gate}: {gate.state}, {gate.text}{values}")
     return [*lines, f"  {progress.note}"] if progress.note else lines
 
 
-def _picture(progress: Progress) -> Group:
+def _instances(tier: TierProgress) -> list[str]:
+    names = [f"{name} {state}" for name, state in tier.instances.items()]
+    return names[:MAX_INSTANCES] + ([f"and {len(names) - MAX_INSTANCES} more"] if len(names) > MAX_INSTANCES else [])
+
+
+def _picture(view: _View) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    progress = view.progress
     tiers = Table("tier", "state", "instances", box=None, pad_edge=False)
     for tier in progress.tiers:
-        names = [f"{name} {state}" for name, state in tier.instances.items()]
-        rest = f" and {len(names) - MAX_INSTANCES} more" if len(names) > MAX_INSTANCES else ""
-        tiers.add_row(f"{tier.tier} %", tier.state, Text(escape(", ".join(names[:MAX_INSTANCES])) + rest))
+        tiers.add_row(f"{tier.tier} %", tier.state, Text(escape(", ".join(_instances(tier)))))
     gates = Table("gate", "", "value", "compared with", "limit", "", box=None, pad_edge=False)
     for gate in progress.gates:
         gates.add_row(
@@ -187,4 +233,5 @@ def _picture(progress: Progress) -> Group:
             Text(escape(gate.text)),
         )
     parts = [tiers, gates] if progress.gates else [tiers]
-    return Group(Text(escape(_headline(progress)), style="bold"), *parts, Text(escape(progress.note)))
+    deeds = [Text(escape(_deed(deed))) for deed in view.deeds[-MAX_DEEDS:]]
+    return Group(Text(escape(_headline(progress)), style="bold"), *parts, Text(escape(progress.note)), *deeds)

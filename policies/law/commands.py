@@ -97,7 +97,7 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
                 f"the retention of this deployment ended at {format_time(until)}",
                 rule="rollback",
                 entry=deployment.ended_seq,
-                hint="use a new lease",
+                hint=_revert_hint(lease.id),
             )
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
         text = f"{lease.id} ended as {deployment.phase}"
@@ -117,7 +117,7 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
                 f"{later} changed {name} after {lease.id}",
                 rule="rollback",
                 entry=newest.seq,
-                hint="a new lease back to the old tree, with two keys, is the way",
+                hint=_revert_hint(lease.id),
                 later=later,
             )
 
@@ -149,6 +149,10 @@ def check_order(
                 state.in_force_since(deployment.lease.policy),
             )
             refuse("skip_not_allowed", text, rule=RULE, entry=since)
+
+
+def _revert_hint(lease: str) -> str:
+    return f"calyx rollback {lease} --revert drafts a new lease that undoes it, for both keys"
 
 
 def _terms(state: State, deployment: Deployment) -> DeployProduction:

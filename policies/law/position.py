@@ -59,10 +59,6 @@ SPELLED_OUT: Final = frozenset({"genesis", "trust", "policy", "lease"})
 """Kinds in whose models some field has a default, for files that people write: what is signed must still state it."""
 
 
-_ALSO_PROPOSED: Final = frozenset({"cosignature", "objection"})
-"""Kinds that keys of a proposed root may sign, about that root."""
-
-
 def read_statement(body: bytes) -> tuple[Statement, AnyPredicate | None]:
     """Read a statement, and its predicate where that goes together; for None ask `parse_predicate`.
 
@@ -118,7 +114,7 @@ def find_holder(state: State, statement: Statement, predicate: AnyPredicate, key
 def _roots(state: State, statement: Statement, predicate: AnyPredicate) -> tuple[TrustRoot, ...]:
     if isinstance(predicate, Genesis):
         return (predicate.trust,)
-    if statement.kind in _ALSO_PROPOSED:
+    if isinstance(predicate, Cosignature) or (isinstance(predicate, Objection) and predicate.verb == "withdraw"):
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
             return (trust_of(state), proposal.proposal.trust)

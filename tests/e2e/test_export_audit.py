@@ -16,8 +16,8 @@ from pathlib import Path
 import publishing
 import pytest
 from console import Console
-from publishing import Publisher, published
-from station import Station, new_station
+from publishing import Publisher, export_in_two_steps, published
+from station import Station, new_station, talk
 
 from executor.home import Home
 from keys.ed25519 import SigningKey
@@ -47,9 +47,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
     lease = found.propose()
     found.begin(lease)
     found.complete(lease)
-    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
-    while found.store.head().size < 270:
-        found.say("ada", "message", fields)
+    talk(found, 270)
     return found
 
 
@@ -65,13 +63,7 @@ def exported(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def short(tmp_path: Path) -> Path:
     """An export of the deployment alone, in two steps, so that older partial files lie beside the newest."""
-    found, out = new_station(tmp_path / "station"), tmp_path / "short"
-    lease = found.propose()
-    export_ledger(found.store, found.objects, out, remembered=None)
-    found.begin(lease)
-    found.complete(lease)
-    export_ledger(found.store, found.objects, out, remembered=None)
-    return out
+    return export_in_two_steps(tmp_path / "short")
 
 
 @pytest.fixture

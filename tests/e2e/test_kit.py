@@ -10,7 +10,7 @@ import pytest
 from authenticator import TOUCHED, VERIFIED, Token
 from console import Console
 from governing import principal, propose_trust, revoke, withdraw
-from kits import SH, TOOLS, Check, approved_station, drop, kit_of, new_checker, seal, subject
+from kits import SH, TOOLS, Check, drop, kit_of, seal, subject
 from station import Station, new_station
 
 from executor.lease_view import view_lease
@@ -18,22 +18,6 @@ from keys.openssh import OpenSshKey, fingerprint, format_public, new_private_key
 from keys.values import parse_base64
 from ledger.proof import InclusionProof, check_inclusion_proof, parse_proof
 from policies.registrar import Draft
-
-
-@pytest.fixture(scope="module")
-def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
-    return new_checker(tmp_path_factory.mktemp("reader"))
-
-
-@pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
-    """Read it only."""
-    return approved_station(tmp_path_factory.mktemp("station"))
-
-
-@pytest.fixture
-def kit(station: Station, tmp_path: Path) -> Path:
-    return kit_of(station, subject(station), tmp_path / "kit")
 
 
 def test_good_kit(kit: Path, check: Check) -> None:
@@ -86,24 +70,24 @@ def assert_commands_hold(kit: Path) -> str:
     return said
 
 
-def test_commands_that_the_readme_names_hold(kit: Path, station: Station) -> None:
-    assert station.state.leases[subject(station)[1]].digest in assert_commands_hold(kit)
+def test_commands_that_the_readme_names_hold(kit: Path, approved: Station) -> None:
+    assert approved.state.leases[subject(approved)[1]].digest in assert_commands_hold(kit)
 
 
-def test_proofs_of_a_kit_are_those_of_the_log(kit: Path, station: Station) -> None:
+def test_proofs_of_a_kit_are_those_of_the_log(kit: Path, approved: Station) -> None:
     proofs = sorted(kit.glob("*.tlog-proof"))
     assert len(proofs) == 5
-    assert (kit / "log.vkey").read_text() == f"{station.log_key.vkey}\n"
+    assert (kit / "log.vkey").read_text() == f"{approved.log_key.vkey}\n"
     for path in proofs:
         proof = parse_proof(path.read_bytes())
         assert isinstance(proof, InclusionProof)
-        check_inclusion_proof(proof, station.log_key.vkey, path.with_suffix(".record").read_bytes())
+        check_inclusion_proof(proof, approved.log_key.vkey, path.with_suffix(".record").read_bytes())
 
 
-def test_cosignature_of_another_lease_is_refused(kit: Path, station: Station, tmp_path: Path, check: Check) -> None:
-    other = kit_of(station, subject(station, "LEASE-20260105-100000"), tmp_path / "other")
+def test_cosignature_of_another_lease_is_refused(kit: Path, approved: Station, tmp_path: Path, check: Check) -> None:
+    other = kit_of(approved, subject(approved, "LEASE-20260105-100000"), tmp_path / "other")
     assert check(other).returncode == 0
-    vote = station.state.leases[subject(station, "LEASE-20260105-100000")[1]].ballot.votes[0].seq
+    vote = approved.state.leases[subject(approved, "LEASE-20260105-100000")[1]].ballot.votes[0].seq
     for path in other.glob(f"entry-{vote}.*"):
         shutil.copy(path, kit)
     rows = {*(kit / "allowed_signers").read_text().splitlines(), *(other / "allowed_signers").read_text().splitlines()}

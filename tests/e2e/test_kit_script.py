@@ -13,9 +13,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from documents import CHECKOUT
-from kits import SH, Check, approved_station, kit_of, link_tools, new_checker, seal, subject
+from kits import SH, Check, link_tools, seal
 from programs import require_program
-from station import Station
 
 from executor.kit import SUMS, read_script
 
@@ -28,22 +27,6 @@ FORGED = 1
 """In each file, with the list of hashes made anew."""
 CARRIES_NOTHING = {"README.txt", "check.sh"}
 """What a reader with a copy of the script does not use."""
-
-
-@pytest.fixture(scope="module")
-def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
-    return new_checker(tmp_path_factory.mktemp("reader"))
-
-
-@pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
-    """Read it only."""
-    return approved_station(tmp_path_factory.mktemp("station"))
-
-
-@pytest.fixture
-def kit(station: Station, tmp_path: Path) -> Path:
-    return kit_of(station, subject(station), tmp_path / "kit")
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]], ids="-".join)

@@ -18,6 +18,8 @@ from instances import SERVICE, free_port, write_files
 from programs import require_program
 from shop import CPU, Shop
 
+from executor.process_lock import ProcessLock
+
 HOOK = """#!{python} -I
 import os, sys, time
 with open({log!r}, "a") as log:
@@ -122,6 +124,47 @@ def test_one_instance_is_one_tier_and_has_hooks_data_and_a_life_before(shop: Sho
         end_services(shop, rows)
 
 
+PROBE = """#!{python} -I
+import os, sys, urllib.request
+assert set(os.environ) <= {{"PATH", "LANG", "CALYX_HOOK", "CALYX_NAME", "CALYX_HOOK_OF", "LC_CTYPE"}}
+said = urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1]).read().decode()
+print("it serves", said)
+raise SystemExit(said != "1")
+"""
+
+
+def test_probe_that_is_a_command_of_the_policy_decides_what_stays(shop: Shop) -> None:
+    """The second version answers, and does not pass."""
+    script = shop.root / "health"
+    write_files(shop.root, {"health*": PROBE.format(python=sys.executable)})
+    served = row(shop, "web-1", probe={"hook": "health", "timeout_s": 4})
+    port = served["process"]["env"]["PORT"]
+    try:
+        begin(shop, [served], hooks={"health": {"argv": [str(script), port], "timeout_s": 20}})
+        first = shop.propose("1")
+        assert f"probe's hook health {script} {port}" in " ".join(shop.console.done("show", first).split())
+        deploy(shop, first)
+        assert "it serves 1" in (shop.root / "web-1" / ".calyx" / "hooks.log").read_text()
+        second = shop.propose("2")
+        said = deploy(shop, second, ends=3)
+        assert "probe_failed" in said
+        assert "it serves 2" in said
+        assert shop.phase(second) == "ROLLED_BACK"
+        assert version(shop, "web-1") == "1"
+        assert shop.console.run("audit", "--full", "--json").json["ok"]
+    finally:
+        end_services(shop, [served])
+
+
+def test_lease_for_a_probe_that_the_policy_does_not_allow_is_refused(shop: Shop) -> None:
+    begin(shop, [row(shop, "web-1", probe={"hook": "health"})])
+    source = write_files(shop.root / "source", {"serve.py": SERVICE, "version": "1"})
+    refused = shop.console.run("propose", "web", "--dir", str(source))
+    assert refused.code == 1
+    assert "the policy has no hook health" in refused.err
+    assert "hook_not_allowed" in refused.err
+
+
 def test_pinned_canary_is_first_in_a_fleet_of_four_and_commits_are_one_patch(shop: Shop) -> None:
     require_program("git")
     rows = [row(shop, f"web-{n}", **({"labels": {"canary": "true"}} if n == 3 else {})) for n in range(1, 5)]
@@ -162,7 +205,10 @@ def test_pinned_canary_is_first_in_a_fleet_of_four_and_commits_are_one_patch(sho
         old.mkdir()
         kept = {path.name for path in old.parent.iterdir()} - {old.name}
         assert len(kept) == 2
-        assert f"web-1  {old.name}  would be removed" in shop.console.done("executor", "prune", "--dry-run")
+        with ProcessLock(shop.console.home / "run" / "cp20.lock", "an executor"):
+            assert f"web-1  {old.name}  would be removed" in shop.console.done("executor", "prune", "--dry-run")
+            beside = shop.console.refused("executor", "prune", code="already_running", ends=5)
+            assert "it removes old releases by itself" in beside.err
         assert old.exists()
         found = shop.console.run("executor", "prune", "--json").json
         assert [each["removed"] for each in found["instances"]] == [[old.name], [], [], []]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Forge, list_object, policy
+from forging import list_object, policy
 from governing import revoke
 from law_vector import make_vector
 from reject_law import MESSAGE
@@ -24,8 +24,10 @@ from verdicts import (
     SECOND,
     Ledger,
     Verdict,
+    agree,
     audit_verdict,
     load_stories,
+    of_forge,
     second_verdict,
     story_ledger,
     vector_ledger,
@@ -67,16 +69,6 @@ def test_both_refuse_each_vector_at_its_entry_by_its_code(part: int) -> None:
 
 
 # Good ledgers.
-
-
-def agree(ledger: Ledger) -> None:
-    ours, theirs = audit_verdict(ledger), second_verdict(ledger)
-    assert ours == theirs
-    assert ours == Verdict(len(ledger.records), ledger.head().hash, ours.root)
-
-
-def of_forge(forge: Forge) -> Ledger:
-    return Ledger([record.data for record in forge.records], forge.checkpoint(), forge.objects.kept)
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -262,7 +254,7 @@ def test_script_names_the_entry_of_a_forged_record_and_ends_with_1(station: Stat
         timeout=60,
         check=False,
     )
-    assert told.stdout.startswith(f"NOT OK: entry {seq}: unknown_principal: ")
+    assert told.stdout.startswith(f"NOT OK: entry {seq}: unknown_principal\n")
     assert told.returncode == 1
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from station import Station, new_station
+from publishing import export_in_two_steps
+from station import Station, new_station, talk
 from verdicts import FOLDER, SCRIPT, SECOND, Ledger, load_stories, vector_ledger
 
 from keys.errors import CalyxError
@@ -82,9 +83,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Station:
     lease = station.propose()
     station.begin(lease)
     station.complete(lease)
-    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
-    while station.store.head().size < 600:
-        station.say("ada", "message", fields)
+    talk(station, 600)
     return station
 
 
@@ -99,13 +98,7 @@ def exported(deployed: Station, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def short(tmp_path: Path) -> Path:
     """An export of a deployment in two steps, so that older partial files lie beside the newest."""
-    station, root = new_station(tmp_path / "station"), tmp_path / "log"
-    lease = station.propose()
-    export_ledger(station.store, station.objects, root, remembered=None)
-    station.begin(lease)
-    station.complete(lease)
-    export_ledger(station.store, station.objects, root, remembered=None)
-    return root
+    return export_in_two_steps(tmp_path)
 
 
 @pytest.fixture

@@ -18,7 +18,13 @@ from executor.home import Home
 from policies.registrar import Draft
 
 CHECKOUT = Path(__file__).parents[2]
-SCRIPTS = ("cp14_two_key_verifier", "phase3_human_cli", "phase3_auto_check")
+SCRIPTS = (
+    "cp14_two_key_verifier",
+    "phase3_human_cli",
+    "phase3_auto_check",
+    "phase3_canary_orchestrator",
+    "phase3_rollback_manager",
+)
 
 
 @dataclass
@@ -83,7 +89,7 @@ def test_person_signs_and_the_verifier_says_what_is_missing(station: Station) ->
     assert lease in station.here("phase3_human_cli", "list-leases").out
 
 
-def bake(console: Console, lease: str) -> None:
+def bake(console: Console, lease: str, *, wait_to_start: bool = False) -> None:
     """Both keys, the claim and the first tier, said with the machines' own keys; no instance is touched."""
     console.done("approve", lease, "--yes")
     with Home(console.home) as home:
@@ -101,6 +107,8 @@ def bake(console: Console, lease: str) -> None:
         say("cp20", "term", {"epoch": 1, "reason": "a test"}, None)
         votes = registrar.state.leases[subject[1]].ballot.votes
         say("cp20", "claim", claim_fields(registrar.state, subject, *(vote.seq for vote in votes)))
+        if wait_to_start:
+            return
         deployment = registrar.state.deployments[subject[1]]
         event("cp20", "STARTED")
         event("cp19", "BASELINE", values=None)
@@ -134,6 +142,59 @@ def test_person_promotes_pauses_and_rolls_back(station: Station) -> None:
         assert (note.verb, note.by, note.reason) == (verb, "ada", "a good reason")
 
 
+def said_last(console: Console) -> tuple[str, str, str]:
+    """The newest order of the only deployment."""
+    (deployment,) = console.state().deployments.values()
+    note = deployment.commands[-1]
+    return note.verb, note.by, note.reason
+
+
+def test_orchestrator_starts(station: Station) -> None:
+    lease = station.console.propose(None, "--manual-start")
+    bake(station.console, lease, wait_to_start=True)
+    (asked,) = station.console.state().leases.values()
+    intent = asked.lease.intent
+    order = ("--lease", lease, "--intent", intent.lower(), "--start", "--reason", "go", "--yes")
+    said = station.here("phase3_canary_orchestrator", *order)
+    assert said.code == 0, said.err
+    assert said_last(station.console) == ("start", "ada", "go")
+
+
+def test_orchestrator_goes_on_to_the_tier_that_follows_and_no_other_and_back(station: Station) -> None:
+    console = station.console
+    lease = console.propose()
+    bake(console, lease)
+    (deployment,) = console.state().deployments.values()
+    intent = deployment.lease.intent
+    ours = ("--lease", lease, "--intent", intent)
+    before = console.size()
+    for order, code, ends in (
+        (("--lease", lease, "--intent", "INT-20260105-999", "--rollback"), "wrong_intent", 2),
+        (("--lease", "LEASE-20990101-000000", "--intent", intent, "--rollback"), "unknown_lease", 2),
+        ((*ours, "--promote", str(deployment.tier), "--yes"), "wrong_tier", 1),
+        ((*ours, "--start", "--yes"), "bad_command", 1),
+    ):
+        said = station.here("phase3_canary_orchestrator", *order)
+        assert (said.code, f"error: {code}: " in said.err) == (ends, True), said.err
+    assert console.size() == before
+    assert station.here("phase3_canary_orchestrator", *ours, "--promote", "100", "--reason", "on", "--yes").code == 0
+    assert said_last(console) == ("promote", "ada", "on")
+    assert station.here("phase3_canary_orchestrator", *ours, "--rollback", "--reason", "no").code == 0
+    assert said_last(console) == ("rollback", "ada", "no")
+
+
+def test_rollback_manager_takes_back_what_runs_and_drafts_nothing_for_it(station: Station) -> None:
+    console = station.console
+    lease = console.propose()
+    bake(console, lease)
+    said = station.here("phase3_rollback_manager", "--lease", lease, "--rollback", "--revert")
+    assert (said.code, "error: not_superseded: " in said.err) == (1, True)
+    assert station.here("phase3_rollback_manager", "--lease", lease, "--rollback", "--reason", "no").code == 0
+    assert said_last(console) == ("rollback", "ada", "no")
+    # Said twice it is in the ledger twice, and means the same.
+    assert station.here("phase3_rollback_manager", "--lease", lease, "--rollback", "--reason", "again").code == 0
+
+
 def test_key_is_passed_on(station: Station, tmp_path: Path) -> None:
     lease = station.console.propose()
     stranger = tmp_path / "stranger"
@@ -164,6 +225,8 @@ def test_script_says_what_it_does(station: Station, script: str) -> None:
         ("cp14_two_key_verifier", ("--lease", "LEASE-20260105-090000")),
         ("phase3_human_cli", ("list-leases",)),
         ("phase3_auto_check", ()),
+        ("phase3_canary_orchestrator", ("--lease", "LEASE-20260105-090000", "--intent", "INT-20260105-001", "--start")),
+        ("phase3_rollback_manager", ("--lease", "LEASE-20260105-090000", "--rollback")),
     ],
 )
 def test_no_ledger_is_told_from_a_refusal(
@@ -179,6 +242,11 @@ def test_no_ledger_is_told_from_a_refusal(
         ("cp14_two_key_verifier", ()),
         ("cp14_two_key_verifier", ("--lease", "LEASE-20990101-000000")),
         ("cp14_two_key_verifier", ("--lease=--help",)),
+        ("phase3_canary_orchestrator", ("--lease", "LEASE-20990101-000000")),
+        ("phase3_canary_orchestrator", ("--lease", "LEASE-20990101-000000", "--start", "--rollback")),
+        ("phase3_canary_orchestrator", ("--lease", "LEASE-20990101-000000", "--promote", "x")),
+        ("phase3_rollback_manager", ("--lease", "LEASE-20990101-000000")),
+        ("phase3_rollback_manager", ("--rollback",)),
         ("phase3_human_cli", ()),
         ("phase3_human_cli", ("pause-rollout",)),
         ("phase3_human_cli", ("sign-lease", "--lease=--yes")),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from documents import CHECKOUT
 from programs import missing, require_program
-from station import Station, new_station
+from station import Station, new_station, talk
 
 from executor.kit import make_kit
 from ledger.checkpoint import parse_checkpoint
@@ -71,9 +71,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
     found = new_station(tmp_path_factory.mktemp("station"))
     lease = found.propose()
     found.approve(lease)
-    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
-    while found.store.head().size < SIZE:
-        found.say("ada", "message", fields)
+    talk(found, SIZE)
     return found
 
 
@@ -112,10 +110,8 @@ def test_stranger_reads_checkpoint_entries_and_tiles(stranger: Stranger, exporte
 def test_stranger_reads_an_export_that_grew(stranger: Stranger, tmp_path: Path, program: Path) -> None:
     found, out = new_station(tmp_path / "station", seed=2), tmp_path / "log"
     reader = Stranger(program, str(found.log_key.vkey))
-    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
     for size in (7, 8, 31):
-        while found.store.head().size < size:
-            found.say("ada", "message", fields)
+        talk(found, size)
         export_ledger(found.store, found.objects, out, remembered=None)
         assert reader.accepts("export", out).startswith(f"{size} entries, 1 tiles")
     assert "signature" in stranger.refuses("export", out), "another log's key"

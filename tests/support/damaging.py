@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from station import Station, new_station
+from station import Station, new_station, talk
 
 from ledger.head import Head
 from ledger.memory import Remembered
@@ -48,9 +48,7 @@ def new_patient(root: Path, size: int) -> Patient:
     lease = station.propose()
     station.begin(lease)
     station.complete(lease)
-    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
-    while station.store.head().size < size:
-        station.say("ada", "message", fields)
+    talk(station, size)
     export_ledger(station.store, station.objects, root / "export", remembered=None)
     head = station.store.head()
     remembered = station.memory.load(str(station.root))

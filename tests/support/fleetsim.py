@@ -14,8 +14,9 @@ from typing import Any
 from station import Station
 
 from executor.fence import pass_fence
-from executor.host import Fence, HookRun, Observed, Plan, Pruned
+from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
 from executor.run import Executor
+from executor.tree import make_tree
 from executor.work import Pools
 from keys.errors import CalyxError, Exit
 from policies.deployment import Phase
@@ -110,8 +111,8 @@ class SimHosts:
         place.flips.append(new)
         self.killer.after_effect("flip")
 
-    def reload(self, instance: Instance, fence: Fence) -> None:
-        del fence
+    def reload(self, instance: Instance, fence: Fence, check: Check | None = None) -> None:
+        del fence, check
         place = self._effect(instance, "reload")
         place.serving = place.current
         self.killer.after_effect("reload")
@@ -126,11 +127,10 @@ class SimHosts:
         place.hooks.append((run.verb, run.name, place.serving))
         self.killer.after_effect(run.verb)
 
-    def probe(self, instance: Instance) -> None:
-        self._effect(instance, "probe")
-
-    def settle(self, instance: Instance, tree: str) -> None:
+    def settle(self, instance: Instance, tree: str, check: Check | None = None) -> None:
         place = self._effect(instance, "settle")
+        if check is not None:
+            place.hooks.append((check.run.verb, check.run.name, place.serving))
         if place.current != tree:
             raise CalyxError("tree_unexpected", f"on {place.current[:8]}")
         if place.serving != (None if tree == ABSENT else tree):
@@ -173,6 +173,27 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.hosts = SimHosts(self.killer)
+
+    def serve(self, tree: str, *more: str) -> None:
+        """Let every instance run `tree`, with the releases `more` beside it."""
+        fleet = self.station.state.fleet
+        assert fleet is not None
+        for instance in fleet.targets["web"].instances:
+            place = self.hosts.place(instance)
+            place.current = place.serving = tree
+            place.releases |= {tree, *more}
+
+    def ask(
+        self, before: str, names: list[str], name: str = "LEASE-20260105-090000", **lease: Any
+    ) -> tuple[tuple[str, str], str]:
+        """A lease under both keys which leads these instances to an empty tree, and that tree."""
+        new = make_tree([], ())
+        self.station.objects.put(new.manifest)
+        artifact = {"type": "directory", "sha256": new.digest, "size": len(new.manifest)}
+        changes = [{"before": before, "after": new.digest, "instances": names}]
+        subject = self.station.propose(name, artifact=artifact, changes=changes, **lease)
+        self.station.approve(subject)
+        return subject, new.digest
 
     def ensure(self) -> None:
         """The watchman's part: the monitor speaks in `wait`."""

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from station import new_station
+
+from policies.export import export_ledger
+
 Fault = Callable[["Handler", bytes | None], bool]
 """Answers a request in its own way and says so, or leaves it to the server. Takes the file's content, None for none."""
 
@@ -52,6 +56,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def export_in_two_steps(root: Path) -> Path:
+    """The export of a deployment, of which older partial files lie beside the newest. The station is beside it."""
+    station, out = new_station(root / "station"), root / "log"
+    lease = station.propose()
+    export_ledger(station.store, station.objects, out, remembered=None)
+    station.begin(lease)
+    station.complete(lease)
+    export_ledger(station.store, station.objects, out, remembered=None)
+    return out
 
 
 @contextmanager

@@ -85,6 +85,7 @@ _broken(
     _resigned(lambda records: [*records[:-2], _changed(records[-2]), records[-1]]),
 )
 _broken("chain_with_another_prev", "Entry 3 names another leaf.", 3, _at(3, _other_prev))
+_broken("chain_with_another_prev_at_the_end", "The last entry names another leaf.", 6, _at(-1, _other_prev))
 _broken("chain_whose_first_names_one_before", "The first entry names one before it.", 0, _at(0, _other_prev))
 _broken(
     "chain_without_an_entry",

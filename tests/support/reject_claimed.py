@@ -58,6 +58,27 @@ def claim_of_a_busy_target(f: Forge) -> None:
     f.forge("cp20", "claim", f.claim_fields(it), it)
 
 
+@reject("term", "target_busy")
+def claim_of_other_instances_of_a_busy_target(f: Forge) -> None:
+    """The target has a live deployment, at other instances."""
+    first, rest = (
+        f.lease(number, changes=[{"before": A, "after": C, "instances": instances}])
+        for number, instances in ((1, names(1)), (2, names(4)[1:]))
+    )
+    f.approve(first)
+    f.claim(first)
+    f.approve(rest)
+    f.forge("cp20", "claim", f.claim_fields(rest), rest)
+
+
+@reject("started", "target_busy")
+def claim_of_a_target_whose_deployment_has_started(f: Forge) -> None:
+    """The target's live deployment has told something since its claim."""
+    it = f.lease(2)
+    f.approve(it)
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
 @reject("claimed", "target_busy")
 def claim_of_a_busy_place(f: Forge) -> None:
     """Another target has a live deployment where this one's instances are, under an older fleet."""

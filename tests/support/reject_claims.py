@@ -142,6 +142,18 @@ def claim_with_a_hook_of_another_instance(f: Forge) -> None:
     f.forge("cp20", "claim", f.claim_fields(it), it)
 
 
+@reject("genesis", "hook_not_allowed")
+def claim_with_a_probe_of_another_instance(f: Forge) -> None:
+    """The probe of an instance that the lease leaves alone is a command that the policy does not have."""
+    body = fleet_body(4)
+    body["targets"]["web"]["instances"][3]["probe"] = {"hook": "other"}
+    f.enact("fleet", f.fleet_object(body))
+    f.term()
+    it = f.lease(1, changes=[{"before": A, "after": B, "instances": names(3)}])
+    f.approve(it)
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
 def _early(f: Forge) -> Subject:
     it = f.lease(1, not_before=after(f.now, 1))
     f.approve(it)

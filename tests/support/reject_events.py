@@ -197,6 +197,24 @@ _event(
     prepare=_order("pause"),
 )
 _event(
+    "started_under_a_pause",
+    "It starts while an order to pause stands.",
+    "claimed",
+    "paused",
+    "cp20",
+    "STARTED",
+    prepare=_order("pause"),
+)
+_event(
+    "completed_under_a_pause",
+    "It completes while an order to pause stands.",
+    "last",
+    "paused",
+    "cp20",
+    "COMPLETED",
+    prepare=_order("pause"),
+)
+_event(
     "resumed_under_a_pause",
     "It resumes while an order to pause stands.",
     "started",

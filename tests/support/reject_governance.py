@@ -305,6 +305,14 @@ for _name, _what, _counted, _queries in (
 ):
     _metrics = {"counters": _counted, "prometheus": {**_asked, **_queries}, "usage": "host"}
     _body(_name, _what, "bad_format", _set(0, metrics=_metrics))
+_probe: dict[str, Any] = {"url": None, "status": 200, "hook": None, "timeout_s": 5}
+_body("probe_of_nothing", "A probe has neither a URL nor a command.", "bad_format", _set(0, probe=_probe))
+_body(
+    "status_of_a_command",
+    "A probe has a status and no URL.",
+    "bad_format",
+    _set(0, probe={**_probe, "status": 204, "hook": "drain"}),
+)
 _body("shared_twice", "A shared path stands twice.", "bad_format", _set(0, shared=["data", "data"]))
 _body("shared_below", "A shared path lies below another.", "bad_format", _set(0, shared=["data", "data-b", "data/a"]))
 _body(

@@ -212,6 +212,8 @@ for _text in (
     _limit("fleet_body", "targets.web.instances.0.address", _text, f"{_text[:16]!r} of {len(_text)}")
 for _text in ("ftp://web/", "http://", "http://web/ x", "http://web/\u00fc", "HTTP://web/", "http://" + "a" * 1018):
     _limit("fleet_body", "targets.web.instances.0.probe.url", _text, f"{_text[:12]!r} of {len(_text)}")
+_limit("fleet_body", "targets.web.instances.0.probe.hook", ".drain", "begins with a dot")
+_limit("fleet_body", "targets.web.instances.0.probe.hook", "a" * 65, "65 characters")
 _limit("lease", "changes.0.after", "absent", "absent")
 _limit("lease", "changes.0.before", "nothing", "neither a hash nor absent")
 _limit("INSTANCE_APPLIED", "tree", "absent", "absent")

@@ -159,6 +159,15 @@ def object_of_a_tree_before_without_its_file(f: Forge) -> None:
     f.say("cbo", "lease", f.lease_fields(1, changes=[group]))
 
 
+@reject("fleet", "object_mismatch")
+def object_of_a_tree_before_changed(f: Forge) -> None:
+    """The manifest that is kept for the tree before is that of another tree."""
+    f.objects.kept[digest_of(1)] = _manifest(["a", "dir"])
+    f.intent("INT-20260105-001")
+    f.forged = f.head.size
+    f.say("cbo", "lease", f.lease_fields(1))
+
+
 @reject("genesis", "object_mismatch")
 def object_of_a_fleet_changed(f: Forge) -> None:
     """A fleet's body has the right size and another content."""

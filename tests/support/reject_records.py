@@ -120,3 +120,11 @@ def long_lease(f: Forge, more: int) -> Envelope:
     room = (65_535 - frame_size) // 4 * 3 + more - len(short.body)
     each, last = divmod(room, 12)
     return lease([64 + each] * 11 + [64 + each + last])
+
+
+@reject("nothing", "broken_chain", "small")
+def record_with_another_prev_after_an_unlawful_genesis(f: Forge) -> None:
+    """Nobody can read the checkpoint, and the second record names another leaf."""
+    f.forge("ada", "genesis", f.genesis_fields(origin="elsewhere-00000000"))
+    f.follow()
+    f.force_bytes(format_json({**json.loads(f.records.pop().data), "prev": "1" * 64}))

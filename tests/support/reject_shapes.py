@@ -108,7 +108,7 @@ INSTANCE = {
         "prometheus": {"url": "http://web:9090", "requests": None, "errors": None, "cpu": "a", "memory": "b"},
         "usage": "process",
     },
-    "probe": {"url": "http://web/", "status": 200, "timeout_s": 5},
+    "probe": {"url": "http://web/", "status": 200, "hook": "drain", "timeout_s": 5},
     "process": {"argv": ["/bin/web"], "env": {"A": "b"}, "user": "web", "stop_s": 5},
     "shared": ["data"],
 }
@@ -246,9 +246,9 @@ def _mutate(name: str, honest: Any, moment: str, say: Any, skip: Collection[Path
 DEFAULTS = {
     "labels", "reload", "probe", "metrics", "process", "shared", "hooks", "drain", "undrain", "env",
     "user", "stop_s", "kind", "argv", "timeout_s", "status", "counters", "requests", "errors", "max_unavailable", "tes",
-    "timestamp", "prometheus", "usage", "cpu", "memory",
+    "timestamp", "prometheus", "usage", "cpu", "memory", "url", "hook",
 }  # fmt: skip
-REQUIRED = {("process", "argv")}
+REQUIRED = {("process", "argv"), ("counters", "url"), ("prometheus", "url")}
 
 
 def _missing(path: Path, name: str) -> str:

@@ -56,6 +56,19 @@ _bytes(
     "not_canonical",
     _swap(b'"reason":"a test","verb":"withdraw"', b'"verb":"withdraw","reason":"a test"'),
 )
+_bytes("too_deep_and_no_json", "What is nested too deep never ends.", "too_deep", _swap(TEXT, b'"reason":' + b"[" * 16))
+_bytes(
+    "too_deep_and_a_float",
+    "A float stands before what is nested too deep.",
+    "too_deep",
+    _swap(TEXT, b'"reason":[1.5,' + _deep(16) + b"]"),
+)
+_bytes(
+    "too_deep_and_with_a_space",
+    "A space stands before what is nested too deep.",
+    "too_deep",
+    _swap(TEXT, b'"reason": ' + _deep(16)),
+)
 _bytes("with_an_escape", "A letter is escaped.", "not_canonical", _swap(TEXT, b'"reason":"\\u0061 test"'))
 _bytes("with_a_slash_escaped", "A slash is escaped.", "not_canonical", _swap(b"https:/", b"https:\\/"))
 _bytes(

@@ -26,6 +26,7 @@ import reject_claimed
 import reject_claims
 import reject_commands
 import reject_deployments
+import reject_edges
 import reject_events
 import reject_governance
 import reject_law
@@ -49,7 +50,7 @@ FOLDER: Final = Path(__file__).parent.parent / "vectors" / "reject"
 LISTED: Final = (
     *(reject_law, reject_governance, reject_leases, reject_claims, reject_claimed),
     *(reject_deployments, reject_events, reject_bakes, reject_commands),
-    *(reject_shapes, reject_limits, reject_statements, reject_signatures, reject_records, reject_objects),
+    *(reject_shapes, reject_limits, reject_statements, reject_signatures, reject_records, reject_objects, reject_edges),
 )
 """Where forgeries are listed when they are imported."""
 

@@ -117,7 +117,8 @@ class _Map:
         if kind == LEAF_TABLE:
             row, body = self._varint(start)
             entry = row if table == "record" else None
-        self._mark(at, body, Place(table, "row's frame", entry))
+        self._mark(at, start, Place(table, "row's frame", entry))
+        self._mark(start, body, Place(table, "row's number", entry))
         self._payload(table, entry, body, size, leaf_table=kind == LEAF_TABLE)
 
     def _payload(self, table: str, entry: int | None, body: int, size: int, *, leaf_table: bool) -> None:

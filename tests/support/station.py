@@ -353,6 +353,13 @@ class Station:
         return self.event("cp20", lease, "COMPLETED")
 
 
+def talk(station: Station, size: int) -> None:
+    """Say messages until the ledger has `size` entries."""
+    fields = {"type": "question", "text": "Is anyone there?", "to": None, "reply_to": None}
+    while station.store.head().size < size:
+        station.say("ada", "message", fields)
+
+
 def tree_digest(label: str) -> str:
     """The digest of a tree with one file, whose content is the label."""
     return sha256(_manifest(label)).hexdigest()
@@ -371,4 +378,16 @@ def new_station(root: Path, **options: Any) -> Station:
     return station
 
 
-__all__ = ["GATES", "PEOPLE", "START", "ZERO_HASH", "Clock", "Station", "fleet", "matrix", "new_station", "tree_digest"]
+__all__ = [
+    "GATES",
+    "PEOPLE",
+    "START",
+    "ZERO_HASH",
+    "Clock",
+    "Station",
+    "fleet",
+    "matrix",
+    "new_station",
+    "talk",
+    "tree_digest",
+]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from forging import ForgedObjects
+from forging import Forge, ForgedObjects
 from reject_pack import unpack_object, unpack_records, unpack_text
 
 from ledger.head import EMPTY_HEAD, Head
@@ -124,3 +124,15 @@ def vector_ledger(stories: dict[str, Any], vector: dict[str, Any]) -> Ledger:
     records = unpack_records(vector["records"], story.records[: vector["size"]], stories["bodies"])
     changed = {digest: unpack_object(value, stories["bodies"]) for digest, value in vector["objects"].items()}
     return Ledger(records, unpack_text(vector["checkpoint"]), {**story.objects, **changed})
+
+
+def agree(ledger: Ledger) -> None:
+    """Both find nothing wrong, and read the same."""
+    ours, theirs = audit_verdict(ledger), second_verdict(ledger)
+    assert ours == theirs
+    assert ours == Verdict(len(ledger.records), ledger.head().hash, ours.root)
+
+
+def of_forge(forge: Forge) -> Ledger:
+    """A forge's ledger as it is."""
+    return Ledger([record.data for record in forge.records], forge.checkpoint(), forge.objects.kept)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from walk import Walk
 
 from executor.agents.review import Reviewer
+from executor.bookkeeping import in_order
 from executor.claim import Claims, claim_fields
 from executor.decide import Observations, decide
 from executor.progress import describe_unclaimed, measure_progress
 from executor.retention import plan_pruning
-from executor.run import _in_order
 from executor.standing import take_standing
 from executor.waiting import list_waiting
 from keys.errors import CalyxError, LawRefused
@@ -65,7 +65,7 @@ def everything(state: State, walk: Walk) -> list[Any]:
     said: list[Any] = []
     last = state.history.time(state.size - 1)
     for now in (last + age for age in AGES):
-        order = _in_order(state)
+        order = in_order(state)
         said.append([(digest, decide(state, state.deployments[digest], Observations(), now)) for digest in order])
         said.append(claimable(state, now, walk))
         said.append(list(plan_pruning(state, now)))

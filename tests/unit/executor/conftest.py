@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from instances import tree_of
+from programs import require_program
 
 from executor.local_host import LocalHost
 from executor.tree import Tree
@@ -16,6 +17,19 @@ from policies.fleet import Instance
 @pytest.fixture
 def objects(tmp_path: Path) -> DirectoryObjects:
     return DirectoryObjects(tmp_path / "objects")
+
+
+@pytest.fixture
+def git() -> None:
+    """Ask for it where git is run."""
+    require_program("git")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
 
 
 @pytest.fixture

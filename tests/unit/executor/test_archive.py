@@ -8,6 +8,7 @@ import io
 import lzma
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from instances import write_files
 from programs import require_program
 
 import executor.archive
-from executor.archive import MAX_HEADER, ingest_archive
+from executor.archive import ingest_archive
+from executor.archive_headers import MAX_HEADER
 from executor.scan import ingest
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
@@ -208,6 +210,119 @@ def test_headers_of_headers_do_not_exhaust_the_stack(tmp_path: Path, objects: Di
     nested = (info.tobuf(tarfile.GNU_FORMAT) + b"abc\0" + bytes(508)) * 5000
     (tmp_path / "a").write_bytes(nested + bytes(10_240))
     refuse("bad_archive", tmp_path / "a", objects)
+
+
+def record(keyword: str, value: str) -> bytes:
+    rest = f" {keyword}={value}\n".encode()
+    length = len(rest) + 1
+    while len(f"{length}") + len(rest) != length:
+        length = len(f"{length}") + len(rest)
+    return f"{length}".encode() + rest
+
+
+def header(kind: bytes, data: bytes) -> bytes:
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+
+def file_of(name: str = "f", data: bytes = b"x") -> bytes:
+    info, _ = member(name, data)
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+
+END = bytes(1024)
+
+
+def test_header_of_digits_takes_no_time(tmp_path: Path, objects: DirectoryObjects) -> None:
+    """The library would search them for half an hour."""
+    digits = header(tarfile.XHDTYPE, record("comment", "1" * (MAX_HEADER - 20)))
+    (tmp_path / "a").write_bytes(digits + file_of() + END)
+    tree, _ = ingest_archive(tmp_path / "a", objects, ())
+    assert [entry.path for entry in tree.entries] == ["f"]
+
+
+def test_headers_for_all_members_are_not_gathered(
+    tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has other keywords, and what they say would be kept for every member to come."""
+    # What a file is read with would hide what the headers take.
+    monkeypatch.setattr(executor.archive, "MAX_IN_MEMORY", 4096)
+    data = header(tarfile.XGLTYPE, b"".join(record(f"k{n}", "") for n in range(5000)))
+    several = b"".join(data.replace(b" k", b" %c" % letter) + file_of(f"f{letter}") for letter in range(97, 102))
+    (tmp_path / "a").write_bytes(several + END)
+    tracemalloc.start()
+    try:
+        ingest_archive(tmp_path / "a", objects, ())
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_sparse_map_without_end_is_not_read_into_memory(tmp_path: Path, objects: DirectoryObjects) -> None:
+    info = tarfile.TarInfo("hole")
+    info.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[482] = 1
+    block[148:156] = b"%06o\0 " % sum(block[:148] + b" " * 8 + block[156:])
+    (tmp_path / "a").write_bytes(bytes(block) + (b"00000000001\0" * 42 + b"\1" + bytes(7)) * 1000)
+    assert "hole is a sparse file" in refuse("bad_file_type", tmp_path / "a", objects).message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        b"12 path=a",
+        b"4 path=a\n",
+        b"0 path=a\n",
+        b"-9 path=a\n",
+        b"99 path=a\n",
+        b"9 path=ab\n",
+        b"9999999999999999999999 path=a\n",
+        b"\xd9\xa9 path=a\n",
+        b"5 a\nx",
+        record("", "a"),
+        record("path", ""),
+        record("path", "a") + record("path", "b"),
+        record("size", "-1"),
+        record("size", "+1"),
+        record("size", "1" * 16),
+        record("size", "\u0661"),
+    ],
+)
+def test_header_that_is_no_list_of_records_is_refused(tmp_path: Path, objects: DirectoryObjects, data: bytes) -> None:
+    (tmp_path / "a").write_bytes(header(tarfile.XHDTYPE, data) + file_of() + END)
+    refuse("bad_archive", tmp_path / "a", objects)
+
+
+@pytest.mark.parametrize("said", [record("path", "f"), record("linkpath", "f"), record("size", "1")])
+def test_header_that_names_every_member_is_refused(tmp_path: Path, objects: DirectoryObjects, said: bytes) -> None:
+    (tmp_path / "a").write_bytes(header(tarfile.XGLTYPE, said) + file_of() + END)
+    refuse("bad_archive", tmp_path / "a", objects)
+    comment = header(tarfile.XGLTYPE, record("comment", "of git archive"))
+    (tmp_path / "a").write_bytes(comment + file_of() + END)
+    ingest_archive(tmp_path / "a", objects, ())
+
+
+def test_header_names_and_measures_the_member_behind_it(tmp_path: Path, objects: DirectoryObjects) -> None:
+    body = b"y" * 1500
+    said = header(tarfile.XHDTYPE, record("path", "other") + record("size", "1500") + record("mtime", "1.5"))
+    (tmp_path / "a").write_bytes(said + file_of("f", b"") + body + bytes(-1500 % 512) + file_of("last") + END)
+    tree, _ = ingest_archive(tmp_path / "a", objects, ())
+    assert tree == ingest(write_files(tmp_path / "root", {"other": body, "last": "x"}), objects, ())
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_header_of_nothing_is_refused(tmp_path: Path, objects: DirectoryObjects, kind: bytes) -> None:
+    (tmp_path / "a").write_bytes(file_of() + header(kind, record("comment", "a")) + END)
+    assert "behind a header" in refuse("bad_archive", tmp_path / "a", objects).message
+
+
+def test_file_without_a_name_is_refused(tmp_path: Path, objects: DirectoryObjects) -> None:
+    refuse("bad_archive", archive(tmp_path / "a", member("."), member("f")), objects)
+    root = member(".", b"", type=tarfile.DIRTYPE, mode=0o755)
+    ingest_archive(archive(tmp_path / "b", root, member("f")), objects, ())
 
 
 def test_xz_that_asks_for_more_memory_than_it_gets_is_refused(tmp_path: Path, objects: DirectoryObjects) -> None:

@@ -9,7 +9,6 @@ from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.progress import describe_unclaimed
-from executor.tree import make_tree
 from keys.errors import Exit
 from policies.deployment import Phase
 
@@ -22,24 +21,10 @@ def begin(root: Path) -> tuple[Simulation, tuple[str, str], tuple[str, str]]:
     station.genesis()
     station.enact_fleet(fleet(2))
     simulation = Simulation(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = simulation.hosts.place(instance)
-        place.current = place.serving = OLD
-        place.releases.add(OLD)
-    new = make_tree([], ())
-    station.objects.put(new.manifest)
-    leases = []
-    for number in (1, 2):
-        leases.append(
-            station.propose(
-                f"LEASE-20260105-09000{number}",
-                artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-                changes=[{"before": OLD, "after": new.digest, "instances": ["web-01", "web-02"]}],
-            )
-        )
-        station.approve(leases[-1])
-    return simulation, leases[0], leases[1]
+    simulation.serve(OLD)
+    names = ["web-01", "web-02"]
+    first, second = (simulation.ask(OLD, names, f"LEASE-20260105-09000{number}")[0] for number in (1, 2))
+    return simulation, first, second
 
 
 def shown(simulation: Simulation, lease: tuple[str, str]) -> tuple[str, str]:
@@ -69,6 +54,9 @@ def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_t
         assert waits[1] not in station.state.deployments
         if not executor._round():
             simulation.wait(1)
+    queued = [line for line in simulation.log if f"{waits[0]} waits: " in line]
+    assert len(queued) == 1
+    assert station.state.deployments[running].lease.id in queued[0]
     simulation.bad.clear()
     ended = simulation.run("cp20b")
     if bad:
@@ -79,4 +67,6 @@ def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_t
     # The first moved the trees away; nothing of the second is consumed, and it says why.
     assert ended is Exit.REFUSED
     assert waits[1] not in station.state.deployments
-    assert "not ready: base_moved" in shown(simulation, waits)[1]
+    state, why = shown(simulation, waits)
+    assert state == "base_moved"
+    assert why.endswith(f"calyx lease rebase {waits[0]}")

@@ -54,6 +54,19 @@ def test_both_forms_at_once(console: Console, noun: str) -> None:
     console.refused(noun, "show", "--yaml", "--json", code="two_forms", ends=2)
 
 
+def test_hooks_of_a_fleet_that_no_policy_has_are_said_before_anything_is_signed(console: Console) -> None:
+    place = console.write_fleet()
+    fleet = json.loads(place.read_text())
+    one, two = fleet["targets"]["web"]["instances"]
+    one["probe"], two["hooks"] = {"hook": "health"}, {"drain": "out", "undrain": None}
+    place.write_text(json.dumps(fleet))
+    said = change(console, "fleet", str(place))
+    assert "the fleet would name hooks that the policy does not have: health, out" in said
+    hooks = {"out": {"argv": ["/bin/out"], "timeout_s": 5}}
+    said = change(console, "policy", str(console.write_policy(hooks=hooks, targets={"web": {"paths": ["app.py"]}})))
+    assert "the fleet names hooks that the policy would not have: health" in said
+
+
 def test_trust_is_shown_by_key_ids(console: Console) -> None:
     said = console.done("trust", "show")
     assert key_of(console, "cp14") in said

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console as Screen
 from station import Station, new_station, tree_digest
 
-from executor.commands.watch import _headline, _lines, _objects, _picture, _wait_for_claim
+from executor.commands.watch import _headline, _lines, _Looks, _objects, _picture, _plain, _View, _wait_for_claim
 from executor.decide import Observations, Say, decide
+from executor.deeds import list_deeds
 from executor.progress import Progress, measure_progress
 from executor.render_text import shown_distance
 from executor.waiting import awaited_order, list_waiting
@@ -138,13 +139,15 @@ def test_picture_takes_no_markup_from_a_name(station: Station) -> None:
     station.deploy_tier(lease, 5)
     screen = Screen(width=200, record=True, file=(station.root / "screen").open("w"))
     try:
-        screen.print(_picture(progress(station, lease)))
+        deployment = station.state.deployments[lease[1]]
+        screen.print(_picture(_View(progress(station, lease), list_deeds(station.state, deployment, station.store))))
     finally:
         screen.file.close()
     text = screen.export_text()
     assert "BAKING at 5 %" in text
     assert "web-" in text
     assert "error_rate" in text
+    assert "ada (approver) approved it, entry" in text
 
 
 def test_lease_that_is_not_claimed_yet_is_waited_for(
@@ -176,6 +179,51 @@ def test_lease_that_was_denied_is_not_waited_for(station: Station, monkeypatch: 
     with pytest.raises(UsageError, match="denied, by ada in entry 5; not claimed") as refused:
         _wait_for_claim(replay, lease[1], once=False, as_json=False)
     assert refused.value.code == "not_claimed"
+
+
+def test_everyone_who_did_something_is_named_with_their_role_and_words(
+    station: Station, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = station.propose(start="command", promotion="manual", tiers=[5, 25, 100])
+    station.approve(lease)
+    station.take_term()
+    station.claim(lease)
+    station.baseline(lease)
+    station.command("ben", lease, "start", reason="all are at their desks")
+    station.event("cp20", lease, "STARTED")
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5)
+    station.command("ada", lease, "promote", reason="")
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    station.deploy_tier(lease, 25)
+    order = station.command("ada", lease, "pause", reason="a look at the database\x1b[31m")
+    station.event("cp20", lease, "PAUSED", command=order.digest, cause="command", text="")
+    station.sample(lease, 25, 1, tes="50")
+    station.verdict(lease, 25, 1, "breach")
+    station.command("ben", lease, "abort", reason="enough")
+    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    _plain(_Looks(replay, station.store, lease[1]), once=True)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    deeds = [line.split("Z ", 1)[1].split(", entry")[0] for line in said.splitlines() if ", entry " in line]
+    assert deeds == [
+        "cbo (proposer) asked for it",
+        "ada (approver) approved it",
+        "cp14 (sentinel) approved it",
+        "cp20 (executor) claimed it",
+        "ben (approver, operator) ordered start",
+        "ada (approver, operator) ordered promote from 5 %",
+        "ada (approver, operator) ordered pause",
+        "cp19 (monitor) found a breach at 25 %",
+        "ben (approver, operator) ordered abort",
+    ]
+    assert ": all are at their desks" in said
+    # One look shows all that there is to see of each gate, and each instance.
+    assert "(value 50, limit 85, compared with 90)" in said
+    assert "web-01 " in said
+    assert "s of the bake left" in said
 
 
 def test_distance_of_no_time_is_now() -> None:
@@ -211,10 +259,11 @@ def test_program_reads_one_object_for_each_change(
         ]
     )
     monkeypatch.setattr("executor.commands.watch.time.sleep", lambda _: next(turns)())
-    _objects(replay, lease[1], once=False)
+    _objects(_Looks(replay, station.store, lease[1]), once=False)
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["phase"] for each in said] == [
         "DEPLOYING", "BAKING", "HALTED", "ROLLING_BACK", "ROLLING_BACK", "ROLLED_BACK"
     ]  # fmt: skip
     assert said[-1]["ended"] is True
+    assert said[-1]["deeds"][-1]["did"] == "said ROLLED_BACK"
     assert {each["lease"] for each in said} == {lease[0]}

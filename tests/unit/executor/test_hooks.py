@@ -9,18 +9,18 @@ from typing import Any
 
 import psutil
 import pytest
-from fleetsim import Place, Simulation
+from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
 
 import executor.hooks
+from executor.command import MAX_OUTPUT
 from executor.effects import MAX_WARNING, Step, restore_instance
-from executor.hooks import MAX_OUTPUT
 from executor.host import HookRun
 from executor.local_host import LocalHost
 from executor.processes import HOOK_MARKER
 from executor.progress import measure_progress
-from executor.tree import Tree, make_tree
+from executor.tree import Tree
 from keys.errors import Exit
 from policies.deployment import Phase
 from policies.fleet import Instance
@@ -151,25 +151,17 @@ NAMES = ["web-01", "web-02"]
 OLD = tree_digest("v1")
 
 
-def begin(root: Path, *, before: str = OLD, **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
+def begin(
+    root: Path, *, before: str = OLD, probe: str | None = None, **lease: Any
+) -> tuple[Simulation, tuple[str, str], str]:
     station = Station(root, policy=matrix(tiers=[50, 100], bake_s=2, interval_s=1, hooks=ALLOWED))
     station.genesis()
-    station.enact_fleet(fleet(len(NAMES), hooks={"drain": "out", "undrain": "in"}))
+    probed = None if probe is None else {"hook": probe}
+    station.enact_fleet(fleet(len(NAMES), hooks={"drain": "out", "undrain": "in"}, probe=probed))
     scene = Simulation(station)
-    for name in NAMES:
-        place = scene.hosts.places.setdefault(name, Place())
-        if before != ABSENT:
-            place.current = place.serving = before
-            place.releases.add(before)
-    new = make_tree([], ())
-    station.objects.put(new.manifest)
-    subject = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": before, "after": new.digest, "instances": NAMES}],
-        **lease,
-    )
-    station.approve(subject)
-    return scene, subject, new.digest
+    if before != ABSENT:
+        scene.serve(before)
+    return scene, *scene.ask(before, NAMES, **lease)
 
 
 def test_each_instance_is_drained_before_the_flip_and_undrained_after(tmp_path: Path) -> None:
@@ -185,6 +177,18 @@ def test_hook_of_the_lease_takes_the_place_of_the_fleets(tmp_path: Path) -> None
     scene, _, new = begin(tmp_path, hooks={"drain": "other", "undrain": None})
     assert scene.run() is Exit.DONE
     assert scene.hosts.places["web-01"].hooks == [("drain", "other", OLD), ("undrain", "in", new)]
+
+
+def test_probe_is_the_policy_s_command_forward_and_back(tmp_path: Path) -> None:
+    scene, _, new = begin(tmp_path / "good", probe="other")
+    assert scene.run() is Exit.DONE
+    way = [("drain", "out", OLD), ("probe", "other", new), ("undrain", "in", new)]
+    assert [scene.hosts.places[name].hooks for name in NAMES] == [way, way]
+    scene, _, new = begin(tmp_path / "bad", probe="other")
+    scene.bad[new] = "breach"
+    assert scene.run() is Exit.ROLLED_BACK
+    back = [("drain", "out", new), ("probe", "other", OLD), ("undrain", "in", OLD)]
+    assert [place.hooks[3:] for place in scene.hosts.places.values() if place.hooks] == [back]
 
 
 def test_failed_drain_halts_before_the_flip_and_is_undone(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import select
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from instances import FENCE, deploy, directory_plan, refuse, release
+from instances import FENCE, LIFETIME_S, deploy, directory_plan, refuse, release
 
 from executor.host import ABSENT, Fence
 from executor.local_host import LocalHost
@@ -154,6 +158,61 @@ def test_reload_command_that_fails_is_named(
     instance = Instance(name="web-1", root=str(tmp_path / "srv"), reload=command)
     deploy(host, instance, one)
     assert says in refuse("reload_failed", lambda: host.reload(instance, FENCE)).message
+
+
+def command_instance(root: Path, text: str, *words: str, timeout_s: int = 60) -> Instance:
+    """An instance that is reloaded by a Python program."""
+    argv = (sys.executable, "-I", "-c", f"import signal; signal.alarm({LIFETIME_S}); exec({text!r})", *words)
+    return Instance(name="web-1", root=str(root), reload=Reload(kind="command", argv=argv, timeout_s=timeout_s))
+
+
+def test_reload_command_that_prints_without_end_fills_no_disk_and_is_ended(
+    host: LocalHost, tmp_path: Path, one: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it prints is kept nowhere but in memory, and there only its end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    instance = command_instance(tmp_path / "srv", "while True: print('x' * 1000)", timeout_s=1)
+    deploy(host, instance, one)
+    error = refuse("reload_failed", lambda: host.reload(instance, FENCE))
+    assert "took longer than 1 s: xxx" in error.message
+    assert len(error.message) < 500
+
+
+def test_reload_command_that_prints_much_is_told_by_its_end(host: LocalHost, tmp_path: Path, one: Tree) -> None:
+    text = "import sys; print('x\\n' * 2_000_000 + 'the cause'); sys.exit(3)"
+    instance = command_instance(tmp_path / "srv", text)
+    deploy(host, instance, one)
+    assert refuse("reload_failed", lambda: host.reload(instance, FENCE)).message.endswith("ended with 3: the cause")
+
+
+def test_service_that_a_reload_command_leaves_running_may_go_on_printing(
+    host: LocalHost, tmp_path: Path, one: Tree
+) -> None:
+    """Nobody waits for it, and it is not ended by nobody's listening any more."""
+    go, told = tmp_path / "go", tmp_path / "told"
+    os.mkfifo(go)
+    os.mkfifo(told)
+    text = f"""
+import os
+if os.fork() == 0:
+    os.read(os.open({str(go)!r}, os.O_RDONLY), 1)
+    try:
+        for _ in range(500):
+            os.write(1, b"x" * 1000)
+        said = b"printed"
+    except OSError as error:
+        said = type(error).__name__.encode()
+    os.write(os.open({str(told)!r}, os.O_WRONLY), said)
+    os._exit(0)
+"""
+    instance = command_instance(tmp_path / "srv", text)
+    deploy(host, instance, one)
+    # Open at both ends, so that nothing here waits for the other side.
+    with go.open("r+b", buffering=0) as start, told.open("r+b", buffering=0) as answer:
+        host.reload(instance, FENCE)
+        start.write(b"x")
+        assert select.select([answer], [], [], 60)[0]
+        assert answer.read(100) == b"printed"
 
 
 def test_reload_command_beside_a_process_is_refused_before_anything_is_staged(

@@ -159,7 +159,7 @@ def test_second_service_is_not_started_beside_one_that_cannot_be_found(
     host.reload(instance, FENCE)
     (Path(instance.root) / ".calyx/process.json").unlink()
     monkeypatch.setattr(executor.process, "end_service", lambda *_: ())
-    monkeypatch.setattr("executor.local_host._check_probe_is_ours", lambda _: None)
+    monkeypatch.setattr("executor.local_host._check_probe_is_ours", lambda *_: None)
     refuse("service_running", lambda: host.reload(instance, FENCE))
 
 

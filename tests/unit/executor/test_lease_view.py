@@ -33,6 +33,7 @@ STATES: Final = (
     "denied",
     "expired",
     "not ready",
+    "base moved",
     "claimed",
     "completed",
     "halted",
@@ -81,6 +82,10 @@ def bring(station: Station, to: str) -> tuple[str, str]:
         case "not ready":
             station.take_term()
             station.event("cp20", lease, "PREFLIGHT_FAILED", code="host_unreachable", instance=None, text="no answer")
+        case "base moved":
+            station.approve(lease)
+            station.take_term()
+            station.event("cp20", lease, "PREFLIGHT_FAILED", code="base_moved", instance="web-1", text="elsewhere")
         case "compromised":
             station.approve(lease)
             revoke(station, "ada", lease_seq(station, lease))
@@ -243,7 +248,7 @@ def test_schema_has_the_fields_of_the_signed_lease(place: tuple[str, ...], model
 def test_state_words_are_those_of_the_deployment_table() -> None:
     words = set(SCHEMA["$defs"]["deployment"]["properties"]["phase"]["enum"])
     assert words == {phase.value for phase in Phase}
-    assert set(SCHEMA["properties"]["state"]["enum"]) == words | {"open", "approved", "denied", "expired"}
+    assert set(SCHEMA["properties"]["state"]["enum"]) == words | {"open", "approved", "base_moved", "denied", "expired"}
 
 
 # what it says

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from instances import write_files
-from programs import require_program
 
 import executor.git
 from executor.patch import apply_patch, plan_patch
@@ -17,6 +16,8 @@ from executor.tree import Tree, changed_paths
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 
+pytestmark = pytest.mark.usefixtures("git")
+
 BEFORE: dict[str, str | bytes] = {
     "a b/é x.txt": "one\n-- ../../etc\ntwo\n",
     "blob": bytes(range(256)) * 8,
@@ -26,18 +27,6 @@ BEFORE: dict[str, str | bytes] = {
     "empty/": "",
 }
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "init.defaultBranch=main")
-
-
-@pytest.fixture(autouse=True)
-def _git() -> None:
-    require_program("git")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from instances import write_files
-from programs import require_program
 
 from executor.patch import plan_patch
 from executor.patch_format import parse_patch, split_patch
@@ -18,6 +17,8 @@ from executor.reverse import check_reverse, reverse_patch
 from executor.scan import ingest, scan
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
+
+pytestmark = pytest.mark.usefixtures("git")
 
 LINES = "".join(f"line {n}\n" for n in range(40))
 BEFORE: dict[str, str | bytes] = {
@@ -88,11 +89,6 @@ WAYS = {
     "raw names": "-c core.quotePath=false diff --binary -M -U1 HEAD",
     "mail": "format-patch -1 --stdout --binary",
 }
-
-
-@pytest.fixture(autouse=True)
-def _git() -> None:
-    require_program("git")
 
 
 def git(root: Path, *words: str) -> bytes:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from instances import free_port
 
-from executor.probe import MAX_BODY, check_probe, try_probe
+from executor.probe import MAX_BODY, check_probe, try_url
 from keys.errors import CalyxError
 from policies.fleet import Probe
 
@@ -80,23 +80,23 @@ def test_probe_is_tried_until_the_service_is_up() -> None:
 
 def test_redirect_is_not_followed() -> None:
     with answering(status("302 Found", headers="location: http://127.0.0.1:1/\r\n")) as url:
-        assert try_probe(Probe(url=url), 2) == "the status is 302"
+        assert try_url(url, 200, 2) == "the status is 302"
 
 
 @pytest.mark.parametrize("host", ["xn--a", "xn--"])
 def test_redirect_that_the_library_stumbles_over_is_no_answer(host: str) -> None:
     with answering(status("302 Found", headers=f"location: http://{host}/\r\n")) as url:
-        assert try_probe(Probe(url=url), 2) is not None
+        assert try_url(url, 200, 2) is not None
 
 
 @pytest.mark.parametrize("url", ["http://xn--a/", "http://127.0.0.1:99999/"])
 def test_url_that_the_library_stumbles_over_is_no_answer(url: str) -> None:
-    assert try_probe(Probe(url=url), 2) is not None
+    assert try_url(url, 200, 2) is not None
 
 
 def test_body_without_an_end_is_cut() -> None:
     with answering(status("200 OK", b"x" * (MAX_BODY + 1))) as url:
-        assert try_probe(Probe(url=url), 2) == f"the body is over {MAX_BODY} bytes"
+        assert try_url(url, 200, 2) == f"the body is over {MAX_BODY} bytes"
 
 
 def test_answer_that_drips_is_given_up_as_a_whole() -> None:
@@ -108,21 +108,21 @@ def test_answer_that_drips_is_given_up_as_a_whole() -> None:
 
     started = time.monotonic()
     with answering(drip) as url:
-        assert try_probe(Probe(url=url), 0.3) == "no answer within 0.3 s"
+        assert try_url(url, 200, 0.3) == "no answer within 0.3 s"
     assert time.monotonic() - started < 5
 
 
 def test_garbage_is_no_answer() -> None:
     with answering(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n")) as url:
-        assert try_probe(Probe(url=url), 2) == "RemoteProtocolError"
+        assert try_url(url, 200, 2) == "RemoteProtocolError"
 
 
 def test_nothing_there_is_no_answer() -> None:
-    assert try_probe(Probe(url=f"http://127.0.0.1:{free_port()}/"), 2) == "ConnectError"
+    assert try_url(f"http://127.0.0.1:{free_port()}/", 200, 2) == "ConnectError"
 
 
 def test_url_that_is_none_is_no_answer() -> None:
-    assert try_probe(Probe(url="http://[::1"), 2) == "InvalidURL"
+    assert try_url("http://[::1", 200, 2) == "InvalidURL"
 
 
 def test_dead_service_is_not_waited_for() -> None:
@@ -140,4 +140,4 @@ def test_answer_of_a_stranger_does_not_count_for_a_dead_service() -> None:
 def test_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}/")
     with answering(status("200 OK")) as url:
-        assert try_probe(Probe(url=url), 2) is None
+        assert try_url(url, 200, 2) is None

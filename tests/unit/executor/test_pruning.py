@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import shutil
@@ -23,7 +24,7 @@ from executor.in_use import find_used
 from executor.local_host import LocalHost
 from executor.retention import SPARE_S, plan_pruning
 from executor.scan import ingest
-from executor.tree import Tree, make_tree
+from executor.tree import Tree
 from executor.upkeep import EVERY_S
 from keys.errors import Exit
 from ledger.objects import DirectoryObjects
@@ -80,6 +81,17 @@ def test_what_others_put_beside_the_releases_is_theirs(host: LocalHost, deployed
     host.prune(deployed, (), FENCE)
     assert {"2024-01-05", "e" * 64, "notes"} <= releases(deployed)
     assert two.digest not in releases(deployed)
+
+
+def test_prune_waits_for_a_release_that_is_being_staged(
+    host: LocalHost, deployed: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.pruning._STAGE_WAIT_S", 0.0)
+    before = releases(deployed)
+    with (Path(deployed.root) / ".calyx" / "stage.lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refuse("host_busy", lambda: host.prune(deployed, (), FENCE))
+    assert releases(deployed) == before
 
 
 def test_prune_of_an_older_term_removes_nothing(host: LocalHost, deployed: Instance) -> None:
@@ -224,6 +236,34 @@ def test_rollback_that_failed_or_is_ordered_keeps_both_sides(station: Station) -
     assert kept(station, 10 * 86_400)["web-01"] == {V1, V2}
 
 
+def take_back(station: Station, lease: tuple[str, str], tree: str, names: list[str]) -> None:
+    """Halt a deployment under way, and bring every instance back to `tree`."""
+    station.event("cp20", lease, "HALTED", cause="failed", gate=None, evidence=None, text="")
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="failed", command=None)
+    for name in names:
+        station.event("cp20", lease, "INSTANCE_RESTORED", instance=name, tree=tree, rebuilt=False, warning=None)
+    station.event("cp20", lease, "ROLLED_BACK")
+
+
+def test_release_before_the_last_that_stayed_is_kept_whatever_was_taken_back_since(station: Station) -> None:
+    station.complete(propose(station, V1, V2, NAMES))
+    lease = propose(station, V2, V3, NAMES)
+    station.deploy_tier(lease, 100)
+    take_back(station, lease, V2, NAMES)
+    assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
+
+
+def test_rollback_that_failed_keeps_both_sides_whatever_was_deployed_since(station: Station) -> None:
+    lease = propose(station, V1, V2, NAMES)
+    station.complete(lease)
+    station.command("ada", lease, "rollback")
+    order = station.state.deployments[lease[1]].commands[-1].digest
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="rollback", command=order)
+    station.event("cp20", lease, "ROLLBACK_FAILED", instances=NAMES, text="no answer")
+    station.complete(propose(station, V2, V3, NAMES))
+    assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
+
+
 def test_deployment_that_ended_before_it_touched_anything_needs_nothing(station: Station) -> None:
     lease = propose(station, V1, V2, NAMES, begin=False)
     station.approve(lease)
@@ -241,18 +281,8 @@ def test_idle_executor_prunes_once_an_hour_and_never_stops_for_it(tmp_path: Path
     station.genesis()
     station.enact_fleet(fleet(2))
     scene = Simulation(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = scene.hosts.place(instance)
-        place.current = place.serving = V1
-        place.releases |= {V1, V3}
-    new = make_tree([])
-    station.objects.put(new.manifest)
-    lease = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": V1, "after": new.digest, "instances": NAMES[:2]}],
-    )
-    station.approve(lease)
+    scene.serve(V1, V3)
+    _, new = scene.ask(V1, NAMES[:2])
     scene.hosts.fail["prune", "web-02"] = "host_busy"
     executor = scene.executor()
     looked: list[tuple[int, bool]] = []
@@ -275,7 +305,7 @@ def test_idle_executor_prunes_once_an_hour_and_never_stops_for_it(tmp_path: Path
     assert len(times) in {2, 3}
     assert all(later - earlier >= EVERY_S for earlier, later in pairwise(times))
     assert not any(live for _, live in looked)
-    assert scene.hosts.places["web-01"].releases == {V1, new.digest}
-    assert scene.hosts.places["web-02"].releases == {V1, V3, new.digest}
+    assert scene.hosts.places["web-01"].releases == {V1, new}
+    assert scene.hosts.places["web-02"].releases == {V1, V3, new}
     assert any("web-02 not pruned: host_busy" in line for line in scene.log)
     assert any("web-01: release" in line and "removed" in line for line in scene.log)

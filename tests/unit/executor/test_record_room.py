@@ -11,7 +11,7 @@ from refusal import refused
 from station import Station, fleet, matrix, tree_digest
 
 from executor.claim import claim_fields
-from executor.propose import Planned, Wish, lease_fields
+from executor.propose import Asked, Planned, lease_fields
 from ledger.record import make_record
 from policies.kinds import MAX_GROUPS, Artifact
 from policies.names import store_list
@@ -44,7 +44,7 @@ def station_of(root: Path, count: int) -> Station:
 
 def fields_of(station: Station, groups: dict[tuple[str, str], list[str]], paths: tuple[str, ...]) -> dict[str, Any]:
     """The lease that `calyx propose` makes of a change."""
-    wish = Wish("web", "directory", Path("new"), "a new version", "a test", lease_id=NAME)
+    wish = Asked(target="web", what="a new version", why="a test", lease_id=NAME)
     ref = station.put_tree("v2")
     planned = Planned(Artifact(type="directory", sha256=ref.sha256, size=ref.size), groups, paths, ())
     return lease_fields(wish, planned, station.state, station.objects, station.clock.now)

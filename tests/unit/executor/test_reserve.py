@@ -12,7 +12,6 @@ from station import Station, fleet, matrix, tree_digest
 
 import executor.reserve
 from executor.reserve import Reserve
-from executor.tree import make_tree
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
@@ -137,18 +136,8 @@ def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path
     station.genesis()
     station.enact_fleet(fleet(2))
     scene = Simulation(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = scene.hosts.place(instance)
-        place.current = place.serving = OLD
-        place.releases.add(OLD)
-    new = make_tree([])
-    station.objects.put(new.manifest)
-    lease = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": OLD, "after": new.digest, "instances": ["web-01", "web-02"]}],
-    )
-    station.approve(lease)
+    scene.serve(OLD)
+    lease, _ = scene.ask(OLD, ["web-01", "web-02"])
     executor = scene.executor()
     submit, full = executor._registrar.submit, [False]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from fleetsim import Simulation
 from instances import write_files
-from programs import require_program
 from station import Station, fleet, matrix, tree_digest
 
 import executor.reverse
@@ -22,17 +21,7 @@ from policies.kinds import ABSENT
 from policies.replay import Replay
 from policies.state import State
 
-
-@pytest.fixture(autouse=True)
-def _git() -> None:
-    require_program("git")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
+pytestmark = pytest.mark.usefixtures("git")
 
 
 def tree(tmp_path: Path, objects: DirectoryObjects, name: str, files: dict[str, str | bytes]) -> Tree:
@@ -136,7 +125,18 @@ PAIR = b'Calyx-Reverse: {"after":"a","before":"b","size":'
 
 @pytest.mark.parametrize(
     "data",
-    [b"x", b"\n", b"Calyx-Reverse: {}\n", PAIR + b"5}\nabc", PAIR + b"3}\nabcd", PAIR[:-8] + b"}\n", PAIR + b"3}"],
+    [
+        b"x",
+        b"\n",
+        b"Calyx-Reverse: {}\n",
+        PAIR + b"5}\nabc",
+        PAIR + b"3}\nabcd",
+        PAIR[:-8] + b"}\n",
+        PAIR + b"3}",
+        PAIR + b"true}\nx",
+        PAIR + b'1,"zip":0}\nx',
+        (PAIR + b"1}\nx") * 2,
+    ],
 )
 def test_object_that_is_no_way_back_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError):

@@ -12,6 +12,7 @@ from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
 from executor.effects import Outcome, Step
+from executor.host import Check
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
@@ -221,10 +222,10 @@ def test_defect_that_an_instance_finds_takes_the_rollout_back(tmp_path: Path) ->
     scene = begin(tmp_path)
     settle = scene.hosts.settle
 
-    def stumble(instance: Instance, tree: str) -> None:
+    def stumble(instance: Instance, tree: str, check: Check | None = None) -> None:
         if tree == scene.new:
             raise ValueError("no \x1b[31mCalyxError")
-        settle(instance, tree)
+        settle(instance, tree, check)
 
     scene.hosts.settle = stumble  # type: ignore[method-assign]  # a library that hostile bytes break
     assert scene.run() is Exit.ROLLED_BACK
@@ -470,6 +471,44 @@ def test_slow_host_keeps_no_order_waiting(tmp_path: Path) -> None:
     assert executor.run(until_idle=True) is Exit.ROLLED_BACK
     assert go_on.is_set()
     assert trees(scene) == {OLD}
+
+
+def test_instance_that_hangs_on_its_way_forward_keeps_no_other_from_going_back(tmp_path: Path) -> None:
+    scene = begin(tmp_path, tiers=[100])
+    scene.pools = ThreadPoolExecutor
+    hangs, go_on = threading.Event(), threading.Event()
+    reload = scene.hosts.reload
+    first: list[str] = []
+
+    def slow_reload(instance: Any, fence: Any, check: Any = None) -> None:
+        if scene.hosts.places[instance.name].current == scene.new and (not first or first == [instance.name]):
+            first.append(instance.name)
+            hangs.set()
+            assert go_on.wait(60)
+        reload(instance, fence, check)
+
+    scene.hosts.reload = slow_reload  # type: ignore[method-assign]
+    executor = scene.executor()
+    alone: list[set[str]] = []
+
+    def wait(seconds: float) -> bool:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if seconds and deployment is not None and hangs.is_set() and not go_on.is_set():
+            if not deployment.commands:
+                scene.station.command("ada", scene.lease, "abort")
+            elif len(deployment.restored) == len(deployment.intended) - 1:
+                alone.append(deployment.intended - deployment.restored)
+                go_on.set()
+        elif seconds:
+            hangs.wait(0.01)
+        return scene.wait(seconds)
+
+    scene.patience = 20_000
+    executor._wait = wait
+    assert executor.run(until_idle=True) is Exit.ROLLED_BACK
+    assert alone == [{first[0]}]
+    assert trees(scene) == {OLD}
+    assert not any("refused" in line for line in scene.log)
 
 
 def test_lease_withdrawn_during_its_preflight_is_not_waited_for(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from fleetsim import Simulation
 from governing import principal, propose_policy, propose_trust, revoke
 from station import PEOPLE, Station, fleet, matrix, tree_digest
 
-from executor.tree import make_tree
 from executor.waiting import list_waiting
 from keys.errors import Exit, LawRefused
 from keys.openssh import format_public, new_private_key
@@ -84,19 +83,8 @@ def begin(root: Path, **terms: object) -> Walk:
     station.genesis()
     station.enact_fleet(fleet(len(NAMES)))
     walk = Walk(station)
-    assert station.state.fleet is not None
-    for instance in station.state.fleet.targets["web"].instances:
-        place = walk.hosts.place(instance)
-        place.current = place.serving = OLD
-        place.releases.add(OLD)
-    new = make_tree([], ())
-    station.objects.put(new.manifest)
-    walk.new = new.digest
-    walk.lease = station.propose(
-        artifact={"type": "directory", "sha256": new.digest, "size": len(new.manifest)},
-        changes=[{"before": OLD, "after": new.digest, "instances": NAMES}],
-    )
-    station.approve(walk.lease)
+    walk.serve(OLD)
+    walk.lease, walk.new = walk.ask(OLD, NAMES)
     return walk
 
 

@@ -70,6 +70,14 @@ def act_as(root: Path, process: subprocess.Popen[bytes]) -> ProcessLock:
     return lock
 
 
+@pytest.fixture
+def acting(tmp_path: Path, other: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The other one acts."""
+    lock = act_as(tmp_path, other)
+    yield
+    lock.release()
+
+
 def touch(root: Path, ns: int) -> None:
     os.utime(root / "run" / "executor.beat", ns=(ns, ns))
 
@@ -84,10 +92,10 @@ def test_second_executor_is_refused_and_gets_its_turn_when_the_first_is_done(tmp
     second.take()
 
 
+@pytest.mark.usefixtures("acting")
 def test_standby_waits_visibly_and_as_long_as_the_other_shows_life(
     tmp_path: Path, time_: Time, other: subprocess.Popen[bytes]
 ) -> None:
-    lock = act_as(tmp_path, other)
     time_.meanwhile = lambda waited: touch(tmp_path, waited)
     time_.stop_after = 500
     said: list[str] = []
@@ -95,7 +103,6 @@ def test_standby_waits_visibly_and_as_long_as_the_other_shows_life(
     assert time_.now > 100 + 5 * STALE_S
     assert said == [f"standby: cp20 (process {other.pid}) acts; waiting"]
     assert other.poll() is None
-    lock.release()
 
 
 def test_standby_takes_over_at_once_when_the_other_is_gone(
@@ -136,11 +143,10 @@ def test_standby_ends_one_that_shows_no_life_and_takes_over(
         each.release()
 
 
+@pytest.mark.usefixtures("acting")
 def test_standby_that_was_frozen_itself_does_not_take_its_own_sleep_for_the_others(
     tmp_path: Path, time_: Time, other: subprocess.Popen[bytes]
 ) -> None:
-    lock = act_as(tmp_path, other)
-
     def sleep(waited: int) -> None:
         if waited == 2:
             time_.now += 10 * STALE_S
@@ -149,19 +155,17 @@ def test_standby_that_was_frozen_itself_does_not_take_its_own_sleep_for_the_othe
     time_.stop_after = 20
     assert not turn(tmp_path, time_).wait(time_.wait)
     assert other.poll() is None
-    lock.release()
 
 
+@pytest.mark.usefixtures("acting")
 def test_process_that_has_the_pid_of_one_long_gone_is_not_ended(
     tmp_path: Path, time_: Time, other: subprocess.Popen[bytes]
 ) -> None:
-    lock = act_as(tmp_path, other)
     (tmp_path / "run" / "executor.beat").write_text(f"cp20 {other.pid} 1".ljust(127) + "\n")
     said: list[str] = []
     assert turn(tmp_path, time_, said).wait(time_.wait)
     assert other.poll() is None
     assert any("cannot be ended" in line for line in said)
-    lock.release()
 
 
 def test_lock_of_one_that_was_passed_over_is_taken_once_it_is_free(

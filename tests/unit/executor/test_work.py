@@ -1,4 +1,4 @@
-"""Effects under way: ways back never wait for ways forward, and one deployment has one thing under way."""
+"""Effects under way: ways back never wait for ways forward, and one instance has one thing under way."""
 
 from __future__ import annotations
 
@@ -50,11 +50,37 @@ def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None
     assert work.idle
 
 
-def test_deployment_has_one_thing_under_way(work: Work) -> None:
+def test_instance_has_one_thing_under_way(work: Work) -> None:
     work.begin("one", {"web-1": Outcome}, back=False)
     with pytest.raises(ValueError, match="under way"):
         work.begin("one", {"web-1": Outcome}, back=True)
     assert [result.name for result in wait_for(work, "one")] == ["web-1"]
+
+
+def test_deployment_that_turns_back_begins_nothing_forward_and_waits_for_what_began(work: Work) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    late: list[str] = []
+
+    def slow() -> Outcome:
+        began.set()
+        return Outcome(rebuilt=go_on.wait(10 * LIMIT_S))
+
+    def never() -> Outcome:
+        late.append("web-2")
+        return Outcome()
+
+    # One worker for each way: the second effect waits for the first.
+    work.begin("one", {"web-1": slow, "web-2": never}, back=False)
+    assert began.wait(LIMIT_S)
+    work.turn_back("one")
+    assert work.under_way("one") == {"web-1": False}
+    work.begin("one", {"web-2": Outcome}, back=True)
+    assert wait_for(work, "one") == [Result("web-2", back=True, failure=None)]
+    go_on.set()
+    assert wait_for(work, "one") == [Result("web-1", back=False, failure=None, outcome=Outcome(rebuilt=True))]
+    work.turn_back("one")
+    assert work.idle
+    assert late == []
 
 
 def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:

@@ -7,16 +7,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damaging import Patient, edit, new_patient
 from refusal import refused
 from station import new_station
 
+import ledger.fsck
 from keys.errors import CalyxError
 from ledger.export import OBJECTS
 from ledger.fsck import Checked, check_ledger, repair_ledger
+from ledger.fsck_replace import Held
 from ledger.log_key import LogKey
 from ledger.memory import Remembered
 from ledger.sqlite_store import SqliteStore
@@ -87,6 +91,16 @@ def test_flipped_bits(patient: Patient, tmp_path: Path) -> None:
         assert (mended.kept / "ledger.db").read_bytes() == data, "the damaged ledger is kept"
         assert_whole(patient, path)
     assert found > FLIPS // 3
+
+
+@pytest.mark.parametrize("at", [18, 44, 48, 56, 72])
+def test_field_of_the_header_that_sqlite_does_not_mind_is_mended(patient: Patient, path: Path, at: int) -> None:
+    data = bytearray(patient.content)
+    data[at] ^= 1
+    path.write_bytes(data)
+    assert codes(check_ledger(path, remembered=patient.remembered)) == {"store_damaged"}
+    assert repair(patient, path).repaired
+    assert_whole(patient, path)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +298,65 @@ def test_ledger_that_another_process_has_open_is_not_repaired(patient: Patient, 
         holder.stdin.close()
         holder.wait(30)
         holder.stdout.close()
+    assert repair(patient, path).repaired
+    assert_whole(patient, path)
+
+
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)
+connection.execute("PRAGMA user_version = 7")
+"""
+
+
+def written_by_another(path: Path) -> bool:
+    """Whether another process can write to the ledger now."""
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False, capture_output=True, timeout=30)
+    assert done.returncode == 0 or b"is locked" in done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there the lock ends with the first copy")
+def test_nobody_writes_to_a_ledger_while_it_is_repaired(
+    patient: Patient, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying the file does not give the lock back."""
+    edit(path, "DELETE FROM node")
+    build, tried = ledger.fsck._build, []
+
+    def watched(*arguments: Any) -> Path:
+        tried.append(written_by_another(path))
+        return build(*arguments)
+
+    monkeypatch.setattr(ledger.fsck, "_build", watched)
+    assert repair(patient, path).repaired
+    assert tried == [False]
+    assert_whole(patient, path)
+
+
+@pytest.mark.parametrize("where", ["file", "log"])
+def test_what_is_written_just_before_a_repair_takes_the_place_is_not_lost(
+    patient: Patient, path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    edit(path, "DELETE FROM node")
+    let_go = Held.let_go
+
+    def late(held: Held) -> None:
+        let_go(held)
+        if where == "file":
+            assert written_by_another(path)
+        else:
+            # Whoever is killed leaves what it wrote in the log.
+            script = WRITER.replace("import sqlite3", "import os, sqlite3") + "os._exit(0)"
+            subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)
+            assert path.with_name("ledger.db-wal").stat().st_size
+
+    monkeypatch.setattr(Held, "let_go", late)
+    with refused("ledger_busy"):
+        repair(patient, path)
+    monkeypatch.undo()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (7,)
     assert repair(patient, path).repaired
     assert_whole(patient, path)
 

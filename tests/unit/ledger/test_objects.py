@@ -126,7 +126,8 @@ def test_object_found_by_its_digest_alone(tmp_path: Path) -> None:
     assert objects.find("ab" * 32) is None
     objects.check(ref)
     refused("object_missing", partial(objects.check, ObjectRef(sha256="ab" * 32, size=7)))
-    refused("bad_format", partial(objects.find, "../../etc/passwd"))
+    for name in ("../../etc/passwd", "", "ab" * 31, "AB" * 32):
+        refused("bad_format", partial(objects.find, name))
 
 
 def test_damaged_object_is_found_and_not_whole(tmp_path: Path) -> None:

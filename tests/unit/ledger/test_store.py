@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -369,24 +370,44 @@ def test_write_error_stops_the_store_and_loses_nothing_acknowledged(tmp_path: Pa
         assert check_store(path) == []
 
 
-def test_any_changed_byte_that_holds_something_is_found(tmp_path: Path) -> None:
-    # Left out are the file's header and bytes that are zero: counters, and space that SQLite has not used yet. Nothing
-    # that is read depends on them.
-    with SqliteStore.create(tmp_path / "ledger.db") as store:
-        for number in range(30):
-            store.append(store.head(), [next_record(store.head(), size=100 + number**3 // 2)], LOG_KEY.sign)
-    whole = (tmp_path / "ledger.db").read_bytes()
-    for at in range(100, len(whole), 397):
-        if not whole[at]:
-            continue
-        path = tmp_path / "changed.db"
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
-        try:
-            with SqliteStore.open(path, read_only=True) as store:
-                audit(store)
-            assert check_store(path), f"byte {at}"
-        except CalyxError:
-            pass
+def test_header_that_keeps_everybody_from_appending_is_found(tmp_path: Path) -> None:
+    """SQLite reads a file of a later write version, and writes none."""
+    path = tmp_path / "ledger.db"
+    make_ledger(path, 3).close()
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(b"\x03")
+    with SqliteStore.open(path) as store, pytest.raises(Unavailable) as refused:
+        store.append(store.head(), [next_record(store.head())], LOG_KEY.sign)
+    assert refused.value.code == "ledger_read_only"
+    assert [finding.where for finding in check_store(path)] == ["page"]
+
+
+def test_check_gives_back_no_lock_of_this_process(tmp_path: Path) -> None:
+    """Whoever takes a reader for gone may begin the log anew under it, or put another file in the place."""
+    path = tmp_path / "ledger.db"
+    make_ledger(path, 3).close()
+    script = (
+        "import sys; from pathlib import Path; from ledger.fsck_replace import alone\n"
+        "with alone(Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with SqliteStore.open(path, read_only=True) as reader:
+        assert reader.head().size == 3
+        assert check_store(path) == []
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=30)
+        assert b"ledger_busy" in done.stderr or b"another program has" in done.stderr
+    assert subprocess.run(command, env=environment, check=False, timeout=30).returncode == 0
+
+
+def test_copy_that_is_not_in_wal_mode_is_whole(tmp_path: Path) -> None:
+    path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    make_ledger(path, 3).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", [str(copy)])
+    assert copy.read_bytes()[18:20] == b"\x01\x01"
+    assert check_store(copy) == []
 
 
 def test_file_alone_is_the_whole_ledger_once_a_writer_has_closed(tmp_path: Path) -> None:

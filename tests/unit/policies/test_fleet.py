@@ -121,6 +121,8 @@ def test_shared_paths_that_only_begin_alike() -> None:
         {"reload": {"kind": "command", "argv": ["true"]}, "process": {"argv": ["true"]}},
         {"reload": {"timeout_s": 0}},
         {"probe": {"url": "http://127.0.0.1/", "timeout_s": 0}},
+        {"probe": {}},
+        {"probe": {"hook": "check", "status": 204}},
     ],
 )
 def test_reload_or_probe_that_cannot_work(members: dict[str, Any]) -> None:

@@ -347,8 +347,11 @@ def test_rollback_superseded_by_a_later_deployment(station: Station, lease: Leas
     station.complete(lease)
     second = later(station)
     station.complete(second)
-    with refused("superseded", later=second[0]):
+    with refused("superseded", later=second[0]) as caught:
         station.command("ada", lease, "rollback")
+    # Whoever reads it knows what came later, and what to type.
+    assert second[0] in caught.value.message
+    assert f"calyx rollback {lease[0]} --revert" in caught.value.hint
     go_back(station, second, station.command("ada", second, "rollback").digest)
     with refused("superseded", later=second[0]):
         station.command("ada", lease, "rollback")

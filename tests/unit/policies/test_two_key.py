@@ -291,10 +291,11 @@ def test_phase_that_is_pending(tmp_path: Path) -> None:
         check(station, lease)
 
 
-def test_hook_of_an_instance_that_the_policy_has_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [{"hooks": {"drain": "rm", "undrain": None}}, {"probe": {"hook": "rm"}}])
+def test_hook_of_an_instance_that_the_policy_has_not(tmp_path: Path, named: dict[str, Any]) -> None:
     station = Station(tmp_path)
     station.genesis()
-    instance = {"name": "web-01", "root": "/srv/web-01", "hooks": {"drain": "rm", "undrain": None}}
+    instance = {"name": "web-01", "root": "/srv/web-01", **named}
     station.enact_fleet({"targets": {"web": {"instances": [instance]}}})
     lease = station.propose()
     station.approve(lease)

@@ -1,0 +1,45 @@
+"""`calyx rollback --revert`: the way back from what a later deployment changed, as a lease for both keys."""
+
+from __future__ import annotations
+
+from executor.commands.common import check_begun, find_lease, opened, parse_duration
+from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
+from executor.commands.terminal import note
+from keys.errors import LawRefused
+
+
+def propose_revert(home: str | None, name: str, reason: str, valid_for: str, *, accept_clock: bool) -> None:
+    """Draft a lease that undoes the deployment of another. `valid_for`: a duration as typed, "" for the usual one.
+
+    Raises: LawRefused where it can be rolled back, or where there is no way back; as `executor.replan.plan_revert`.
+    """
+    from executor.propose import Asked
+    from executor.replan import check_revertible, plan_revert
+    from executor.service import host_finder
+
+    with opened(home, here=True) as place:
+        registrar = place.open_registrar(accept_clock=accept_clock)
+        state = check_begun(registrar.sync())
+        lease = find_lease(state, name)
+        deployment = state.deployments.get(lease.digest)
+        if deployment is None:
+            raise LawRefused(
+                "not_claimed",
+                f"{lease.lease.id} was not claimed, so there is nothing to undo",
+                rule="subject",
+                entry=lease.seq,
+            )
+        check_revertible(state, deployment, ledger_now(registrar))
+        signer = load_proposer(place, state)
+        objects = place.open_objects()
+        planned, gone = plan_revert(state, deployment, host_finder(objects), objects, place.open_store())
+        asked = Asked(
+            target=lease.lease.target,
+            what=f"undo {lease.lease.id}",
+            why=reason or "not said",
+            valid_s=parse_duration(valid_for) if valid_for else None,
+        )
+        revert, receipt = submit_change(place, registrar, signer, asked, planned)
+    if gone:
+        note(f"note: the fleet has {', '.join(gone)} no more; left out")
+    tell_change(asked, planned, revert, receipt, as_json=False, more={"undoes": lease.lease.id})
