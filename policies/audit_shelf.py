@@ -51,12 +51,12 @@ class Packer(Generic[V]):
     """
 
     def __init__(self, model: type[V], sample: bytes = b"") -> None:
-        self._adapter: Final[TypeAdapter[V]] = adapter_of(model)
+        self._model: Final = model
         self.sample = sample
 
     def pack(self, value: V) -> bytes:
         """A value's bytes. Inverse of `unpack`."""
-        data = self._adapter.dump_json(value, by_alias=True)
+        data = adapter_of(self._model).dump_json(value, by_alias=True)
         self.sample = self.sample or data
         squeeze = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=self.sample)
         return squeeze.compress(data) + squeeze.flush()
@@ -64,7 +64,7 @@ class Packer(Generic[V]):
     def unpack(self, packed: bytes) -> V:
         """The value of these bytes."""
         spread = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=self.sample)
-        return self._adapter.validate_json(spread.decompress(packed) + spread.flush())
+        return adapter_of(self._model).validate_json(spread.decompress(packed) + spread.flush())
 
 
 class TextPacker(Packer[str]):
@@ -249,8 +249,8 @@ SHELVED: Final[dict[str, type]] = {
 
 
 def shelved_state(scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> State:
-    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as of each
-    `Shelf`.
+    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as `Shelf`
+    has it.
     """
     state = State(history=History(scratch))
     for name in SHELVED:

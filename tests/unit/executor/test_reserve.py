@@ -128,8 +128,10 @@ def test_full_ledger_takes_a_step_toward_safety_and_no_other(tmp_path: Path, low
     assert not room.left
 
 
+@pytest.mark.parametrize("found", ["before", "at the commit"])
 @pytest.mark.parametrize("at", ["STARTED", "TIER_INTENT", "INSTANCE_APPLIED", "BAKE_STARTED", "COMPLETED"])
-def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path, at: str) -> None:
+def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path, at: str, found: str) -> None:
+    """Also where only the commit finds that the disk is full: then what was read is forgotten, and read again."""
     station = Station(tmp_path, policy=matrix(tiers=[100], bake_s=2, interval_s=1))
     station.genesis()
     station.enact_fleet(fleet(2))
@@ -143,6 +145,8 @@ def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path
         told = draft.fields["detail"]["type"] if draft.kind == "event" else ""
         full[0] |= told == at
         if full[0] and told not in EVENTS:
+            if found == "at the commit":
+                executor._registrar._replay.forget()
             raise Unavailable(DISK_FULL, "the disk is full")
         return submit(signer, draft)
 
