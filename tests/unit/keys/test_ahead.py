@@ -104,6 +104,18 @@ def test_process_that_says_yes_to_everything_is_an_error(tmp_path: Path, monkeyp
         ahead.verify(KEY.public, b"forged", bytes(64))
 
 
+def test_what_is_asked_after_the_end_is_checked_here() -> None:
+    with SignaturesAhead(1) as ahead:
+        signatures = foresee(ahead, BATCH + 3)
+    forged = OTHER.sign(b"forged")
+    for _ in range(BATCH + 1):
+        ahead.foresee(KEY.public, b"forged", forged)
+    for number, signature in enumerate(signatures):
+        ahead.verify(KEY.public, message(number), signature)
+    with pytest.raises(SignatureRefused):
+        ahead.verify(KEY.public, b"forged", forged)
+
+
 def test_interrupt_leaves_no_process_behind() -> None:
     workers = []
     with pytest.raises(KeyboardInterrupt), SignaturesAhead(2) as ahead:
