@@ -81,14 +81,16 @@ class SignaturesAhead:
         self.close()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes. What is asked after that is checked here."""
         for worker in self._workers:
             worker.end()
         self._workers.clear()
+        self._foreseen.clear()
+        self._batch = _Batch()
 
     def foresee(self, public: PublicKey, message: bytes, signature: bytes) -> None:
         """Have a signature checked that will be asked for. Raises: WorkerFailed."""
-        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen:
+        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen or not self._workers:
             return
         if len(self._foreseen) >= MAX_FORESEEN:
             # Nobody asked for the oldest, and whoever still does finds out here.

@@ -27,6 +27,10 @@ from policies.state import LeaseState, MessageNote, State
 
 KEEP: Final = 256
 """Values that at least stay objects. One entry looks at far fewer, so none is written out while its change is made."""
+WIDE: Final = 65_536
+"""Instances of leases and deployments that were asked for lately. When they are more, `KEEP` values stay objects and no
+more, whatever a shelf was told: memory does not grow with the fleet.
+"""
 PARTS: Final = ("rows", "places", "slots", "sample")
 """What a shelf is kept as."""
 _LENGTH_BITS: Final = 28
@@ -82,7 +86,8 @@ class TextPacker(Packer[str]):
 
 class Shelf(MutableMapping[str, V], Generic[V]):
     """Holds values in the order in which they were put. A value that was asked for may be changed until `keep` others
-    were asked for; one that came by iterating may not. What was put stays: nothing is ever taken out.
+    were asked for, or `KEEP` where those are wide; one that came by iterating may not. What was put stays: nothing is
+    ever taken out.
     """
 
     def __init__(self, packer: Packer[V], scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> None:
@@ -92,6 +97,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         # by then has rested while `keep` others were asked for.
         self._young: dict[str, V] = {}
         self._old: dict[str, V] = {}
+        self._instances = 0
         self._numbers: Final[dict[str, int]] = {}
         self._names: Final[dict[int, str]] = {}
         self._rows = Column(scratch)
@@ -193,7 +199,9 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _open(self, key: str, value: V) -> None:
         self._young[key] = value
-        if len(self._young) > self._keep:
+        self._instances += len(getattr(value, "before", ()))
+        count = len(self._young)
+        if count > self._keep or (count > KEEP and self._instances > WIDE):
             self._rest()
 
     def _rest(self) -> None:
@@ -207,6 +215,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 self._places[number] = at << _LENGTH_BITS | len(row)
                 at += len(row)
         self._old, self._young = self._young, {}
+        self._instances = 0
 
     def _row(self, name: str, value: V) -> bytes:
         key = name.encode()

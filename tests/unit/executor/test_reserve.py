@@ -72,6 +72,11 @@ def test_only_what_stops_or_takes_back_leads_toward_safety(tmp_path: Path) -> No
         about = ("LEASE-20260105-090000", "a" * 64) if kind in {"event", "command"} else None
         return leads_back(registrar.draft_statement("cp20", Draft(kind, fields, about)))
 
+    hostile: list[Any] = [["HALTED"], {"HALTED": 1}, None, 1]
+    for told in hostile:
+        assert not leads("command", verb=told)
+        assert not leads("event", detail={"type": told})
+        assert not leads("event", detail={"type": "VERDICT", "verdict": told})
     for verb in ("pause", "abort", "rollback", "start", "resume", "promote"):
         assert leads("command", verb=verb) is (verb in {"pause", "abort", "rollback"})
     for event in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from station import Station, fleet, matrix, new_station
 
 from ledger.chain import Entry
+from policies import audit_shelf
 from policies import replay as replay_module
-from policies.audit_shelf import SHELVED, Shelf, shelved_state
+from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.deployment import Deployment
 from policies.replay import Replay
 from policies.scratch import Column, Scratch, ScratchFailed
@@ -114,3 +116,20 @@ def test_observer_of_a_shelved_fold_sees_each_entry(tmp_path: Path) -> None:
     replay = Replay(station.store, station.objects, None, observe, scratch=Scratch())
     assert replay.sync() == station.state
     assert seen == list(range(station.state.size))
+
+
+@dataclass
+class Wide:
+    before: dict[str, str]
+
+
+@pytest.mark.parametrize(("instances", "most"), [(20, 1_000), (1_000, audit_shelf.KEEP)])
+def test_wide_deployments_are_not_kept_by_the_thousand(instances: int, most: int) -> None:
+    before = {f"web-{number}": "ab" * 32 for number in range(instances)}
+    shelf = Shelf(Packer(Wide), keep=1_000)
+    held = []
+    for number in range(3 * most):
+        shelf[str(number)] = Wide(before)
+        held.append(len(shelf._young))
+    assert max(held) == most
+    assert shelf["0"] == Wide(before)
