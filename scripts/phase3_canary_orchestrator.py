@@ -5,7 +5,8 @@
     python scripts/phase3_canary_orchestrator.py --lease L --intent I --rollback      calyx rollback L
 
 `--intent` may be left out; when it is given, nothing is signed unless the lease is of that intent. Every other option
-goes to the command: `--reason`, `--key`, `--as`, `--yes`, `--home`, and with `--rollback` also `--revert`. The tiers
+goes to the command: `--reason`, `--key`, `--as`, `--home`; `--yes` but with `--rollback`, which asks nothing; and with
+that also `--revert`. The tiers
 themselves are the executor's: it deploys, watches and takes back by itself.
 """
 
@@ -22,7 +23,7 @@ from keys.values import fold_id
 
 parser = argparse.ArgumentParser(
     description="Start a rollout, send it on to a tier, or take it back: calyx start, promote and rollback.",
-    epilog="Other options, such as --reason, --key, --as, --yes and --home, are those of the command.",
+    epilog="Other options, such as --reason, --key, --as and --home, are those of the command.",
     allow_abbrev=False,
 )
 parser.add_argument("--lease", required=True, help="its id, such as LEASE-20260105-090000")
