@@ -27,8 +27,10 @@ def what_follows(deployment: Deployment, verb: str, *, skip_bake: bool = False) 
     """What the executor does with an order that the law takes now. `deployment`: as it was before the order."""
     if verb == "promote":
         return _promoted(deployment, skip_bake=skip_bake)
-    if verb not in SAFE:
-        return {"start": "the executor starts it", "resume": "the executor goes on"}[verb]
+    if verb == "resume":
+        return "the executor goes on"
+    if verb == "start":
+        return "the executor starts it" + (" once it is resumed" if _paused(deployment) else "")
     held = deployment.halted_cause == "tainted" and deployment.rollback_order is None
     if deployment.phase is Phase.HALTED and held and verb != "rollback":
         return "it is halted already; calyx rollback takes it back"
@@ -37,7 +39,7 @@ def what_follows(deployment: Deployment, verb: str, *, skip_bake: bool = False) 
         back = "it is being taken back already"
         return f"{back}, which a pause does not stop" if verb == "pause" else back
     if verb == "pause":
-        if deployment.phase is Phase.PAUSED or deployment.pause_order is not None:
+        if _paused(deployment):
             return "it stays paused; calyx resume lets it go on"
         return "the executor pauses it; calyx resume lets it go on"
     if deployment.live and not deployment.started:
@@ -49,6 +51,10 @@ def _promoted(deployment: Deployment, *, skip_bake: bool) -> str:
     following = deployment.next_tier
     what = "the executor completes it" if following is None else f"the executor goes on to {following} %"
     when = [] if skip_bake else [f"the tier {deployment.tier} % passed"]
-    if deployment.phase is Phase.PAUSED or deployment.pause_order is not None:
+    if _paused(deployment):
         when.append("it is resumed")
     return f"{what} once {' and '.join(when)}" if when else what
+
+
+def _paused(deployment: Deployment) -> bool:
+    return deployment.phase is Phase.PAUSED or deployment.pause_order is not None

@@ -243,6 +243,16 @@ def _waits_for_promotion(deployment: Deployment) -> bool:
         return False
     try:
         check_health(deployment)
-    except LawRefused:
-        return False
+    except LawRefused as refusal:
+        return refusal.code == "not_healthy" and _passed_until_now(deployment)
     return True
+
+
+def _passed_until_now(deployment: Deployment) -> bool:
+    """Whether all that is new since a bake passed is a sample that nobody has judged yet: nothing changed so far."""
+    verdict, samples = deployment.verdict, deployment.samples
+    if verdict is None or verdict.tier != deployment.tier or verdict.verdict != "pass" or len(samples) < 2:
+        return False
+    judged, newest = samples[-2:]
+    whole_before = deployment.whole_samples() - newest.whole
+    return judged.n == verdict.n < newest.n and whole_before >= samples_needed(deployment)

@@ -5,9 +5,8 @@
     python scripts/phase3_canary_orchestrator.py --lease L --intent I --rollback      calyx rollback L
 
 `--intent` may be left out; when it is given, nothing is signed unless the lease is of that intent. Every other option
-goes to the command: `--reason`, `--key`, `--as`, `--home`; `--yes` but with `--rollback`, which asks nothing; and with
-that also `--revert`. The tiers
-themselves are the executor's: it deploys, watches and takes back by itself.
+goes to the command: `--reason`, `--key`, `--as`, `--home`; `--yes` where it asks, which `--rollback` does not; and with
+that `--revert`. The tiers themselves are the executor's: it deploys, watches and takes back by itself.
 """
 
 from __future__ import annotations

@@ -125,6 +125,27 @@ def test_last_tier_waits_for_the_same_word_as_the_executor(station: Station) -> 
     assert (awaited_order(deployment) is None) == completes
 
 
+def test_wait_for_a_promotion_does_not_end_with_each_sample_until_its_verdict(station: Station) -> None:
+    lease = station.propose(promotion="manual")
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.sample(lease, 5, 1)
+    station.verdict(lease, 5, 1)
+    station.sample(lease, 5, 2)
+    # The bake has all of its samples, and nobody has said what the last one means.
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.verdict(lease, 5, 2)
+    waits = awaited_order(station.state.deployments[lease[1]])
+    assert waits is not None
+    assert waits[0] == "promote"
+    station.sample(lease, 5, 3)
+    assert awaited_order(station.state.deployments[lease[1]]) == waits
+    station.verdict(lease, 5, 3, "inconclusive")
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.sample(lease, 5, 4)
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+
+
 def test_pause_is_in_the_inbox_of_whoever_can_resume(station: Station) -> None:
     lease = station.propose()
     station.begin(lease)

@@ -85,6 +85,9 @@ def test_end_before_the_start_takes_nothing_back(station: Station) -> None:
     station.claim(lease)
     for verb in ("abort", "rollback"):
         assert what_follows(found(station, lease), verb) == "the executor ends it before anything is touched"
+    assert what_follows(found(station, lease), "start") == "the executor starts it"
+    station.command("ada", lease, "pause")
+    assert what_follows(found(station, lease), "start") == "the executor starts it once it is resumed"
 
 
 def test_promotion_says_where_it_leads_and_what_it_waits_for(station: Station, lease: Lease) -> None:
