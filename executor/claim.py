@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from itertools import islice
 from typing import Any, Final
 
 from executor.logbook import fact_line
@@ -51,7 +50,6 @@ class Claims:
         self._looked: tuple[Head, int] | None = None
         self._running: dict[str, Future[WayBack]] = {}
         self._not_ready: dict[str, int] = {}
-        self._read = 0
         self._open: dict[str, None] = {}
         self._queued: dict[str, str] = {}
         self._lapsed = False
@@ -86,24 +84,16 @@ class Claims:
         return acted
 
     def _still_open(self, state: State) -> list[LeaseState]:
-        """Leases that can be claimed now or later: a station's old ones are many, and each is passed over once."""
-        # Leases are kept in the order of their entries, which never changes.
-        self._open |= dict.fromkeys(islice(state.leases, self._read, None))
-        self._read = len(state.leases)
+        """Leases that can be claimed now or later."""
         # By the newest entry's time and not by the clock, which may be wrong: no later entry is older than that.
         last = state.history.time(state.size - 1) if state.size else 0
-        found = []
-        for digest in list(self._open):
-            lease = state.leases[digest]
-            if lease.claim_seq is None and lease.denied is None and last <= parse_time(lease.lease.execute_by):
-                found.append(lease)
-                continue
-            del self._open[digest]
+        self._open = {digest: None for digest, until in state.open_leases.items() if last <= until}
+        for digest in (self._running.keys() | self._not_ready.keys() | self._queued.keys()) - self._open.keys():
             self._queued.pop(digest, None)
             self._running.pop(digest, None)
-            if self._not_ready.pop(digest, None) is not None and lease.claim_seq is None:
+            if self._not_ready.pop(digest, None) is not None and state.leases[digest].claim_seq is None:
                 self._lapsed = True
-        return found
+        return [state.leases[digest] for digest in self._open]
 
     def close(self) -> None:
         """Wait for preflights under way."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from executor.gates import silence_limit
 from keys.errors import LawRefused
@@ -19,6 +19,10 @@ from policies.law.commands import BAD_VERDICTS, check_rollback
 from policies.law.events import check_forward
 from policies.law.health import check_health
 from policies.state import State
+
+WATCHED: Final = frozenset({Phase.BAKING, Phase.PROMOTED, Phase.DEPLOYING})
+"""A tier is watched from its bake until the next one bakes, also through a pause: what it runs serves while the next is
+being applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,9 @@ def _must_stop(state: State, deployment: Deployment, seen: Observations, now: in
 
 def _monitor_silent(state: State, deployment: Deployment, seen: Observations, now: int) -> Action | None:
     waits_for_baseline = deployment.working_phase is Phase.DEPLOYING and deployment.baseline is None
-    if deployment.working_phase is not Phase.BAKING and not waits_for_baseline:
+    # A tier is watched until the next one bakes: no more instances get what nobody watches.
+    watched = deployment.working_phase in WATCHED and deployment.bake_started_at is not None
+    if not watched and not waits_for_baseline:
         return None
     heard = [state.history.time(deployment.claim_seq)]
     heard += [at for at in (deployment.started_at, deployment.bake_started_at) if at is not None]

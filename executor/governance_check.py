@@ -214,9 +214,9 @@ def _after_policy(state: State, new: CapabilityMatrix) -> Iterator[str]:
 
 
 def _open_leases(state: State, now: int) -> Iterator[LeaseState]:
-    for lease in state.leases.values():
-        in_force = lease.lease.policy == state.policy_digest and lease.lease.fleet == state.fleet_digest
-        if lease.claim_seq is None and lease.denied is None and in_force and parse_time(lease.lease.execute_by) >= now:
+    for digest, until in state.open_leases.items():
+        lease = state.leases[digest]
+        if lease.lease.policy == state.policy_digest and lease.lease.fleet == state.fleet_digest and until >= now:
             yield lease
 
 

@@ -37,6 +37,8 @@ from ledger.reader import open_reader
 from ledger.store import Reader
 from policies.registrar import Clock, Registrar, Submitter, open_registrar
 from policies.replay import Observer, Pin, Replay
+from policies.scratch import Scratch
+from policies.snapshots import Snapshots
 from policies.state import State
 
 HOME_VARIABLE: Final = "CALYX_HOME"
@@ -71,6 +73,7 @@ class Home:
     def __init__(self, root: Path | None) -> None:
         self._root = root
         self._opened = ExitStack()
+        self._scratch: Scratch | None = None
 
     @property
     def name(self) -> str:
@@ -182,10 +185,34 @@ class Home:
         return DirectoryObjects(self.objects)
 
     def open_replay(self, observer: Observer | None = None) -> Replay:
-        """A reader of the ledger that verifies all of it and remembers its head; needs no key. Raises: as
-        `open_store`.
+        """A reader of the ledger that verifies all of it, or what is new since this user last did, and remembers its
+        head; needs no key. `observer`: sees every entry, so all of it is verified. Raises: as `open_store`.
         """
-        return Replay(self.open_store(), self.open_objects(), self.pin(), observer)
+        pin = self.pin()
+        # Whoever observes wants to see every entry, and a snapshot shows none of those before it.
+        snapshots = None if observer is not None else self._folds(pin)
+        replay = Replay(self.open_store(), self.open_objects(), pin, observer, snapshots, self._place_scratch())
+        self._opened.callback(self._keep, replay)
+        return replay
+
+    @staticmethod
+    def _keep(reader: Replay | Submitter) -> None:
+        from executor.snapshots import keep_fold
+
+        keep_fold(reader, system_clock())
+
+    def _place_scratch(self) -> Scratch:
+        from executor.snapshots import scratch_place
+
+        if self._scratch is None:
+            # What must be taken back is taken back on a full disk, too.
+            self._scratch = self._opened.enter_context(scratch_place(spill=True))
+        return self._scratch
+
+    def _folds(self, pin: Pin) -> Snapshots:
+        from executor.snapshots import folds_of
+
+        return folds_of(pin, self._place_scratch())
 
     @overload
     def open_registrar(self, clock: Clock | None = None, accept_clock: bool = False) -> Submitter: ...
@@ -214,18 +241,22 @@ class Home:
         if not create and not self.ledger.exists():
             raise self._missing()
         log_key = load_log_key(self.log_key)
+        pin = self.pin()
         registrar = open_registrar(
             self.ledger,
             self.open_objects(),
             log_key,
-            self.pin(),
+            pin,
             clock=clock,
             random=os.urandom,
             accept_clock=accept_clock,
             reserve=self.reserve(),
+            snapshots=self._folds(pin),
             create=create,
         )
-        return self._opened.enter_context(registrar)
+        opened = self._opened.enter_context(registrar)
+        self._opened.callback(self._keep, opened)
+        return opened
 
     def _missing(self) -> Unavailable:
         remembered = self.pin().load()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from executor.gates import Reading, RunningJudge
+from executor.gates import RunningJudge
 from executor.waiting import awaited_order
 from keys.values import parse_time
+from policies.courses import Reading
 from policies.deployment import Deployment, Phase
 from policies.kinds import Lease
-from policies.law.health import samples_needed
 from policies.state import LeaseState, State
 from policies.two_key import examine_lease
 
@@ -58,7 +58,7 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
     reads only the samples that are new.
     """
     lease = deployment.lease
-    needed = samples_needed(deployment)
+    needed = deployment.samples_needed
     left_s = None
     if deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
         left_s = max(0, deployment.bake_started_at + lease.bake_s - now)

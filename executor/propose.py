@@ -9,10 +9,11 @@ check      step 2 of the two-key rule on the finished lease, so that nobody is a
 from __future__ import annotations
 
 import tempfile
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from executor.archive import ingest_archive
 from executor.bases import see_trees
@@ -201,7 +202,9 @@ def check_terms(state: State, statement: Statement, planned: Planned, proposer: 
     after = {name: pair[1] for pair, names in planned.groups.items() for name in names}
     asked = LeaseState(statement.digest, state.size, now, lease, proposer, before, after, planned.paths)
     # A copy of the state's outer shell; the state itself is the registrar's and stays as it is.
-    shadow = replace(state, leases={**state.leases, statement.digest: asked})
+    # The other leases are not looked through, nor copied: a station's old ones are many.
+    leases = ChainMap({statement.digest: asked}, state.leases)
+    shadow = replace(state, leases=cast("dict[str, LeaseState]", leases))
     step = examine_lease(shadow, statement.digest, now)[1]
     if not step.ok:
         raise LawRefused(

@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from executor.evidence import Counts
-from executor.metrics.measure import count_of
 from executor.metrics.tes import Unusable, parse_moment
 from keys.errors import FormatError
 from keys.values import parse_decimal
 from ledger.chain import Entry
 from ledger.statement import parse_statement
 from policies.event_kinds import BakeStarted, Baseline, Event, GateValue, Sample
+from policies.evidence import Counts, count_of
 from policies.kinds import Lease
 from policies.law.position import parse_predicate
 from policies.state import State

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from policies.deployment import Deployment, Phase
 from policies.fleet import Instance
 from policies.kinds import ABSENT
 from policies.places import Place, places_of
@@ -34,29 +33,25 @@ def plan_pruning(state: State, now: int) -> Iterator[tuple[Instance, tuple[str, 
 def _kept(state: State, now: int, instances: dict[Place, Instance]) -> tuple[dict[Place, set[str]], set[Place]]:
     kept: dict[Place, set[str]] = {}
     busy: set[Place] = set()
-    completed: set[Place] = set()
-    for deployment in sorted(state.deployments.values(), key=lambda one: one.claim_seq, reverse=True):
-        returns = _may_return(state, deployment, now)
+    wanted: dict[str, set[Place] | None] = {}
+    """Deployments whose trees must stay, and where; None for everywhere that they touched."""
+    for place in instances:
+        newest = [state.touched[place].deployment] if place in state.touched else []
+        for digest in (*newest, *state.completed.get(place, ())[-1:]):
+            places = wanted.setdefault(digest, set())
+            if places is not None:
+                places.add(place)
+    ordered = (digest for digests in state.rollback_orders.values() for digest in digests)
+    back = (digest for digest, until in state.returnable.items() if until is None or now <= until + SPARE_S)
+    wanted |= dict.fromkeys([*state.live.values(), *ordered, *back])
+    for digest, places in wanted.items():
+        deployment = state.deployments[digest]
         touched = deployment.before if deployment.live else deployment.intended
         for name, place in places_of(state, deployment.lease, touched).items():
             if place not in instances:
                 continue
             if deployment.live:
                 busy.add(place)
-            ended = deployment.phase is Phase.COMPLETED and place not in completed
-            if ended:
-                completed.add(place)
-            if returns or ended or place not in kept:
+            if places is None or place in places:
                 kept.setdefault(place, set()).update((deployment.before[name], deployment.after[name]))
     return kept, busy
-
-
-def _may_return(state: State, deployment: Deployment, now: int) -> bool:
-    if deployment.live or deployment.phase is Phase.ROLLBACK_FAILED or deployment.rollback_order is not None:
-        return True
-    terms = state.policies[deployment.lease.policy].deploy_production
-    return (
-        deployment.phase is Phase.COMPLETED
-        and deployment.completed_at is not None
-        and now <= deployment.completed_at + terms.retention_s + SPARE_S
-    )

@@ -32,12 +32,14 @@ from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
+from ledger.head import EMPTY_HEAD
 from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
 from policies.deployment import MOVES, Deployment, Phase
 from policies.names import list_json
 from policies.registrar import Submitter
 from policies.safety import EVENTS
+from policies.state import State
 
 POLL_S: Final = 0.1
 RETRY_LEDGER_S: Final = 1
@@ -172,7 +174,7 @@ class Executor:
         for digest in order:
             acted |= self._advance(digest)
         self._memory.keep(order)
-        acted |= self._claims.consider(self._registrar.state, self._registrar.head, self._registrar.now())
+        acted |= self._claims.consider(self._state(), self._registrar.head, self._registrar.now())
         self._count()
         return acted
 
@@ -191,8 +193,12 @@ class Executor:
                 self._log(f"{now - before} s between two looks at the ledger: frozen, or the clock was set")
             self._memory.listening_since = now
 
+    def _state(self) -> State:
+        """The state; read again after an append that failed, which leaves none."""
+        return self._registrar.sync() if self._registrar.head == EMPTY_HEAD else self._registrar.state
+
     def _advance(self, digest: str) -> bool:
-        state = self._registrar.state
+        state = self._state()
         deployment = state.deployments[digest]
         if deployment.live and self._until_idle:
             self._memory.handled.add(digest)
@@ -201,7 +207,10 @@ class Executor:
         results = self._work.take(digest)
         for result in results:
             self._record(deployment, result)
-        state = self._registrar.state
+        if results:
+            # It may have been packed meanwhile, and be another object now.
+            state = self._state()
+            deployment = state.deployments[digest]
         # While all go back there is nothing to decide but what becomes of one that had still been on its way forward.
         if deployment.phase is Phase.ROLLING_BACK and self._work.going_back(digest) and all(r.back for r in results):
             return bool(results)

@@ -17,6 +17,7 @@ from executor.preflight import Hosts
 from executor.process_lock import ProcessLock
 from executor.retention import plan_pruning
 from executor.run import Executor, Wait
+from executor.snapshots import KEEP_EVERY, begin_fold, keep_fold
 from executor.speaker import Log
 from executor.succession import trace_lineage
 from executor.supervisor import Supervisor
@@ -75,6 +76,7 @@ def run_executor(
     supervisor = supervisor or Supervisor({}, time.monotonic)
     registrar = home.open_for_safety(clock, accept_clock=accept_clock)
     signer = home.load_signer(principal, registrar.sync())
+    begin_fold(registrar, log)
     objects = home.open_objects()
     shown = ProcessLock(home.lock_path(principal), f"an executor on {home.root}")
     turn = Turn(home.run, principal, log, more=(shown,), monotonic=time.monotonic, stale_s=stale_s)
@@ -93,6 +95,9 @@ def run_executor(
         turn.beat()
         notifier.ensure()
         supervisor.alive()
+        # It takes a moment at which nobody listens: not before what has begun is over, unless that goes on and on.
+        if seconds:
+            keep_fold(registrar, registrar.now(), log, least=(4 if registrar.state.live else 1) * KEEP_EVERY)
         return wait(seconds)
 
     try:
@@ -127,6 +132,7 @@ def run_executor(
     finally:
         supervisor.stopping()
         notifier.stop()
+        keep_fold(registrar, registrar.now(), log)
 
 
 def _take_place(stack: ExitStack, home: Home, principal: str) -> None:

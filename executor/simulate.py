@@ -1,8 +1,8 @@
 """What a policy's gates would have said of recorded metrics, and when they would have halted a rollout.
 
 The recorded rows are cut into the samples that a monitor would have taken under the policy's interval, and judged by
-`executor.gates` and nothing else, as CP19 judges. A tier passes as the law asks for: with as many whole samples as the
-bake needs, and a newest verdict that passes.
+`policies.courses` and nothing else, as CP19 judges. A tier passes as the law asks for: with as many whole samples as
+the bake needs, and a newest verdict that passes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
-from executor.evidence import Counts
-from executor.gates import Judgement, TierJudge, VerdictName, silence_limit
+from executor.gates import silence_limit
 from executor.metrics.measure import share
 from executor.recording import Part, Recording, Row, Side
+from policies.courses import Judgement, TierJudge, VerdictName
 from policies.deployment import Baseline, SampleNote
+from policies.evidence import Counts
 from policies.matrix import DeployProduction, Gate
 
 Outcome: TypeAlias = Literal["passed", "halted", "unfinished"]

@@ -13,7 +13,7 @@ from keys.principals import Principal
 from keys.values import fold_id, format_time
 from policies.deployment import Deployment, Phase
 from policies.law.commands import check_rollback
-from policies.law.health import check_health, samples_needed
+from policies.law.health import check_health
 from policies.state import Ballot, LeaseState, State
 from policies.two_key import examine_lease
 
@@ -97,7 +97,7 @@ def awaited_order(deployment: Deployment) -> tuple[str, str] | None:
 
 
 def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
-    for lease in state.leases.values():
+    for lease in _open_leases(state):
         if (
             waits_for(state, lease, person.id, now)
             and not _took_back(lease.ballot, person)
@@ -155,7 +155,9 @@ def _key_helps(state: State, lease: LeaseState, person: Principal, now: int) -> 
 
 
 def _orders(state: State, now: int) -> Iterator[Waiting]:
-    for deployment in state.deployments.values():
+    # Of those that ended, only what may be taken back can wait for a word.
+    for digest in {**dict.fromkeys(state.live.values()), **dict.fromkeys(state.returnable)}:
+        deployment = state.deployments[digest]
         awaited = awaited_order(deployment)
         if awaited is not None and not _superseded(state, deployment, now):
             verb, text = awaited
@@ -188,11 +190,10 @@ def _began_to_wait(state: State, deployment: Deployment, verb: str) -> int:
     if verb == "resume":
         return deployment.paused_at or claimed
     if verb == "promote":
-        whole = [one for one in deployment.samples if one.tier == deployment.tier and one.whole]
-        needed = samples_needed(deployment)
         # A bake that the law let be skipped has fewer samples than it needs.
-        passed = whole[min(needed, len(whole)) - 1] if whole else None
-        return claimed if passed is None else max(state.history.time(passed.seq), deployment.resumed_at or 0)
+        whole = [state.history.time(one.seq) for one in deployment.samples[-1:] if one.tier == deployment.tier]
+        passed = [deployment.baked_at] if deployment.baked_at is not None else whole
+        return max(passed[0], deployment.resumed_at or 0) if passed else claimed
     if verb == "rollback":
         return deployment.ended_at or deployment.halted_at or claimed
     return claimed
@@ -200,10 +201,8 @@ def _began_to_wait(state: State, deployment: Deployment, verb: str) -> int:
 
 def _not_ready(state: State, now: int) -> Iterator[Waiting]:
     """Leases that carry both keys, and that the executor tries to claim again and again: something is in its way."""
-    for lease in state.leases.values():
-        if lease.claim_seq is not None or lease.denied is not None or not lease.preflight:
-            continue
-        if all(step.ok for step in examine_lease(state, lease.digest, now)):
+    for lease in _open_leases(state):
+        if lease.preflight and all(step.ok for step in examine_lease(state, lease.digest, now)):
             _, code, text = lease.preflight[-1]
             glass = lease.lease.rule == "break_glass"
             yield Waiting(
@@ -215,6 +214,10 @@ def _not_ready(state: State, now: int) -> Iterator[Waiting]:
                 f"calyx lease rebase {lease.lease.id}" if code == "base_moved" else f"calyx check {lease.lease.id}",
                 urgent=glass,
             )
+
+
+def _open_leases(state: State) -> Iterator[LeaseState]:
+    return (state.leases[digest] for digest in state.open_leases)
 
 
 def _questions(state: State, person: Principal) -> Iterator[Waiting]:

@@ -3,10 +3,11 @@
 Whoever reads many signed things says early which signatures will be asked for (`foresee`). Later `verify`, which proves
 exactly what `keys.ed25519.verify` proves, finds most of them proved already. An answer counts only for the key, the
 message and the signature that were sent, compared byte by byte; for anything else, and for whatever the other
-processes did not prove, the signature is checked here. So it never depends on them what is found, only how soon.
+processes did not prove, the signature is checked here.
 
-A process that dies or answers anything but what it was asked is an error. They get public keys, messages and
-signatures, nothing else, and end when this object is closed or this process ends, however it ends.
+They run the same verifier, in interpreters that this process started, and it believes what they say as it believes
+itself. One that dies or answers out of turn is an error. They get public keys, messages and signatures, nothing else,
+and end when this object is closed or this process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -81,14 +82,16 @@ class SignaturesAhead:
         self.close()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes. What is asked after that is checked here."""
         for worker in self._workers:
             worker.end()
         self._workers.clear()
+        self._foreseen.clear()
+        self._batch = _Batch()
 
     def foresee(self, public: PublicKey, message: bytes, signature: bytes) -> None:
         """Have a signature checked that will be asked for. Raises: WorkerFailed."""
-        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen:
+        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen or not self._workers:
             return
         if len(self._foreseen) >= MAX_FORESEEN:
             # Nobody asked for the oldest, and whoever still does finds out here.

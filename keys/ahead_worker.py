@@ -54,7 +54,10 @@ def main() -> int:
     known: dict[bytes, PublicKey] = {}
     while header := _read(HEADER.size):
         number, count, size = HEADER.unpack(header)
-        reply = memoryview(answer(number, count, _read(size), known))
+        body = _read(size)
+        if len(body) != size:
+            raise EOFError("the input ended before a request's body")
+        reply = memoryview(answer(number, count, body, known))
         while reply:
             reply = reply[os.write(_OUTPUT, reply) :]
     return 0

@@ -36,6 +36,7 @@ _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 _SECONDS: Final = {f":{second:02}Z": second for second in range(60)}
 _NO_TIME: Final = "not a time of the form YYYY-MM-DDTHH:MM:SSZ"
+_SHOWN: Final = re.compile("[ -_a-~]{1,64}")
 _SPELLINGS: Final[dict[str, str]] = {}
 """Pattern of a value -> what it is, in words."""
 
@@ -139,12 +140,13 @@ def spelled(pattern: str, what: str) -> StringConstraints:
 def spelled_plainly(pattern: str, what: str) -> Meta:
     """The same for a field of a `Plain`."""
     whole = rf"^(?:{pattern})\Z"
-    _SPELLINGS[whole] = what
+    # msgspec tells a pattern as Python would write it.
+    _SPELLINGS[repr(whole)[1:-1]] = what
     return Meta(pattern=whole)
 
 
 def explain_pattern(pattern: str) -> str:
-    """What a value with this pattern is, in words."""
+    """What a value with this pattern is, in words. `pattern`: as msgspec tells it."""
     return _SPELLINGS.get(pattern, "in its one spelling")
 
 
@@ -239,9 +241,10 @@ class Model(BaseModel):
 
 
 def explain(error: ValidationError, what: str) -> str:
-    """One line for the first wrong field; never repeats the input, which may be hostile or secret."""
+    """One line for the first wrong field; never repeats a value of the input, which may be hostile or secret."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    # A name that is no field's, or a key of a mapping, is as hostile as a value: shown only where it looks like a name.
+    where = ".".join(part if _SHOWN.fullmatch(part) else "?" for part in map(str, first["loc"]))
     if first["type"] == "missing":
         return f"{what}: {where} is missing"
     told = first["msg"].removeprefix("Value error, ")

@@ -38,7 +38,12 @@ class ObjectRef(Plain, frozen=True):
     size: Count
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.sha256) or not 0 <= self.size <= MAX_INTEGER:
+        if (
+            type(self.sha256) is not str
+            or type(self.size) is not int
+            or not _DIGEST.fullmatch(self.sha256)
+            or not 0 <= self.size <= MAX_INTEGER
+        ):
             raise FormatError("an object is named by 64 lower-case hex digits and a size")
 
 

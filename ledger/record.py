@@ -3,8 +3,8 @@
     {"envelope":{"payload":B64,"payloadType":TYPE,"signatures":[{"keyid":KEYID,"sig":B64}]},"prev":HEX,"seq":N,"time":T}
 
 No hole in this frame can hold a character that JSON escapes, so a record's one canonical form is the frame with its
-holes filled in. `leaf` = SHA-256(0x00 || record) is the RFC 6962 leaf
-hash and the `prev` of the next record; `prev` of record 0 is 64 zeros.
+holes filled in. `leaf` = SHA-256(0x00 || record) is the RFC 6962 leaf hash and the `prev` of the next record; `prev` of
+record 0 is 64 zeros.
 
 Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 section 2.1 for the leaf.
 """
@@ -131,6 +131,8 @@ def _reason(data: bytes) -> FormatError:
         if not isinstance(value, dict) or set(value) != {"envelope", "prev", "seq", "time"}:
             return FormatError("a record has exactly the fields envelope, prev, seq and time")
         parse_envelope(value["envelope"])
+        if isinstance(value["time"], str):
+            parse_time(value["time"])
     except FormatError as error:
         return error
     return FormatError("prev, seq or time of a record is not in its one spelling")

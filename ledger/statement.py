@@ -200,7 +200,8 @@ class Typed(Generic[P]):
             return None
         try:
             whole: _Whole[P] = self._decode(body)
-        except (msgspec.DecodeError, FormatError, UnicodeDecodeError):
+        # What an event tells is skipped to find its type, however deep it is nested.
+        except (msgspec.DecodeError, FormatError, UnicodeDecodeError, RecursionError):
             return None
         if whole.predicate_type != self._type or _encode(whole) != body:
             return None

@@ -85,6 +85,7 @@ def open_envelope(
     if statement is None:
         statement = parse_statement(envelope.body)
     elif statement.body != envelope.body:
+        # Before a key is looked for.
         raise ValueError("the statement is not this envelope's")
     return open_with(envelope, statement, resolve(statement, envelope.keyid), ahead)
 
@@ -95,8 +96,11 @@ def open_with(
     """Prove that the principal a statement is by signed it with this key, which the caller found enrolled for it.
     `statement`: parsed from this envelope's body.
 
-    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed.
+    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed;
+    ValueError for a statement of another envelope.
     """
+    if statement.body != envelope.body:
+        raise ValueError("the statement is not this envelope's")
     if enrolled.principal != statement.by:
         raise SignatureRefused(
             f"a statement by {statement.by} carries the key id of {enrolled.principal}", code="wrong_signer"

@@ -27,6 +27,10 @@ from policies.state import LeaseState, MessageNote, State
 
 KEEP: Final = 256
 """Values that at least stay objects. One entry looks at far fewer, so none is written out while its change is made."""
+WIDE: Final = 65_536
+"""Instances of leases and deployments that were asked for lately. When they are more, `KEEP` values stay objects and no
+more, whatever a shelf was told: memory does not grow with the fleet.
+"""
 PARTS: Final = ("rows", "places", "slots", "sample")
 """What a shelf is kept as."""
 _LENGTH_BITS: Final = 28
@@ -51,12 +55,12 @@ class Packer(Generic[V]):
     """
 
     def __init__(self, model: type[V], sample: bytes = b"") -> None:
-        self._adapter: Final[TypeAdapter[V]] = adapter_of(model)
+        self._model: Final = model
         self.sample = sample
 
     def pack(self, value: V) -> bytes:
         """A value's bytes. Inverse of `unpack`."""
-        data = self._adapter.dump_json(value, by_alias=True)
+        data = adapter_of(self._model).dump_json(value, by_alias=True)
         self.sample = self.sample or data
         squeeze = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=self.sample)
         return squeeze.compress(data) + squeeze.flush()
@@ -64,7 +68,7 @@ class Packer(Generic[V]):
     def unpack(self, packed: bytes) -> V:
         """The value of these bytes."""
         spread = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=self.sample)
-        return self._adapter.validate_json(spread.decompress(packed) + spread.flush())
+        return adapter_of(self._model).validate_json(spread.decompress(packed) + spread.flush())
 
 
 class TextPacker(Packer[str]):
@@ -82,7 +86,8 @@ class TextPacker(Packer[str]):
 
 class Shelf(MutableMapping[str, V], Generic[V]):
     """Holds values in the order in which they were put. A value that was asked for may be changed until `keep` others
-    were asked for; one that came by iterating may not. What was put stays: nothing is ever taken out.
+    were asked for, or `KEEP` where those are wide; one that came by iterating may not. What was put stays: nothing is
+    ever taken out.
     """
 
     def __init__(self, packer: Packer[V], scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> None:
@@ -92,6 +97,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         # by then has rested while `keep` others were asked for.
         self._young: dict[str, V] = {}
         self._old: dict[str, V] = {}
+        self._instances = 0
         self._numbers: Final[dict[str, int]] = {}
         self._names: Final[dict[int, str]] = {}
         self._rows = Column(scratch)
@@ -193,7 +199,9 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _open(self, key: str, value: V) -> None:
         self._young[key] = value
-        if len(self._young) > self._keep:
+        self._instances += len(getattr(value, "before", ()))
+        count = len(self._young)
+        if count > self._keep or (count > KEEP and self._instances > WIDE):
             self._rest()
 
     def _rest(self) -> None:
@@ -207,6 +215,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 self._places[number] = at << _LENGTH_BITS | len(row)
                 at += len(row)
         self._old, self._young = self._young, {}
+        self._instances = 0
 
     def _row(self, name: str, value: V) -> bytes:
         key = name.encode()
@@ -249,8 +258,8 @@ SHELVED: Final[dict[str, type]] = {
 
 
 def shelved_state(scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> State:
-    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as of each
-    `Shelf`.
+    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as `Shelf`
+    has it.
     """
     state = State(history=History(scratch))
     for name in SHELVED:

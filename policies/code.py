@@ -15,7 +15,7 @@ import policies
 
 LAWS: Final = (1,)
 """The numbers of the laws that the code knows."""
-_JUDGES: Final = ("pydantic", "pydantic_core", "pynacl", "orjson")
+_JUDGES: Final = ("pydantic", "pydantic_core", "pynacl", "orjson", "msgspec")
 """Distributions that have a say in what is accepted."""
 
 

@@ -129,6 +129,43 @@ class SampleNote:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceNote:
+    """What `policies.evidence` knows of the samples so far. `stakes`: None before the first bet. `rest_bad`,
+    `rest_total`: requests on the rest of the fleet, with a guess in front. `certain`: nothing might fail, and one did.
+    """
+
+    stakes: tuple[float, ...] | None
+    rest_bad: float
+    rest_total: float
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CourseNote:
+    """What `policies.courses` knows of one gate after the samples so far. `lasted`: seconds of the present run of bad
+    samples. `requests`, `bad`, `allowed`, `evidence`: of an error rate. Times: seconds since 1970.
+    """
+
+    known_at: int
+    bad_at: int | None
+    usable: int
+    lasted: int
+    breached: bool
+    requests: int = 0
+    bad: int = 0
+    allowed: Decimal = Decimal(0)
+    evidence: EvidenceNote | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierNote:
+    """The first samples of a long bake, folded: `count` of them, and one note for each gate of the lease, in order."""
+
+    count: int
+    courses: tuple[CourseNote, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictNote:
     """What the monitor said of a tier."""
 
@@ -164,9 +201,10 @@ class Deployment:
     `tier`: the newest intended tier, 0 before the first. `watched_tier`, `bake_started_at`: of the newest bake; its
     samples go on until the next one begins. `phase_before_pause`: where RESUMED leads.
     `bad_verdict`: the first breach or abort, on whatever tier. `paused_at`: of the newest pause.
-    `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: of the watched tier, while it
-    lives; `whole`: how many of them have a value for every gate. `failed`: instances that the newest failed rollback
-    left. `warnings`: instance -> what went wrong beside its restore, in the newest rollback. Times: seconds since 1970.
+    `state_leaf`, `state_seq`: of the newest claim, executor event or command. `samples`: the newest ones of the watched
+    tier, while it lives; `earlier`: those before, if there are. `whole`: how many of all have a value for every gate;
+    `baked_at`: when they became as many as the tier needs. `failed`: instances that the newest failed rollback left.
+    `warnings`: instance -> what went wrong beside its restore, in the newest rollback. Times: seconds since 1970.
     """
 
     lease_digest: str
@@ -197,7 +235,9 @@ class Deployment:
     paused_at: int | None = None
     resumed_at: int | None = None
     samples: list[SampleNote] = field(default_factory=list)
+    earlier: EarlierNote | None = None
     whole: int = 0
+    baked_at: int | None = None
     verdict: VerdictNote | None = None
     bad_verdict: VerdictNote | None = None
     halted_cause: str | None = None
@@ -239,6 +279,11 @@ class Deployment:
     def working_phase(self) -> Phase:
         """The phase, or the one that a pause interrupted."""
         return self.phase_before_pause if self.phase is Phase.PAUSED and self.phase_before_pause else self.phase
+
+    @property
+    def samples_needed(self) -> int:
+        """How many whole samples a tier needs: ceil(bake / interval)."""
+        return -(-self.lease.bake_s // self.lease.interval_s)
 
     def whole_samples(self) -> int:
         """How many samples of the present tier have a value for every gate."""

@@ -40,6 +40,7 @@ from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
 from policies.safety import leads_back
+from policies.snapshots import Snapshots
 from policies.state import State
 
 MAX_BEHIND_S: Final = 5
@@ -96,11 +97,20 @@ class Submitter(ABC):
     ledger's own machine, or one that sends them there. Not shared between threads.
     """
 
-    def __init__(self, reader: Reader, objects: Objects, pin: Pin | None, *, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        objects: Objects,
+        pin: Pin | None,
+        *,
+        clock: Clock,
+        random: Random,
+        snapshots: Snapshots | None = None,
+    ) -> None:
         self._clock = clock
         self._random = random
         self._objects = objects
-        self._replay = Replay(reader, objects, pin)
+        self._replay = Replay(reader, objects, pin, snapshots=snapshots)
 
     @property
     def state(self) -> State:
@@ -119,6 +129,15 @@ class Submitter(ABC):
     def sync(self) -> State:
         """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
         return self._replay.sync()
+
+    @property
+    def refused(self) -> str | None:
+        """As `policies.replay.Replay.refused`."""
+        return self._replay.refused
+
+    def keep_new(self, least: int, now: int) -> bool:
+        """As `policies.replay.Replay.keep_new`."""
+        return self._replay.keep_new(least, now)
 
     def draft_statement(self, principal: str, draft: Draft, *, machine: bool = True) -> Statement:
         """The statement of a draft on the head read last, for signing here or elsewhere.
@@ -186,7 +205,7 @@ class Registrar(Submitter):
 
     `accept_clock`: append even though the clock contradicts the ledger's last record. `helpers`: how many other
     processes may check the signatures of big batches; what is accepted does not depend on them. `reserve`: given up for
-    what leads toward safety where the disk is full.
+    what leads toward safety where the disk is full. `snapshots`: as `policies.replay.Replay` has them.
     """
 
     def __init__(
@@ -201,8 +220,9 @@ class Registrar(Submitter):
         accept_clock: bool = False,
         helpers: int = 0,
         reserve: Reserve | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        super().__init__(store, objects, pin, clock=clock, random=random)
+        super().__init__(store, objects, pin, clock=clock, random=random, snapshots=snapshots)
         self._store = store
         self._log_key = log_key
         self._vkey = str(log_key.vkey)
@@ -362,6 +382,7 @@ def open_registrar(
     random: Random,
     accept_clock: bool = False,
     reserve: Reserve | None = None,
+    snapshots: Snapshots | None = None,
     create: bool = False,
 ) -> Iterator[Registrar]:
     """The registrar of a ledger file, for as long as the context lasts. `create`: make the empty file where there is
@@ -371,7 +392,15 @@ def open_registrar(
     """
     with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
         registrar = Registrar(
-            store, objects, log_key, pin, clock=clock, random=random, accept_clock=accept_clock, reserve=reserve
+            store,
+            objects,
+            log_key,
+            pin,
+            clock=clock,
+            random=random,
+            accept_clock=accept_clock,
+            reserve=reserve,
+            snapshots=snapshots,
         )
         with registrar:
             yield registrar

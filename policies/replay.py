@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from keys.ahead import SignaturesAhead
 from keys.errors import CalyxError
-from keys.values import ZERO_HASH
+from keys.values import ZERO_HASH, format_time
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
 from ledger.fold import Fold
@@ -22,11 +22,12 @@ from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_rememb
 from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
+from policies.audit_shelf import shelved_state
 from policies.law.step import enact, judge, step
 from policies.names import Objects
-from policies.scratch import ScratchFailed
+from policies.scratch import Scratch, ScratchFailed
 from policies.snapshot import Folded
-from policies.snapshots import Snapshots
+from policies.snapshots import Note, Snapshots
 from policies.state import State
 
 
@@ -105,8 +106,8 @@ class Replay:
     """A state that follows a ledger. Not shared between threads.
 
     `snapshots`: where to begin, if there is one that may be believed; entries before it are not read, and `observer`
-    does not see them. Its leases, deployments and messages are shelves: one is made when it is asked for, and all of
-    them take long.
+    does not see them. `scratch`: where what the state seldom needs lies, None for memory. With either, its leases,
+    deployments and messages are shelves: one is made when it is asked for, and all of them take long.
     """
 
     def __init__(
@@ -116,19 +117,24 @@ class Replay:
         pin: Pin | None,
         observer: Observer | None = None,
         snapshots: Snapshots | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         self._reader = reader
         self._objects = objects
         self._pin = pin
         self._observer = observer
         self._snapshots = snapshots
+        self._scratch = snapshots.scratch if scratch is None and snapshots is not None else scratch
+        self._kept = 0
+        self._unfit: Note | None = None
         self.forget()
 
     def forget(self) -> None:
         """Drop the state, so that the next `sync` reads the ledger from its start, or from the snapshot."""
-        self._fold = Fold(State(), self._step)
+        self._fold = Fold(State() if self._scratch is None else shelved_state(self._scratch), self._step)
         self._chain = Chain()
         self._checkpoint = b""
+        self._begun: Note | None = None
 
     @property
     def state(self) -> State:
@@ -187,6 +193,37 @@ class Replay:
         """
         snapshots.save(Folded(self.state, self._chain), whole, whole_at)
 
+    @property
+    def begun(self) -> Note | None:
+        """The snapshot that this one went on from; None where it read every entry itself."""
+        return self._begun
+
+    @property
+    def refused(self) -> str | None:
+        """Why a snapshot that was kept was not gone on from, in one line; None where none was, or it was."""
+        return None if self._snapshots is None else self._snapshots.refused
+
+    def keep_new(self, least: int, now: int) -> bool:
+        """Keep what was read for later readers where it is `least` entries more than what is kept; whether that was
+        done. When it fails it is tried again so many entries later. Not between `take` and the commit. `now`: seconds
+        since 1970.
+
+        Raises: Unavailable (`snapshot_write_failed`); ScratchFailed.
+        """
+        size = self.head.size
+        if self._snapshots is None or size < self._kept + least:
+            return False
+        # Another process may have done it; but where this one could not begin, nobody can.
+        found = self._snapshots.note()
+        if found is not None and found != self._unfit and found.ledger == self.state.ledger and found.size <= size:
+            self._kept = found.size
+            if size < self._kept + least:
+                return False
+        begun, self._kept = self._begun, size
+        whole = (size, format_time(now)) if begun is None else (begun.whole, begun.whole_at)
+        self._snapshots.save(Folded(self.state, self._chain), *whole)
+        return True
+
     def take(self, record: Record, ahead: SignaturesAhead | None = None) -> Entry:
         """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
         end, `forget`.
@@ -206,9 +243,11 @@ class Replay:
             return False
         kept = self._snapshots.find(self._reader, None if self._pin is None else self._pin.load())
         if kept is None or kept.note.size > tip.head.size:
+            self._unfit = self._snapshots.note()
             return False
         self._fold = Fold(kept.folded.state, self._step)
         self._chain = kept.folded.chain
+        self._begun, self._kept = kept.note, kept.note.size
         return True
 
     def _remember(self, pin: Pin) -> None:

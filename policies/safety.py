@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ledger.statement import Statement
 
@@ -14,11 +14,20 @@ VERDICTS: Final = frozenset({"breach", "abort", "missing"})
 
 
 def leads_back(statement: Statement) -> bool:
-    """Whether a statement stops a deployment, takes one back, or begins the term under which that is done."""
+    """Whether a statement stops a deployment, takes one back, or begins the term under which that is done. It was read,
+    and nothing else: what its predicate holds may be of any type.
+    """
     predicate = statement.predicate
     if statement.kind == "event":
         detail = predicate.get("detail")
         if not isinstance(detail, dict):
             return False
-        return detail.get("type") in EVENTS or (detail.get("type") == "VERDICT" and detail.get("verdict") in VERDICTS)
-    return statement.kind == "term" or (statement.kind == "command" and predicate.get("verb") in ORDERS)
+        return _one_of(detail, "type", EVENTS) or (
+            detail.get("type") == "VERDICT" and _one_of(detail, "verdict", VERDICTS)
+        )
+    return statement.kind == "term" or (statement.kind == "command" and _one_of(predicate, "verb", ORDERS))
+
+
+def _one_of(told: dict[str, Any], name: str, words: frozenset[str]) -> bool:
+    word = told.get(name)
+    return isinstance(word, str) and word in words

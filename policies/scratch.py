@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
@@ -31,11 +32,14 @@ class ScratchFailed(Unavailable):
 class Scratch:
     """Where columns lie: in files in `directory`, or in memory where that is None or cannot be written to. As a context
     it closes the files; what lay in them is gone then.
+
+    `spill`: memory takes what no longer goes into a file. For whoever must go on when the disk is full.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, spill: bool = False) -> None:
         self._directory = directory
         self._files: list[IO[bytes]] = []
+        self.spill: Final = spill
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +75,8 @@ class Column:
 
     def __init__(self, scratch: Scratch = IN_MEMORY, base: tuple[IO[bytes], int, int] | None = None) -> None:
         self._scratch = scratch
-        self._base = base
+        # What is only read now: where its first byte is in the column, its file, and where it is in that. Rising.
+        self._closed: list[tuple[int, IO[bytes], int]] = [] if base is None else [(0, base[0], base[1])]
         self._begin = 0 if base is None else base[2]
         self._file: IO[bytes] | None = None
         self.size = self._begin
@@ -85,26 +90,37 @@ class Column:
         try:
             if self._file is None:
                 self._file = self._scratch.open()
-            self._file.seek(at - self._begin)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            self._write(self._file, data)
         except OSError as error:
-            raise ScratchFailed(error) from None
+            if not self._scratch.spill:
+                raise ScratchFailed(error) from None
+            # What was written before the disk was full stays where it is.
+            if self._file is not None and at > self._begin:
+                self._closed.append((self._begin, self._file, 0))
+            self._begin, self._file = at, io.BytesIO()
+            self._write(self._file, data)
         self.size += len(data)
         return at
 
+    def _write(self, file: IO[bytes], data: bytes) -> None:
+        file.seek(self.size - self._begin)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
     def read(self, at: int, size: int) -> bytes:
         """`size` bytes from `at` on; they were added together. Raises: ScratchFailed."""
-        if self._base is not None and at < self._begin:
-            return _read(self._base[0], self._base[1] + at, size)
-        if self._file is None:
-            raise IndexError(at)
-        return _read(self._file, at - self._begin, size)
+        if at >= self._begin:
+            if self._file is None:
+                raise IndexError(at)
+            return _read(self._file, at - self._begin, size)
+        begin, file, first = next(part for part in reversed(self._closed) if part[0] <= at)
+        return _read(file, first + at - begin, size)
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, in pieces. Raises: ScratchFailed."""
-        for begin, end in ((0, self._begin), (self._begin, self.size)):
+        begins = [*(part[0] for part in self._closed), self._begin, self.size]
+        for begin, end in pairwise(begins):
             for at in range(begin, end, CHUNK):
                 yield self.read(at, min(CHUNK, end - at))
 

@@ -11,6 +11,7 @@ head against the ledger. Sections are those of the history and of each shelf, an
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -54,7 +55,9 @@ class Folded:
 
 @dataclass
 class _Rest:
-    """What is not in a history or on a shelf. `places`: address, root, seq and deployment of every touched place."""
+    """What is not in a history or on a shelf. `places`: address, root, seq and deployment of every touched place.
+    `completed`: address, root and deployments of every place where one was completed.
+    """
 
     ledger: str
     origin: str
@@ -74,9 +77,13 @@ class _Rest:
     term: TermState | None
     rollback_orders: dict[str, set[str]]
     owed_reviews: dict[str, int]
+    open_leases: dict[str, int]
+    returnable: dict[str, int | None]
+    completed: list[tuple[str, str, tuple[str, ...]]]
 
 
-_SAME: Final = tuple(field.name for field in dataclasses.fields(_Rest) if field.name not in {"places", "proposals"})
+_OTHERWISE: Final = frozenset({"places", "proposals", "completed"})
+_SAME: Final = tuple(field.name for field in dataclasses.fields(_Rest) if field.name not in _OTHERWISE)
 """What a state and its rest have under one name and in one form."""
 
 
@@ -127,8 +134,21 @@ def write_snapshot(file: IO[bytes], folded: Folded, code: str) -> str:
 
 
 def copy_snapshot(file: IO[bytes], scratch: Scratch) -> tuple[IO[bytes], str]:
-    """A copy that nobody else can change, and the SHA-256 of it, 64 hex digits. Raises: OSError."""
-    copy, digest = scratch.open(), sha256()
+    """A copy that nobody else can change, and the SHA-256 of it, 64 hex digits. `file`: at its start.
+
+    Raises: OSError.
+    """
+    try:
+        return _copy(file, scratch.open())
+    except OSError:
+        if not scratch.spill:
+            raise
+    file.seek(0)
+    return _copy(file, io.BytesIO())
+
+
+def _copy(file: IO[bytes], copy: IO[bytes]) -> tuple[IO[bytes], str]:
+    digest = sha256()
     while chunk := file.read(CHUNK):
         digest.update(chunk)
         rest = memoryview(chunk)
@@ -191,7 +211,8 @@ def _rest_of(state: State) -> _Rest:
         for digest, held in state.proposals.items()
     }
     places = [(*place, note.seq, note.deployment) for place, note in state.touched.items()]
-    return _Rest(**same, proposals=proposals, places=places)
+    completed = [(*place, digests) for place, digests in state.completed.items()]
+    return _Rest(**same, proposals=proposals, places=places, completed=completed)
 
 
 def _restore(state: State, rest: _Rest) -> None:
@@ -201,5 +222,6 @@ def _restore(state: State, rest: _Rest) -> None:
         held.fleet = rest.fleets.get(digest, held.fleet)
         state.proposals[digest] = held
     state.touched = {(address, root): TouchNote(seq, by) for address, root, seq, by in rest.places}
+    state.completed = {(address, root): digests for address, root, digests in rest.completed}
     state.policy = rest.policies.get(rest.policy_digest)
     state.fleet = rest.fleets.get(rest.fleet_digest)

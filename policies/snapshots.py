@@ -7,11 +7,12 @@
 The note lies with the remembered heads, in the user's own state, and was written only after this user had verified
 every entry up to its head. A snapshot counts when its SHA-256 is the noted one, this code made it, and the ledger has
 at that head the record that the note names. Anything else is as if there were none: the entries are folded again.
+
+Readers that replay (`policies.replay`) have other directories than the audit, which looks at more than they do.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,7 @@ from keys.values import Count, Hash, Model, Time
 from ledger.durable import hidden_file, make_directory, replace_file, sync_file
 from ledger.head import Head
 from ledger.memory import MAX_HOME, HeadContradicted, Remembered, check_remembered
+from ledger.place import locked
 from ledger.store import Reader
 from policies.code import fingerprint_code
 from policies.scratch import IN_MEMORY, Scratch
@@ -69,7 +71,8 @@ class Snapshots:
         self._note: Final = memory / f"{name}.json"
         self._file: Final = cache / f"{name}.snapshot"
         self._home: Final = home
-        self._scratch: Final = scratch
+        self.scratch: Final = scratch
+        self.refused: str | None = None
 
     def note(self) -> Note | None:
         """What is known of the snapshot, None where nothing is that can be read."""
@@ -98,14 +101,14 @@ class Snapshots:
                 if file.seek(0, 2) != note.bytes:
                     raise SnapshotUnusable("the snapshot is not the one that was kept")
                 file.seek(0)
-                copy, digest = copy_snapshot(file, self._scratch)
+                copy, digest = copy_snapshot(file, self.scratch)
         except FileNotFoundError:
             raise SnapshotUnusable("the snapshot is gone") from None
         except OSError as error:
             raise SnapshotUnusable(f"the snapshot cannot be read: {error.strerror}") from None
         if digest != note.sha256:
             raise SnapshotUnusable("the snapshot is not the one that was kept")
-        folded = read_snapshot(copy, code, self._scratch)
+        folded = read_snapshot(copy, code, self.scratch)
         if folded.state.ledger != note.ledger or folded.chain.head != Head(note.size, note.hash):
             raise SnapshotUnusable("the snapshot stands at another head than the one that was kept")
         return Kept(folded, note)
@@ -123,39 +126,50 @@ class Snapshots:
         try:
             make_directory(self._file.parent, 0o700)
             make_directory(self._note.parent, 0o700)
-            with hidden_file(self._file.parent, 0o600) as (file, hidden):
-                digest = write_snapshot(file, folded, code)
-                size = file.tell()
-                file.flush()
-                sync_file(file.fileno())
-                file.close()
-                # A crash between the two leaves a note that the file contradicts, and so none.
-                hidden.replace(self._file)
-            note = Note(
-                home=self._home,
-                ledger=folded.state.ledger,
-                size=head.size,
-                hash=head.hash,
-                sha256=digest,
-                bytes=size,
-                whole=whole,
-                whole_at=whole_at,
-            )
-            replace_file(self._note, note.canonical(), 0o600)
+            # Nobody waits for another one of this user's processes, which may be frozen.
+            with locked(self._file.parent, "snapshot_write_failed", "another process keeps a snapshot just now"):
+                # Whoever was killed while it wrote one left it.
+                for left in self._file.parent.glob(".*.tmp"):
+                    left.unlink(missing_ok=True)
+                with hidden_file(self._file.parent, 0o600) as (file, hidden):
+                    digest = write_snapshot(file, folded, code)
+                    size = file.tell()
+                    file.flush()
+                    sync_file(file.fileno())
+                    file.close()
+                    # A crash between the two leaves a note that the file contradicts, and so none.
+                    hidden.replace(self._file)
+                note = Note(
+                    home=self._home,
+                    ledger=folded.state.ledger,
+                    size=head.size,
+                    hash=head.hash,
+                    sha256=digest,
+                    bytes=size,
+                    whole=whole,
+                    whole_at=whole_at,
+                )
+                replace_file(self._note, note.canonical(), 0o600)
         except OSError as error:
             text = f"the snapshot cannot be kept in {self._file.parent}: {error.strerror}"
             raise Unavailable("snapshot_write_failed", text) from None
         return note
 
     def find(self, reader: Reader, remembered: Remembered | None) -> Kept | None:
-        """As `load`, for a reader who folds all of it again where that cannot be; then None. `remembered`: what this
-        user remembers of the home, which decides which ledger it is.
+        """As `load`, for a reader who folds all of it again where that cannot be; then None, and `refused` says why.
+        `remembered`: what this user remembers of the home, which decides which ledger it is.
         """
-        with suppress(SnapshotUnusable, HeadContradicted):
-            note = self.note()
-            if note is not None and (remembered is None or remembered.ledger == note.ledger):
-                return self.load(reader)
-        return None
+        self.refused = None
+        note = self.note()
+        if note is None:
+            return None
+        try:
+            if remembered is not None and remembered.ledger != note.ledger:
+                raise SnapshotUnusable("the snapshot is of another ledger than the one that is remembered of this home")
+            return self.load(reader)
+        except (SnapshotUnusable, HeadContradicted) as error:
+            self.refused = error.message
+            return None
 
 
 def check_head(note: Note, reader: Reader) -> None:

@@ -211,6 +211,14 @@ class State:
     """Target -> deployments that had ended when their rollback was ordered, and did not begin it."""
     owed_reviews: dict[str, int] = field(default_factory=dict)
     """Digest of a claimed break-glass lease that nobody reviewed -> time by which its review is due, inclusive."""
+    open_leases: dict[str, int] = field(default_factory=dict)
+    """Every lease that was neither claimed nor denied -> until when it can be claimed, seconds since 1970; in the order
+    of their entries. Long lapsed ones may be missing (`policies.registers`)."""
+    returnable: dict[str, int | None] = field(default_factory=dict)
+    """Deployments that ended and may be taken back -> until when, seconds since 1970; None after a failed rollback.
+    Those long past it may be missing."""
+    completed: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """Address and root -> the newest completed deployments there that were not taken back, at most two, in order."""
 
     @property
     def size(self) -> int:

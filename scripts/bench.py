@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what the design promises, each ratio with its limit in the same run and in turn with it.
 
-    python scripts/bench.py                 everything, about ten minutes on two quiet cores, 5 GB of disk
+    python scripts/bench.py                 everything, about fifteen minutes on two quiet cores, 7 GB of disk
     python scripts/bench.py --quick         smaller ledgers and fewer runs, about a minute: says that it works
     python scripts/bench.py --json audit    one row, as JSON
     python scripts/bench.py --fleet         one deployment over 1,000 to 100,000 instances, by simulation
@@ -46,6 +46,7 @@ from bench_ledger import (
 from bench_measure import Row, Spread, machine
 from bench_orders import order_row
 from bench_others import dsse_row, git_row, pymerkle_row, sqlite_row
+from bench_start import fold_row, start_row
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Sizes:
     starts: int
     others: int
     fleets: tuple[int, ...]
+    deployments: tuple[int, ...]
 
 
 WHOLE: Final = Sizes(
@@ -83,8 +85,11 @@ WHOLE: Final = Sizes(
     20,
     50,
     (1_000, 10_000, 100_000),
+    (1_000, 5_000, 10_000),
 )
-QUICK: Final = Sizes(3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 20, 3, 10, (20, 1_000))
+QUICK: Final = Sizes(
+    3_000, 6_000, (300, 3_000, 6_000), 2, 50, 4, 100, 30, 1_000, 5, 20, 3, 10, (20, 1_000), (20, 50, 100)
+)
 
 Measure = Callable[[Ledgers, Path, Sizes], Row]
 
@@ -97,6 +102,8 @@ ROWS: Final[dict[str, Measure]] = {
     "memory": lambda ledgers, _, sizes: memory_row(ledgers, sizes.entries, sizes.large),
     "proof": lambda ledgers, _, sizes: proof_row(ledgers, sizes.large, sizes.proofs),
     "growth": lambda ledgers, _, sizes: growth_row(ledgers, sizes.growth, sizes.batches),
+    "start": lambda ledgers, _, sizes: start_row(ledgers, sizes.large, sizes.audits),
+    "fold": lambda ledgers, _, sizes: fold_row(ledgers, sizes.large, sizes.deployments),
     "fleet": lambda _, root, sizes: fleet_row(root, sizes.fleets),
     "flip": lambda _, root, sizes: flip_row(root, sizes.flips),
     "flip-back": lambda _, root, sizes: flip_back_row(root, sizes.files, sizes.backs),

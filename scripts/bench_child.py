@@ -2,6 +2,7 @@
 
 bench_child.py verify SAMPLES       says "ready"; for each line SECONDS on standard input, a rate of signatures
 bench_child.py audit DIR JOBS       audits the ledger in DIR once; one line of JSON
+bench_child.py fold DIR COUNT...    folds the ledger in DIR until there were so many deployments; JSON of its memory
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,6 +18,8 @@ def main() -> int:
     """Do what the arguments say."""
     if sys.argv[1] == "verify":
         return verify(Path(sys.argv[2]))
+    if sys.argv[1] == "fold":
+        return fold(Path(sys.argv[2]), [int(count) for count in sys.argv[3:]])
     return audit(Path(sys.argv[2]), int(sys.argv[3]))
 
 
@@ -53,6 +57,36 @@ def audit(directory: Path, jobs: int) -> int:
         report = examine(reader, objects, remembered=None, jobs=jobs, scratch=scratch)
         seconds = time.perf_counter() - start
     found = {"seconds": seconds, "entries": report.size, "ok": report.ok, "peak_kib": own_peak_kib()}
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+class _Enough(Exception):  # it says that all went well
+    """Every mark was reached."""
+
+
+def fold(directory: Path, marks: list[int]) -> int:
+    """Read as an executor does, and note what that takes when so many deployments were claimed."""
+    from ledger.chain import Entry
+    from ledger.objects import DirectoryObjects
+    from ledger.reader import open_reader
+    from policies.replay import Replay
+    from policies.scratch import Scratch
+    from policies.state import State
+
+    found: list[dict[str, int]] = []
+
+    def observe(entry: Entry, state: State) -> None:
+        if len(state.deployments) >= marks[len(found)] and not state.live:
+            resident = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+            found.append({"deployments": len(state.deployments), "entries": entry.seq + 1, "resident_kib": resident})
+            if len(found) == len(marks):
+                raise _Enough
+
+    objects = DirectoryObjects(directory / "objects")
+    place = Scratch(directory / "scratch", spill=True)
+    with open_reader(directory / "ledger.db") as reader, place as scratch, suppress(_Enough):
+        Replay(reader, objects, None, observe, scratch=scratch).sync()
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 

@@ -38,6 +38,10 @@ Subject = tuple[str, str]
 """Name and digest of the statement that another one is about."""
 
 BATCH: Final = 4_096
+BEGINNING: Final = 4
+"""Entries before the first lease."""
+A_LEASE: Final = 57
+"""Entries of one lease, for `INSTANCES`."""
 INSTANCES: Final = 20
 SAMPLES: Final = 2
 START: Final = parse_time("2026-01-05T09:00:00Z")
@@ -178,7 +182,7 @@ class Factory:
         yield
 
     def _deploy(self) -> Iterator[None]:
-        """One lease, from its intent to its completion: 60 entries."""
+        """One lease, from its intent to its completion: `A_LEASE` entries."""
         number, self.leases = self.leases, self.leases + 1
         stamp = format_time(self.now).translate({ord(c): None for c in "-:Z"}).replace("T", "-")
         name, intent = f"LEASE-{stamp}-{number % 1_000_000}", f"INT-{stamp}-{number % 1_000_000}"

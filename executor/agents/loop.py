@@ -19,6 +19,8 @@ from policies.state import State
 POLL_S: Final = 0.2
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
+MANY: Final = 1_024
+"""Things that failed and are remembered, whether anyone still tries them or not."""
 
 FATAL: Final = frozenset(
     {"broken_chain", "head_contradicted", "ledger_corrupt", "ledger_replaced", "tip_mismatch", "unlawful_entry"}
@@ -69,7 +71,7 @@ class Tries:
     def __init__(self, monotonic: Callable[[], float], log: Log) -> None:
         self._monotonic: Final = monotonic
         self._log: Final = log
-        self._later: Final[dict[str, _Later]] = {}
+        self._later: dict[str, _Later] = {}
 
     def run(self, key: str, name: str, work: Callable[[], None]) -> None:
         """Do `work` unless it failed a moment ago. A failure is logged, and the wait before the next try is doubled.
@@ -92,7 +94,11 @@ class Tries:
 
     def _postpone(self, key: str, later: _Later | None, line: str) -> None:
         delay_s = FIRST_RETRY_S if later is None else min(2 * later.delay_s, LAST_RETRY_S)
-        self._later[key] = _Later(self._monotonic() + delay_s, delay_s)
+        now = self._monotonic()
+        if len(self._later) >= MANY:
+            # What nobody tried again when it was time is over.
+            self._later = {known: one for known, one in self._later.items() if now < one.at + LAST_RETRY_S}
+        self._later[key] = _Later(now + delay_s, delay_s)
         self._log(f"{one_line(line)}; trying again in {delay_s:.0f} s")
 
 

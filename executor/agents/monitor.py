@@ -17,6 +17,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from executor.agents.loop import Ledger, Log, Tries, one_line
+from executor.decide import WATCHED
 from executor.gates import RunningJudge
 from executor.host import Observed
 from executor.metrics.measure import MAX_NOTE, Meters, Place, Snapshot, gate_values, raw_values
@@ -35,21 +36,20 @@ from policies.registrar import Draft, Receipt
 from policies.state import State
 
 MAX_AT_ONCE: Final = 16
-_WATCHED: Final = frozenset({Phase.BAKING, Phase.PROMOTED, Phase.DEPLOYING})
-"""A tier is watched from its bake until the next one bakes: what it runs serves while the next is being applied."""
 
 
 @dataclass(slots=True)
 class _Watch:
     """What this process keeps of one deployment. `window`: what is being watched now. `opened_at`: when the window
-    began, seconds since 1970; None for no window.
+    began, None for no window. Seconds that only grow, and not the clock: that may jump, and what was not watched in
+    between would count as watched.
     """
 
     meters: Meters
     judge: RunningJudge = field(default_factory=RunningJudge)
     window: tuple[int, int | None] | None = None
-    opened_at: int | None = None
-    first_opened_at: int = 0
+    opened_at: float | None = None
+    first_opened_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Monitor:
         self._hosts: Final = hosts
         self._meters: Final = meters
         self._log: Final = log
+        self._monotonic: Final = monotonic
         self._tries: Final = Tries(monotonic, log)
         self._watches: Final[dict[str, _Watch]] = {}
 
@@ -102,7 +103,7 @@ class Monitor:
         begun = deployment.started or deployment.lease.start == "auto"
         if begun and deployment.baseline is None and deployment.phase in {Phase.CLAIMED, Phase.DEPLOYING}:
             self._take_baseline(deployment, target, watch)
-        elif deployment.working_phase in _WATCHED and deployment.bake_started_at is not None:
+        elif deployment.working_phase in WATCHED and deployment.bake_started_at is not None:
             self._take_sample(deployment, target, watch, deployment.bake_started_at)
 
     def _take_baseline(self, deployment: Deployment, target: Target, watch: _Watch) -> None:
@@ -110,7 +111,7 @@ class Monitor:
         if not cohort:
             self._give_baseline(deployment, None)
             return
-        lease, now = deployment.lease, self._ledger.now()
+        lease, now = deployment.lease, self._monotonic()
         if watch.opened_at is None:
             snapshot = self._open_window(target, watch, (0, None), self._look(deployment, target, cohort), now)
             watch.first_opened_at = now
@@ -138,7 +139,7 @@ class Monitor:
         self._log(f"{deployment.lease.id} baseline: {shown} (entry {receipt.seq})")
 
     def _take_sample(self, deployment: Deployment, target: Target, watch: _Watch, began: int) -> None:
-        lease, now, tier = deployment.lease, self._ledger.now(), deployment.watched_tier
+        lease, now, tier = deployment.lease, self._monotonic(), deployment.watched_tier
         # Instances of the next tier are neither: they restart while it is applied, and nobody expects values of them.
         cohort = [one.name for one in target.instances if deployment.tier_of.get(one.name, 101) <= tier]
         if watch.window != (tier, began):
@@ -149,7 +150,7 @@ class Monitor:
         opened_at = now if watch.opened_at is None else watch.opened_at
         newest = deployment.samples[-1] if deployment.samples else None
         last = 0 if newest is None else newest.n
-        n = (now - began) // lease.interval_s
+        n = (self._ledger.now() - began) // lease.interval_s
         # After a restart the window is shorter than the interval; one much shorter says too little, and n is skipped.
         if n <= last or 2 * (now - opened_at) < lease.interval_s:
             return
@@ -167,7 +168,7 @@ class Monitor:
                 {"tree": tree, "instances": list_json(names, self._objects, len(seen.trees))}
                 for tree, names in seen.trees.items()
             ],
-            "raw": self._keep_raw(snapshot, seen, now - opened_at),
+            "raw": self._keep_raw(snapshot, seen, int(now - opened_at)),
         }
         receipt = self._say(deployment, detail)
         self._log(f"{lease.id} sample {n} of {tier} %: {_spell(values)} (entry {receipt.seq})")
@@ -192,7 +193,7 @@ class Monitor:
         self._log(f"{name} verdict {judgement.verdict} (entry {receipt.seq}): {one_line(judgement.text)}")
 
     def _open_window(
-        self, target: Target, watch: _Watch, window: tuple[int, int | None], seen: _Seen, now: int
+        self, target: Target, watch: _Watch, window: tuple[int, int | None], seen: _Seen, now: float
     ) -> Snapshot:
         snapshot = watch.meters.read(target, seen.places)
         watch.window, watch.opened_at = window, now

@@ -99,7 +99,8 @@ class Reviewer:
 
     def act(self, state: State) -> None:
         """Review every lease that waits for it, and cosign what passed."""
-        for lease in list(state.leases.values()):
+        for digest in [*state.owed_reviews, *state.open_leases]:
+            lease = state.leases[digest]
             if self._wants_review(state, lease):
                 self._tries.run(lease.digest, lease.lease.id, partial(self._review, state, lease))
             if self._wants_cosignature(lease):

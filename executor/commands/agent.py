@@ -61,12 +61,20 @@ def run(
 def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
     from executor.agents.loop import run as run_loop
     from executor.process_lock import ProcessLock
+    from executor.snapshots import KEEP_EVERY, begin_fold, keep_fold
 
     registrar = home.open_registrar(accept_clock=accept_clock)
     signer = home.load_signer(name, check_begun(registrar.sync()))
     with ProcessLock(home.lock_path(name), f"{name} on {home.root}"):
         log_line(f"{name} runs on {home.root}")
-        run_loop(_agent(name, home, registrar, signer), registrar, wait=stop.wait, log=log_line)
+        begin_fold(registrar, log_line)
+
+        def wait(seconds: float) -> bool:
+            keep_fold(registrar, registrar.now(), log_line, least=KEEP_EVERY)
+            return stop.wait(seconds)
+
+        run_loop(_agent(name, home, registrar, signer), registrar, wait=wait, log=log_line)
+        keep_fold(registrar, registrar.now(), log_line)
 
 
 def _agent(name: str, home: Home, registrar: Submitter, signer: Signer) -> Agent:

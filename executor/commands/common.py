@@ -122,8 +122,12 @@ def find_subject(state: State, name: str) -> LeaseState | ProposalState:
 
     Raises: UsageError (`unknown_id`, `ambiguous_id`).
     """
-    everything: dict[str, LeaseState | ProposalState] = {**state.leases, **state.proposals}
-    found = state.find_lease(name) or _by_prefix(everything, name)
+    found: LeaseState | ProposalState | None = state.find_lease(name)
+    if found is None:
+        leases, proposals = _by_prefix(state.leases, name), _by_prefix(state.proposals, name)
+        if leases is not None and proposals is not None:
+            raise _ambiguous(name)
+        found = leases or proposals
     if found is None:
         raise UsageError(
             "unknown_id", f"{name} names no lease and no proposal of this ledger", hint="calyx inbox lists what waits"
@@ -134,10 +138,14 @@ def find_subject(state: State, name: str) -> LeaseState | ProposalState:
 def _by_prefix(known: dict[str, T], name: str) -> T | None:
     if len(name) < MIN_PREFIX:
         return None
-    matches = [value for digest, value in known.items() if digest.startswith(name.lower())]
+    matches = [digest for digest in known if digest.startswith(name.lower())]
     if len(matches) > 1:
-        raise UsageError("ambiguous_id", f"{name} begins more than one digest", hint="give more of its digits")
-    return matches[0] if matches else None
+        raise _ambiguous(name)
+    return known[matches[0]] if matches else None
+
+
+def _ambiguous(name: str) -> UsageError:
+    return UsageError("ambiguous_id", f"{name} begins more than one digest", hint="give more of its digits")
 
 
 def parse_duration(text: str) -> int:

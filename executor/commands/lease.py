@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,11 +50,13 @@ def list_(
     """
     from executor.home import system_clock
     from executor.lease_view import list_lease
+    from policies.registers import newest_first
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
         now = system_clock()
-        rows = [list_lease(state, lease, now) for lease in list(state.leases.values())[-limit:]]
+        newest = [*islice(newest_first(state.leases), limit)]
+        rows = [list_lease(state, lease, now) for lease in reversed(newest)]
     if as_json:
         say_json(rows)
     elif rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,9 @@ from executor.commands.terminal import on_terminal, say, say_json, say_table, wr
 from keys.errors import CalyxError
 
 if TYPE_CHECKING:
+    from executor.home import Home
     from ledger.chain import Entry
+    from ledger.record import Record
     from policies.state import State
 
 app = noun("Read the ledger, prove what is in it, and export it.")
@@ -37,25 +40,49 @@ def log(
 
     Example: calyx ledger log --from 0 --limit 20
 
-    Every entry up to the end is verified first. When one is not lawful, the entries before it are listed, and then the
-    refusal.
+    The ledger up to its end is verified first: all of it, or what is new since you last did. When an entry is not
+    lawful, those before it are listed, and then the refusal.
     """
+    with opened(home) as place:
+        try:
+            state = check_begun(place.open_replay().sync())
+        except CalyxError:
+            rows = _before_the_refusal(place, start, limit)
+            if rows:
+                _print(rows, as_json)
+            raise
+        rows = _listed(place, state, max(0, state.size - limit) if start is None else start, limit)
+    _print(rows, as_json)
+
+
+def _listed(home: Home, state: State, start: int, limit: int) -> list[dict[str, Any]]:
+    """Entries that are those that were verified, byte by byte."""
+    from ledger.chain import ChainBroken
+    from ledger.record import parse_record
+
+    rows: list[dict[str, Any]] = []
+    end = min(state.size, start + limit)
+    for data in home.open_store().read(start, end) if start < end else ():
+        record = parse_record(data)
+        seq = start + len(rows)
+        if record.leaf != state.history.leaf(seq):
+            raise ChainBroken(seq, "prev", "it is not the one that was verified before")
+        rows.append(_row(record))
+    return rows
+
+
+def _before_the_refusal(home: Home, start: int | None, limit: int) -> list[dict[str, Any]]:
+    """The entries before the one that is wrong."""
     rows: deque[dict[str, Any]] = deque(maxlen=limit if start is None else None)
 
     def note_entry(entry: Entry, state: State) -> None:
         del state
         if start is None or start <= entry.seq < start + limit:
-            rows.append(_row(entry))
+            rows.append(_row(entry.record))
 
-    with opened(home) as place:
-        replay = place.open_replay(note_entry)
-        try:
-            check_begun(replay.sync())
-        except CalyxError:
-            if rows:
-                _print(list(rows), as_json)
-            raise
-    _print(list(rows), as_json)
+    with suppress(CalyxError):
+        home.open_replay(note_entry).sync()
+    return list(rows)
 
 
 @app.command()
@@ -85,21 +112,21 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     )
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(record: Record) -> dict[str, Any]:
     from ledger.statement import parse_statement
 
-    statement = parse_statement(entry.record.envelope.body)
+    statement = parse_statement(record.envelope.body)
     about = statement.predicate.get("id") or statement.subject_name
     return {
-        "seq": entry.seq,
-        "time": entry.record.time,
+        "seq": record.seq,
+        "time": record.time,
         "by": statement.by,
-        "keyid": entry.record.envelope.keyid,
+        "keyid": record.envelope.keyid,
         "kind": statement.kind,
         "about": "" if about == statement.kind else str(about),
         "what": _what(statement.predicate),
         "digest": statement.digest,
-        "leaf": entry.leaf,
+        "leaf": record.leaf,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, opened
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from policies.state import LeaseState, State
 
 RUNNERS = ("cp14", "cp18", "cp19", "cp20", "notify")
+SHOWN = 50
+"""Leases that are shown, the newest ones."""
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -57,10 +60,12 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
     from executor.governance_check import warn_expiry
     from executor.waiting import owed_reviews
+    from policies.registers import newest_first
 
     enabled = state.policy is not None and state.policy.deployment_enabled()
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
-    rows = [_lease(state, lease, now) for lease in state.leases.values()]
+    known = (_lease(state, lease, now) for lease in newest_first(state.leases))
+    rows = [*islice((row for row in known if row["state"] != "expired"), SHOWN)][::-1]
     return {
         "home": home.name,
         "ledger": state.ledger,
@@ -80,7 +85,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
             {"lease": item.name, "due": item.until, "overdue": item.urgent, "answer": item.command}
             for item in owed_reviews(state, now)
         ],
-        "leases": [row for row in rows if row["state"] != "expired"][-50:],
+        "leases": rows,
     }
 
 

@@ -16,6 +16,7 @@ from executor.host import Running
 from keys.canonical import Json
 from keys.values import format_decimal
 from policies.event_kinds import GateValue
+from policies.evidence import count_of
 from policies.fleet import Instance, Target
 from policies.matrix import Gate
 
@@ -103,11 +104,6 @@ def share(bad: int, total: int) -> Decimal | None:
     rate = Decimal(bad) * 100 / total
     short = two_decimals(rate)
     return short if count_of(short, total) == bad else rate.quantize(_BILLIONTH, ROUND_HALF_UP)
-
-
-def count_of(percent: Decimal, total: int) -> int:
-    """How many of some requests a percentage stands for. Inverse of `share`."""
-    return int((percent * total / 100).to_integral_value(ROUND_HALF_UP))
 
 
 def gate_values(

@@ -28,6 +28,7 @@ from policies.notices import ALL, LOUD
 from policies.state import State
 
 DAY: Final = 86_400
+MANY: Final = 1_024
 MAX_TITLE: Final = 120
 MAX_BODY: Final = 2_000
 EXPIRY_MARKS: Final = (30 * DAY, 7 * DAY, DAY, 0)
@@ -111,6 +112,10 @@ class Notices:
         awaited = awaited_order(deployment)
         if awaited is None or awaited[0] not in {"start", "promote"}:
             return None
+        if len(self._awaited) >= MANY:
+            # None that has ended begins to wait for these again.
+            live = set(state.live.values())
+            self._awaited = {told for told in self._awaited if told[0] in live}
         self._awaited.add((digest, deployment.tier))
         return awaited[0]
 

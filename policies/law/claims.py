@@ -7,6 +7,7 @@ from policies.deployment import Deployment
 from policies.kinds import Claim, Term
 from policies.law.case import Case, Change, check_subject, refuse, require_kind, subject_lease
 from policies.names import open_names, same_list
+from policies.registers import close_lease
 from policies.state import State, TermState
 from policies.two_key import VerifiedLease, check_two_key, has_good_review
 
@@ -64,6 +65,7 @@ def judge_claim(case: Case, claim: Claim) -> Change:
         state.leases[deployment.lease_digest].claim_seq = case.seq
         state.deployments[deployment.lease_digest] = deployment
         state.live[deployment.lease.target] = deployment.lease_digest
+        close_lease(state, deployment.lease_digest)
         # An order to roll back what ended before is void now: the target has moved on.
         for digest in state.rollback_orders.pop(deployment.lease.target, ()):
             state.deployments[digest].rollback_order = None

@@ -22,6 +22,7 @@ from policies.law.commands import check_rollback, subject_deployment
 from policies.law.health import check_health, judge_baseline, judge_sample, judge_verdict
 from policies.names import open_names
 from policies.places import places_of
+from policies.registers import end_deployment, revive_deployment
 from policies.state import State, TouchNote
 
 RULE = "deployment"
@@ -130,11 +131,13 @@ def _keep_live(state: State, deployment: Deployment, case: Case) -> None:
         state.live[target] = digest
         deployment.ended_at, deployment.ended_seq = None, None
         state.rollback_orders.get(target, set()).discard(digest)
+        revive_deployment(state, deployment)
     elif state.live.get(target) == digest:
         del state.live[target]
         deployment.ended_at, deployment.ended_seq = case.now, case.seq
         # They are in the ledger for whoever asks; a station that runs for years has millions of them.
-        deployment.samples = []
+        deployment.samples, deployment.earlier = [], None
+        end_deployment(state, deployment, case.now)
 
 
 def _check_order(deployment: Deployment, digest: str | None, verb: str) -> None:
@@ -250,8 +253,8 @@ def _bake_started(case: Case, deployment: Deployment, detail: kinds.BakeStarted)
     def effect(ours: Deployment) -> None:
         ours.watched_tier = detail.tier
         ours.bake_started_at = case.now
-        ours.samples = []
-        ours.whole = 0
+        ours.samples, ours.earlier = [], None
+        ours.whole, ours.baked_at = 0, None
 
     return effect
 

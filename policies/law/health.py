@@ -6,21 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from policies import event_kinds as kinds
+from policies.courses import fold_samples
 from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
 from policies.kinds import ABSENT
 from policies.law.case import Case, Effect, refuse
-
-
-def samples_needed(deployment: Deployment) -> int:
-    """How many whole samples a tier needs: ceil(bake / interval)."""
-    return -(-deployment.lease.bake_s // deployment.lease.interval_s)
 
 
 def check_health(deployment: Deployment) -> None:
     """The present tier was watched long enough and is healthy. Raises: LawRefused (`not_baked`, `not_healthy`)."""
     order = deployment.promote_order
     skipped = order is not None and order.skip_bake and order.tier == deployment.tier
-    whole, needed = deployment.whole_samples(), samples_needed(deployment)
+    whole, needed = deployment.whole_samples(), deployment.samples_needed
     if whole < needed and not skipped:
         refuse("not_baked", f"{whole} of {needed} whole samples of the tier {deployment.tier} %", rule="health")
     newest = deployment.samples[-1] if deployment.samples else None
@@ -80,6 +76,9 @@ def judge_sample(case: Case, deployment: Deployment, detail: kinds.Sample) -> Ef
     def effect(ours: Deployment) -> None:
         ours.samples.append(note)
         ours.whole += note.whole
+        if ours.baked_at is None and ours.whole >= ours.samples_needed:
+            ours.baked_at = case.now
+        fold_samples(ours)
 
     return effect
 

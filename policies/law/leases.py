@@ -20,6 +20,7 @@ from policies.law.case import (
 )
 from policies.law.governance import judge_vote, judge_withdrawal
 from policies.names import open_names, open_paths
+from policies.registers import close_lease, open_lease
 from policies.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
 
 RULE = "lease"
@@ -68,11 +69,12 @@ def judge_lease(case: Case, lease: Lease) -> Change:
     gates = case.policy.deploy_production.gates
     # Nearly every lease has the policy's gates; one copy of them is enough for all.
     kept = lease.model_copy(update={"gates": gates}) if lease.gates == gates else lease
-    digest = case.statement.digest
+    digest, execute_by = case.statement.digest, parse_time(lease.execute_by)
 
     def change(state: State) -> None:
         state.ids[fold_id(lease.id)] = digest
         state.leases[digest] = LeaseState(digest, case.seq, case.now, kept, case.signer, before, after, paths)
+        open_lease(state, digest, execute_by, case.now)
 
     return change
 
@@ -148,6 +150,7 @@ def judge_objection(case: Case, objection: Objection) -> Change:
         def deny(state: State) -> None:
             if state.leases[digest].denied is None:
                 state.leases[digest].denied = note
+                close_lease(state, digest)
 
         return deny
     require_role(case, "approver", "sentinel", "validator")

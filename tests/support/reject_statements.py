@@ -69,6 +69,20 @@ _bytes(
     "too_deep",
     _swap(TEXT, b'"reason": ' + _deep(16)),
 )
+
+
+def _event_too_deep(f: Forge) -> None:
+    said = f.body("event", {**f.common("cp20"), "epoch": 1, "detail": {"type": "STARTED"}}, f.it)
+    f.force(f.sign("cp20", "event", said.replace(b'{"type"', b'{"a":' + _deep(2_000) + b',"type"')))
+
+
+add(
+    "statement_too_deep_before_its_type",
+    "An event tells something 2,000 arrays deep before it tells its type.",
+    "lease",
+    "too_deep",
+    _event_too_deep,
+)
 _bytes("with_an_escape", "A letter is escaped.", "not_canonical", _swap(TEXT, b'"reason":"\\u0061 test"'))
 _bytes("with_a_slash_escaped", "A slash is escaped.", "not_canonical", _swap(b"https:/", b"https:\\/"))
 _bytes(

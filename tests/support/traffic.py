@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate
 from random import Random
 
-from executor.gates import TierJudge
+from policies.courses import TierJudge
 from policies.deployment import Baseline, SampleNote
 from policies.matrix import Gate
 

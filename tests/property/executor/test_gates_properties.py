@@ -6,8 +6,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.gates import ORDER, Judgement, TierJudge, worst
-from policies.deployment import Baseline, SampleNote
+from policies.audit_shelf import adapter_of
+from policies.courses import ORDER, Judgement, TierJudge, worst
+from policies.deployment import Baseline, EarlierNote, SampleNote
 from policies.matrix import Gate
 
 START = 1_000_000
@@ -154,3 +155,24 @@ def test_worst_gate_decides(many: list[Gate], notes: list[SampleNote], baseline:
 def test_worst_is_never_milder_than_any(verdicts: list[str], other: str) -> None:
     known = [name for name in ORDER if name in verdicts or name == other]
     assert worst(known) == known[0]
+
+
+@given(gates(), histories(), BASELINES, st.data())
+def test_samples_folded_at_any_cut_lead_to_the_same_judgement(
+    gate: Gate, notes: list[SampleNote], baseline: Baseline | None, data: st.DataObject
+) -> None:
+    """What a state keeps of a long bake, also when it was a snapshot in between, stands for every sample of it."""
+    cut = data.draw(st.integers(0, max(0, len(notes) - 1)))
+    first = TierJudge([gate], baseline, bake_started_at=START, interval_s=INTERVAL, planned=8)
+    for note in notes[:cut]:
+        first.see(note)
+    packed = adapter_of(EarlierNote).dump_json(first.note())
+    earlier = adapter_of(EarlierNote).validate_json(packed)
+    assert earlier == first.note()
+    then = TierJudge([gate], baseline, bake_started_at=START, interval_s=INTERVAL, planned=8, earlier=earlier)
+    for note in notes[cut:]:
+        then.see(note)
+    assert then.seen == len(notes)
+    now = notes[-1].made_at if notes else START
+    assert then.judge(now) == judged(gate, notes, baseline)
+    assert then.judge(now + 100) == judged(gate, notes, baseline, now + 100)

@@ -149,6 +149,8 @@ def test_snapshot_leaves_nothing_of_a_state_out() -> None:
     fields = {field.name for field in dataclasses.fields(State)}
     state.owed_reviews = {"ab" * 32: 7, "01" * 32: 3}
     state.rollback_orders = {"web": {"ab" * 32, "cd" * 32}}
+    state.returnable = {"ab" * 32: 7, "01" * 32: None}
+    state.completed = {("local", "/srv/a"): ("ab" * 32,), ("local", "/srv/b"): ("ab" * 32, "01" * 32)}
     file = io.BytesIO()
     write_snapshot(file, Folded(state, chain), CODE)
     back = read_snapshot(file, CODE, IN_MEMORY).state
@@ -159,7 +161,16 @@ def test_snapshot_leaves_nothing_of_a_state_out() -> None:
         assert getattr(back, name) == getattr(state, name), name
         assert isinstance(getattr(back, name), Shelf) == (name in SHELVED)
     # The order of what is looked through from its first is kept.
-    for name in ("owed_reviews", "proposals", "leases", "deployments", "policies", "touched"):
+    for name in (
+        "owed_reviews",
+        "proposals",
+        "leases",
+        "deployments",
+        "policies",
+        "touched",
+        "open_leases",
+        "returnable",
+    ):
         assert list(getattr(back, name)) == list(getattr(state, name))
 
 

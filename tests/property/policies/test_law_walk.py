@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from walk import Walk
 
 from keys.errors import LawRefused
+from keys.values import parse_time
 from policies.accounts import unaccounted
 from policies.deployment import LIVE, Phase
 from policies.law.step import step
+from policies.places import Place, places_of
 from policies.state import State
 from policies.two_key import check_two_key, examine_lease
 
@@ -54,6 +56,37 @@ def check_invariants(walk: Walk) -> None:
             assert not deployment.intended
 
 
+def check_registers(walk: Walk) -> None:
+    """The few leases and deployments that are kept as still mattering are those that looking at all would find."""
+    state = walk.state
+    unclaimed = [lease for lease in state.leases.values() if lease.claim_seq is None and lease.denied is None]
+    assert [digest for digest in state.open_leases if state.leases[digest] not in unclaimed] == []
+    assert [lease.digest for lease in unclaimed if lease.digest in state.open_leases] == list(state.open_leases)
+    for lease in unclaimed:
+        until = parse_time(lease.lease.execute_by)
+        assert state.open_leases.get(lease.digest, until) == until
+        assert lease.digest in state.open_leases or until < walk.now
+    ended = {
+        d.lease_digest: d for d in state.deployments.values() if d.phase in {Phase.COMPLETED, Phase.ROLLBACK_FAILED}
+    }
+    assert state.returnable.keys() <= ended.keys()
+    completed: dict[Place, list[str]] = {}
+    for digest, deployment in sorted(ended.items(), key=lambda item: item[1].claim_seq):
+        if deployment.phase is Phase.ROLLBACK_FAILED:
+            assert state.returnable[digest] is None
+            continue
+        assert deployment.completed_at is not None
+        terms = state.policies[deployment.lease.policy].deploy_production
+        until = deployment.completed_at + terms.retention_s
+        assert state.returnable.get(digest, until) == until
+        assert digest in state.returnable or until < walk.now
+        for place in places_of(state, deployment.lease, deployment.intended).values():
+            completed.setdefault(place, []).append(digest)
+    assert {place: newest[-1] for place, newest in state.completed.items() if newest} == {
+        place: newest[-1] for place, newest in completed.items()
+    }
+
+
 @settings(max_examples=12)
 @given(st.randoms(use_true_random=False))
 def test_walk_is_replayed_to_an_equal_state(random: Random) -> None:
@@ -63,6 +96,7 @@ def test_walk_is_replayed_to_an_equal_state(random: Random) -> None:
         walk.step()
     check_rule_agrees(walk)
     check_invariants(walk)
+    check_registers(walk)
     replayed = State()
     for entry in walk.entries:
         replayed = step(replayed, entry, walk.objects)
@@ -80,6 +114,7 @@ def test_walks_reach_every_end() -> None:
             walk.step()
         check_rule_agrees(walk)
         check_invariants(walk)
+        check_registers(walk)
         reached.update(d.phase for d in walk.state.deployments.values())
         codes |= walk.refusals.keys()
     assert {Phase.COMPLETED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.ROLLBACK_FAILED} <= reached.keys(), reached

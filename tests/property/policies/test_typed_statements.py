@@ -114,6 +114,9 @@ def test_escaped_text_is_left_to_the_plain_reader() -> None:
         event(b'{"tier": 5,"type":"TIER_INTENT"}'),
         event(b'{"tier":5,"type":"NOTHING"}'),
         event(b'{"tier":5}'),
+        event(b'{"a":%s%s,"type":"STARTED"}' % (b"[" * 9_000, b"]" * 9_000)),
+        event(b'{"a":%s1%s,"type":"STARTED"}' % (b'{"a":' * 9_000, b"}" * 9_000)),
+        event(b'{"a":%s' % (b"[" * 9_000)),
         event(b'{"type":"STARTED"}', epoch=b"9007199254740992"),
         event(b'{"type":"STARTED"}', epoch=b"-1"),
         event(b'{"type":"STARTED"}', made_at=b'"2026-02-30T09:00:04Z"'),
@@ -125,8 +128,13 @@ def test_escaped_text_is_left_to_the_plain_reader() -> None:
     ],
 )
 def test_what_is_refused_is_refused_by_both(body: bytes) -> None:
-    with pytest.raises(CalyxError):
+    with pytest.raises(CalyxError) as caught:
         parse_predicate(parse_statement(body))
+    with pytest.raises(CalyxError) as again:
+        statement, predicate = read_statement(body)
+        assert predicate is None
+        parse_predicate(statement)
+    assert again.value.code == caught.value.code
     assert Typed("event", Event).read(body) is None
 
 

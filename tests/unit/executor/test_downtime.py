@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fleetsim import Simulation
-from station import Station, fleet, matrix, tree_digest
+from station import Station, fleet, matrix, new_station, tree_digest
 
+from executor.decide import Observations, Say, decide
+from executor.gates import silence_limit
 from executor.tree import make_tree
 from keys.errors import Exit
 from policies.deployment import Deployment, Phase
@@ -114,3 +117,33 @@ def test_clock_that_keeps_jumping_does_not_hide_a_silent_monitor_for_ever(tmp_pa
         scene.station.clock.tick(HOUR)
     # No step forward is lawful after `complete_by`, whoever listens.
     assert scene.deployment.halted_cause == "complete_by_passed"
+
+
+@pytest.mark.parametrize("until", [Phase.PROMOTED, Phase.DEPLOYING, Phase.PAUSED])
+def test_monitor_that_falls_silent_while_the_next_tier_comes_is_missing_data(tmp_path: Path, until: Phase) -> None:
+    """What runs the new tree is watched until the next tier bakes. Nobody brings it to more when nobody watches."""
+    station = new_station(tmp_path)
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.bake(lease, 5)
+    station.event("cp20", lease, "CANARY_PROMOTED", tier=5, to=25)
+    if until is not Phase.PROMOTED:
+        station.event("cp20", lease, "TIER_INTENT", tier=25)
+    if until is Phase.PAUSED:
+        station.command("ada", lease, "pause")
+        order = station.state.deployments[lease[1]].pause_order
+        assert order is not None
+        station.event("cp20", lease, "PAUSED", command=order.digest, cause="command", text="")
+    deployment = station.state.deployments[lease[1]]
+    assert deployment.phase is until
+    limit = silence_limit(deployment.lease.gates, deployment.lease.interval_s)
+    spoken, now = station.state.history.time(station.state.size - 1), station.clock.now
+    assert spoken == now
+    for silent_s, halts in ((limit, False), (limit + 1, True)):
+        action = decide(station.state, deployment, Observations(), now + silent_s)
+        said = action.detail if isinstance(action, Say) else {}
+        assert (said.get("type") == "HALTED" and said["cause"] == "missing") is halts
+    # Who did not listen cannot tell.
+    action = decide(station.state, deployment, Observations(listening_since=now + limit), now + limit + 1)
+    assert not isinstance(action, Say) or action.detail["type"] != "HALTED"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from executor.gates import ORDER, Judgement, TierJudge, worst
 from executor.metrics.measure import two_decimals
+from policies.courses import ORDER, Judgement, TierJudge, worst
 from policies.deployment import Baseline, SampleNote
 from policies.matrix import Gate
 

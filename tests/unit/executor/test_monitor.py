@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from watching import INTERVAL, NEW, Scene, gate, make_scene
 
-from executor.agents.loop import run
+from executor.agents.loop import MANY, Tries, run
 from executor.decide import Observations, Say, decide
 from executor.gates import judge_deployment
 from executor.host import Host
@@ -196,6 +196,36 @@ def test_restarted_monitor_opens_a_new_window_and_goes_on(scene: Scene) -> None:
     assert raw["window_s"] == 8
 
 
+def test_clock_that_jumps_ahead_makes_no_window_of_an_instant(scene: Scene) -> None:
+    """By the clock an hour has passed since the newest sample, and nothing was watched in it."""
+    scene.claim()
+    scene.bake()
+    scene.act(INTERVAL)
+    scene.station.clock.tick(3_600)
+    reads = scene.world.reads
+    scene.act(1)
+    assert [sample.n for sample in scene.deployment.samples] == [1]
+    assert scene.world.reads == reads
+    # The window that was open goes on until it is long enough to say something, and says how long it was.
+    scene.act(7)
+    assert [sample.n for sample in scene.deployment.samples] == [1, 1 + (3_600 + 8) // INTERVAL]
+    raw = parse_json(_raw_of(scene))
+    assert isinstance(raw, dict)
+    assert raw["window_s"] == 8
+
+
+def test_clock_that_jumps_ahead_shortens_no_wait_for_a_baseline(scene: Scene) -> None:
+    scene.claim()
+    scene.world.tes = None
+    scene.act()
+    scene.station.clock.tick(3_600)
+    scene.act(1)
+    scene.world.tes = "90"
+    assert scene.deployment.baseline is None
+    scene.act(INTERVAL - 1)
+    assert scene.deployment.baseline is not None
+
+
 def _raw_of(scene: Scene) -> bytes:
     return scene.station.objects.get(ObjectRef(**scene.said()[-2]["raw"]))
 
@@ -360,3 +390,16 @@ def test_loop_stops_on_a_ledger_that_contradicts_itself(scene: Scene, code: str)
     with pytest.raises(CalyxError) as caught:
         run(Once(CalyxError(code, "")), scene.station.registrar, wait=lambda _: False, log=scene.lines.append)
     assert caught.value.code == code
+
+
+def test_failures_that_nobody_tries_again_are_forgotten() -> None:
+    now = [0.0]
+    tries = Tries(lambda: now[0], lambda _: None)
+
+    def fail() -> None:
+        raise Unavailable("host_io", "it does not answer")
+
+    for number in range(3 * MANY):
+        tries.run(f"lease {number}", "a lease", fail)
+        now[0] += 1
+    assert len(tries._later) <= MANY

@@ -72,6 +72,11 @@ def test_only_what_stops_or_takes_back_leads_toward_safety(tmp_path: Path) -> No
         about = ("LEASE-20260105-090000", "a" * 64) if kind in {"event", "command"} else None
         return leads_back(registrar.draft_statement("cp20", Draft(kind, fields, about)))
 
+    hostile: list[Any] = [["HALTED"], {"HALTED": 1}, None, 1]
+    for told in hostile:
+        assert not leads("command", verb=told)
+        assert not leads("event", detail={"type": told})
+        assert not leads("event", detail={"type": "VERDICT", "verdict": told})
     for verb in ("pause", "abort", "rollback", "start", "resume", "promote"):
         assert leads("command", verb=verb) is (verb in {"pause", "abort", "rollback"})
     for event in (
@@ -128,8 +133,10 @@ def test_full_ledger_takes_a_step_toward_safety_and_no_other(tmp_path: Path, low
     assert not room.left
 
 
+@pytest.mark.parametrize("found", ["before", "at the commit"])
 @pytest.mark.parametrize("at", ["STARTED", "TIER_INTENT", "INSTANCE_APPLIED", "BAKE_STARTED", "COMPLETED"])
-def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path, at: str) -> None:
+def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path, at: str, found: str) -> None:
+    """Also where only the commit finds that the disk is full: then what was read is forgotten, and read again."""
     station = Station(tmp_path, policy=matrix(tiers=[100], bake_s=2, interval_s=1))
     station.genesis()
     station.enact_fleet(fleet(2))
@@ -143,6 +150,8 @@ def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path
         told = draft.fields["detail"]["type"] if draft.kind == "event" else ""
         full[0] |= told == at
         if full[0] and told not in EVENTS:
+            if found == "at the commit":
+                executor._registrar._replay.forget()
             raise Unavailable(DISK_FULL, "the disk is full")
         return submit(signer, draft)
 

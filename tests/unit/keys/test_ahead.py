@@ -13,7 +13,7 @@ import pytest
 
 from keys import ahead as module
 from keys.ahead import BATCH, MAX_FORESEEN, SignaturesAhead, WorkerFailed
-from keys.ahead_worker import ITEM, answer
+from keys.ahead_worker import HEADER, ITEM, answer
 from keys.ed25519 import SigningKey
 from keys.errors import SignatureRefused
 
@@ -104,6 +104,18 @@ def test_process_that_says_yes_to_everything_is_an_error(tmp_path: Path, monkeyp
         ahead.verify(KEY.public, b"forged", bytes(64))
 
 
+def test_what_is_asked_after_the_end_is_checked_here() -> None:
+    with SignaturesAhead(1) as ahead:
+        signatures = foresee(ahead, BATCH + 3)
+    forged = OTHER.sign(b"forged")
+    for _ in range(BATCH + 1):
+        ahead.foresee(KEY.public, b"forged", forged)
+    for number, signature in enumerate(signatures):
+        ahead.verify(KEY.public, message(number), signature)
+    with pytest.raises(SignatureRefused):
+        ahead.verify(KEY.public, b"forged", forged)
+
+
 def test_interrupt_leaves_no_process_behind() -> None:
     workers = []
     with pytest.raises(KeyboardInterrupt), SignaturesAhead(2) as ahead:
@@ -168,3 +180,32 @@ def test_worker_refuses_a_request_of_another_length(cut: int) -> None:
 def test_worker_proves_no_signature_by_a_weak_key() -> None:
     weak = (1).to_bytes(32, "little")
     assert answer(7, 1, ITEM.pack(weak, bytes(64), 1) + b"x", {})[8:] == b"\x00"
+
+
+def test_worker_whose_asker_is_gone_ends_quietly() -> None:
+    process = [sys.executable, "-m", "keys.ahead_worker"]
+    for request in (HEADER.pack(1, 1, 100), HEADER.pack(1, 1, 100) + b"part", b"head"):
+        ended = subprocess.run(process, input=request, capture_output=True, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("an answer to the next request", "(2).to_bytes(8, 'big') + b'\\1'"),
+        ("an answer to an earlier request", "(0).to_bytes(8, 'big') + b'\\1'"),
+        ("the same answer twice", "((1).to_bytes(8, 'big') + b'\\1') * 2"),
+        ("a byte before the answer", "b'\\1' + (1).to_bytes(8, 'big') + b'\\1'"),
+        ("a byte after the answer", "(1).to_bytes(8, 'big') + b'\\1\\1'"),
+        ("an answer without its bytes", "(1).to_bytes(8, 'big')"),
+    ],
+)
+def test_process_that_answers_otherwise_is_an_error(
+    what: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    liar = tmp_path / "liar.py"
+    liar.write_text(f"import os\nos.read(0, 1 << 16)\nos.write(1, {says})\n", encoding="utf-8")
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, str(liar)))
+    with SignaturesAhead(1) as ahead, pytest.raises(WorkerFailed):
+        ahead.foresee(KEY.public, b"forged", bytes(64))
+        ahead.verify(KEY.public, b"forged", bytes(64))

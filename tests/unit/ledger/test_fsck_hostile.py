@@ -166,10 +166,12 @@ def peak(path: Path) -> int:
 
 
 def test_memory_does_not_grow_with_the_entries(tmp_path: Path) -> None:
-    sizes = (5_000, 12_000)
+    sizes = (5_000, 20_000)
     peaks = []
     for size in sizes:
         make_ledger(tmp_path / f"{size}.db", size, size=1).close()
+        # What the first look leaves in caches of a fixed size is no part of it.
+        peak(tmp_path / f"{size}.db")
         peaks.append(peak(tmp_path / f"{size}.db"))
     # One byte an entry says where it comes from.
     assert peaks[1] - peaks[0] < 4 * (sizes[1] - sizes[0]), peaks

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,21 @@ def test_reference_cannot_name_a_path() -> None:
     for text in ("../" * 21 + "x", "AB" * 32, "ab" * 31, "ab" * 32 + "\n"):
         with pytest.raises(FormatError):
             ObjectRef.from_json({"sha256": text, "size": 1})
+        with pytest.raises(FormatError):
+            ObjectRef(sha256=text, size=1)
+
+
+@pytest.mark.parametrize("size", [True, 1.0, "1", None, -1, 2**53])
+def test_reference_that_was_made_here_has_a_size(size: Any) -> None:
+    with pytest.raises(FormatError):
+        ObjectRef(sha256="ab" * 32, size=size)
+
+
+def test_reference_that_was_made_here_has_a_digest() -> None:
+    digests: list[Any] = [b"ab" * 32, None]
+    for digest in digests:
+        with pytest.raises(FormatError):
+            ObjectRef(sha256=digest, size=1)
 
 
 def test_huge_object_is_not_read_into_memory(tmp_path: Path) -> None:

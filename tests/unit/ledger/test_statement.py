@@ -197,6 +197,12 @@ def test_misshapen_record_is_refused(change: dict[str, Any]) -> None:
         parse_record(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
+def test_refused_record_says_what_is_wrong_with_its_time() -> None:
+    value = {**json.loads(make_records(1)[0].data), "time": "2026-02-30T00:00:00Z"}
+    with pytest.raises(FormatError, match="not a date that exists"):
+        parse_record(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
 def test_record_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(FormatError) as caught:
         parse_record(b"{" * (MAX_RECORD + 1))

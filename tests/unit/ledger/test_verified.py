@@ -13,7 +13,7 @@ from keys.signer import FileSigner
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope
 from ledger.statement import Statement, make_statement
-from ledger.verified import VerifiedStatement, namespace_of, open_envelope, sign_statement
+from ledger.verified import VerifiedStatement, namespace_of, open_envelope, open_with, sign_statement
 
 HUMAN, MACHINE = PrivateKey(b"h" * 32), PrivateKey(b"m" * 32)
 ENROLLED = {
@@ -117,6 +117,10 @@ def test_statement_of_another_envelope_is_not_taken() -> None:
     envelope = sign_statement(statement("cp14"), SIGNERS["cp14"])
     with pytest.raises(ValueError, match="not this envelope's"):
         open_envelope(envelope, resolve, statement=statement("cp14", "message"))
+    said = statement("cp14", "message")
+    other = Envelope(envelope.body, envelope.keyid, sign_statement(said, SIGNERS["cp14"]).sig)
+    with pytest.raises(ValueError, match="not this envelope's"):
+        open_with(other, said, ENROLLED["cp14"])
 
 
 def test_approvals_have_a_namespace_of_their_own() -> None:

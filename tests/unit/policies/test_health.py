@@ -9,6 +9,10 @@ import pytest
 from refusal import refused
 from station import Station, new_station, tree_digest
 
+from executor.gates import RunningJudge, judge_deployment
+from policies.audit_shelf import adapter_of
+from policies.courses import WINDOW, TierJudge
+from policies.deployment import Deployment
 from policies.registrar import Draft
 
 Lease = tuple[str, str]
@@ -256,3 +260,53 @@ def test_finished_deployment_keeps_no_samples(station: Station, lease: Lease) ->
     left = sorted(station.state.deployments[lease[1]].intended)
     station.event("cp20", lease, "ROLLBACK_FAILED", instances=left, text="")
     assert not station.state.deployments[lease[1]].samples
+
+
+def retained(station: Station, lease: Lease) -> int:
+    """Bytes of everything that is kept of a deployment."""
+    return len(adapter_of(Deployment).dump_json(station.state.deployments[lease[1]]))
+
+
+def test_bake_of_a_month_keeps_no_more_than_one_of_an_hour(station: Station, lease: Lease) -> None:
+    """A month has 172,800 samples, one every 15 s: the judgement rests on all, and what is kept does not grow."""
+    deployment, began = station.state.deployments[lease[1]], station.clock.now
+    whole = TierJudge(
+        deployment.lease.gates,
+        deployment.baseline,
+        bake_started_at=began,
+        interval_s=15,
+        planned=deployment.samples_needed,
+    )
+    running, kept = RunningJudge(), []
+    for n in range(1, 4 * WINDOW + 1):
+        station.clock.tick(15)
+        # Now and then an interval that was bad, without a request, or without a value.
+        rows = values(error_rate=("100", "0", None, "3")[n % 4], tes=None if n % 7 == 0 else str(80 + n % 20))
+        rows[0]["requests"] = (3, 0, None, 40)[n % 4]
+        say_sample(station, lease, n, rows)
+        deployment = station.state.deployments[lease[1]]
+        whole.see(deployment.samples[-1])
+        assert len(deployment.samples) < 2 * WINDOW
+        expected = whole.judge(station.clock.now)
+        assert judge_deployment(deployment, station.clock.now) == expected
+        assert running.judge(deployment, station.clock.now) == expected
+        if len(deployment.samples) == WINDOW:
+            kept.append(retained(station, lease))
+    assert deployment.earlier is not None
+    assert deployment.earlier.count + len(deployment.samples) == 4 * WINDOW
+    assert len(kept) == 4
+    # Numbers of more digits are all that there is more of.
+    assert kept[-1] - kept[1] < 1_000
+
+
+def test_wait_for_a_word_is_counted_from_the_sample_that_ended_the_bake(station: Station, lease: Lease) -> None:
+    for n in range(1, 4):
+        station.clock.tick(15)
+        say_sample(station, lease, n, values(tes=None) if n == 1 else None)
+    deployment = station.state.deployments[lease[1]]
+    assert deployment.samples_needed == 2
+    assert deployment.baked_at == station.clock.now
+    for n in range(4, 2 * WINDOW + 4):
+        station.clock.tick(15)
+        say_sample(station, lease, n)
+    assert deployment.baked_at == station.clock.now - 15 * 2 * WINDOW

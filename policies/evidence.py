@@ -31,7 +31,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
+
+from policies.deployment import EvidenceNote
 
 ALPHA: Final = 0.005
 """Largest chance that a tier whose rate is at its limit all the time is ever called bad within its planned samples."""
@@ -50,15 +53,28 @@ class Counts:
     total: int
 
 
-class Evidence:
-    """Evidence that a rate is above its limit, sample by sample. `planned`: how many samples the tier needs."""
+def count_of(percent: Decimal, total: int) -> int:
+    """How many of some requests a percentage stands for."""
+    return int((percent * total / 100).to_integral_value(ROUND_HALF_UP))
 
-    def __init__(self, planned: int) -> None:
+
+class Evidence:
+    """Evidence that a rate is above its limit, sample by sample. `planned`: how many samples the tier needs. `note`:
+    what `note` gave of the samples before.
+    """
+
+    def __init__(self, planned: int, note: EvidenceNote | None = None) -> None:
+        note = note or EvidenceNote(None, *_GUESS, certain=False)
         self._each: Final = math.log((1 - _FIRST) / max(1, planned))
-        self._stakes: Final = [-math.inf] * len(FACTORS)
-        self._begun = False
-        self._rest_bad, self._rest_total = _GUESS
-        self._certain = False
+        self._stakes: Final = [-math.inf] * len(FACTORS) if note.stakes is None else list(note.stakes)
+        self._begun = note.stakes is not None
+        self._rest_bad, self._rest_total = note.rest_bad, note.rest_total
+        self._certain = note.certain
+
+    def note(self) -> EvidenceNote:
+        """All that is known of the samples so far."""
+        stakes = tuple(self._stakes) if self._begun else None
+        return EvidenceNote(stakes, self._rest_bad, self._rest_total, certain=self._certain)
 
     def see(self, counts: Counts, limit: float) -> None:
         """Take in a sample that is judged by a fixed limit: a share, below 0 and above 1 taken as these."""

@@ -1,0 +1,135 @@
+"""What a fold keeps in memory does not grow with the deployments that are over."""
+
+from __future__ import annotations
+
+import gc
+import io
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from station import Station, fleet, matrix, new_station
+
+from ledger.chain import Entry
+from policies import audit_shelf
+from policies import replay as replay_module
+from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
+from policies.deployment import Deployment
+from policies.replay import Replay
+from policies.scratch import Column, Scratch, ScratchFailed
+from policies.state import LeaseState, State
+
+KEEP = 16
+MANY = 3 * KEEP
+
+
+def deploy(station: Station, number: int) -> None:
+    """A deployment of one instance, from its intent to its end."""
+    lease = station.propose(f"LEASE-20260105-{number:06}")
+    station.approve(lease)
+    station.claim(lease)
+    station.event("cp20", lease, "ABORTED", cause="test", text="")
+
+
+def held(state: State) -> dict[str, int]:
+    """How many values of each mapping are objects in memory."""
+    found = {}
+    for name in SHELVED:
+        shelf: Shelf[Any] = getattr(state, name)
+        assert len(shelf._numbers) == len(shelf._names) == len(shelf._young) + len(shelf._old)
+        found[name] = len(shelf._names)
+    return found
+
+
+def alive(model: type) -> int:
+    """How many of a class there are in this process."""
+    return sum(type(each) is model for each in gc.get_objects())
+
+
+def test_no_more_objects_after_twice_as_many_deployments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_module, "shelved_state", partial(shelved_state, keep=KEEP))
+    station = new_station(tmp_path, policy=matrix(tiers=[100]))
+    station.take_term()
+    with Scratch(tmp_path / "scratch") as scratch:
+        replay = Replay(station.store, station.objects, None, scratch=scratch)
+        counts: list[dict[str, int]] = []
+        objects: list[tuple[int, int]] = []
+        state = replay.sync()
+        for round_ in range(2):
+            for number in range(MANY):
+                deploy(station, round_ * MANY + number)
+            before = alive(Deployment), alive(LeaseState)
+            state = replay.sync()
+            gc.collect()
+            counts.append(held(state))
+            # The station's own fold keeps all of them; only what the replay added counts.
+            objects.append((alive(Deployment) - before[0], alive(LeaseState) - before[1]))
+        assert len(state.deployments) == 2 * MANY
+        assert all(count <= 2 * KEEP for each in counts for count in each.values())
+        assert all(count <= 2 * KEEP for count in objects[0])
+        # Going on from there, objects come and go, and are no more than there were.
+        assert all(count <= KEEP for count in objects[1])
+        assert not state.open_leases
+        assert state == station.state
+
+
+def test_disk_that_fills_up_on_the_way_loses_nothing(tmp_path: Path) -> None:
+    """The first part lies in the file, and the rest in memory, in one order."""
+
+    class Filling(io.BytesIO):
+        room = 10
+
+        def write(self, data: Any, /) -> int:
+            if self.room < len(data):
+                super().write(bytes(data)[: self.room])
+                self.room = 0
+                raise OSError(28, "No space left on device")
+            self.room -= len(data)
+            return super().write(data)
+
+    class Small(Scratch):
+        def open(self) -> Any:
+            return Filling()
+
+    base = io.BytesIO(b"xxabc")
+    column = Column(Small(spill=True), (base, 2, 3))
+    places = [column.append(data) for data in (b"defg", b"hijkl", b"mnopqr", b"st")]
+    assert places == [3, 7, 12, 18]
+    assert b"".join(column.chunks()) == b"abcdefghijklmnopqrst"
+    assert [column.read(at, 2) for at in (0, 3, 5, 7, 12, 18)] == [b"ab", b"de", b"fg", b"hi", b"mn", b"st"]
+    with pytest.raises(ScratchFailed):
+        Column(Small()).append(b"more than ten bytes")
+
+
+def test_observer_of_a_shelved_fold_sees_each_entry(tmp_path: Path) -> None:
+    station = Station(tmp_path)
+    station.genesis()
+    station.enact_fleet(fleet(1))
+    seen: list[int] = []
+
+    def observe(entry: Entry, state: State) -> None:
+        seen.append(entry.seq)
+        assert state.size == entry.seq + 1
+
+    replay = Replay(station.store, station.objects, None, observe, scratch=Scratch())
+    assert replay.sync() == station.state
+    assert seen == list(range(station.state.size))
+
+
+@dataclass
+class Wide:
+    before: dict[str, str]
+
+
+@pytest.mark.parametrize(("instances", "most"), [(20, 1_000), (1_000, audit_shelf.KEEP)])
+def test_wide_deployments_are_not_kept_by_the_thousand(instances: int, most: int) -> None:
+    before = {f"web-{number}": "ab" * 32 for number in range(instances)}
+    shelf = Shelf(Packer(Wide), keep=1_000)
+    held = []
+    for number in range(3 * most):
+        shelf[str(number)] = Wide(before)
+        held.append(len(shelf._young))
+    assert max(held) == most
+    assert shelf["0"] == Wide(before)
