@@ -253,9 +253,7 @@ def _waits_for_promotion(deployment: Deployment) -> bool:
 
 def _passed_until_now(deployment: Deployment) -> bool:
     """Whether all that is new since a bake passed is a sample that nobody has judged yet: nothing changed so far."""
-    verdict, samples = deployment.verdict, deployment.samples
-    if verdict is None or verdict.tier != deployment.tier or verdict.verdict != "pass" or len(samples) < 2:
+    verdict, newest = deployment.verdict, deployment.samples[-1] if deployment.samples else None
+    if verdict is None or newest is None or verdict.tier != deployment.tier or verdict.verdict != "pass":
         return False
-    judged, newest = samples[-2:]
-    whole_before = deployment.whole_samples() - newest.whole
-    return judged.n == verdict.n < newest.n and whole_before >= samples_needed(deployment)
+    return verdict.n < newest.n and deployment.whole_samples() - newest.whole >= deployment.samples_needed
