@@ -14,10 +14,11 @@ from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
 from keys.values import parse_time
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
-from policies.fleet import Instance
+from policies.fleet import Instance, Target
 from policies.kinds import ABSENT
-from policies.places import places_of
+from policies.places import Place, places_of
 from policies.state import LeaseState, State
+from policies.two_key import examine_lease
 
 _BACKWARDS: Final = frozenset({Phase.HALTED, Phase.ROLLING_BACK})
 
@@ -40,6 +41,8 @@ def promised_trees(state: State, onto: LeaseState, target: str, now: int) -> dic
     """Instance -> the tree that it has when the lease `onto` is done, and what else runs on the target. `now`: seconds
     since 1970.
 
+    An instance that the fleet has put elsewhere since is not among them: its name stands for another place.
+
     Raises: UsageError (`wrong_target`); LawRefused (`base_moved`) for a lease that does not lead there any more.
     """
     lease = onto.lease
@@ -57,7 +60,28 @@ def promised_trees(state: State, onto: LeaseState, target: str, now: int) -> dic
     live = state.live.get(target)
     # What the lease does not name may yet be changed by what runs before it.
     first = {} if live is None else _where_it_ends(state.deployments[live])
-    return {**first, **onto.after}
+    places = {} if live is None else places_of(state, state.deployments[live].lease, first)
+    places |= places_of(state, lease, onto.after)
+    today = {} if state.fleet is None else places_today(state.fleet.targets[target])
+    return {name: tree for name, tree in {**first, **onto.after}.items() if places[name] == today.get(name)}
+
+
+def places_today(target: Target) -> dict[str, Place]:
+    """Instance -> its place in a target."""
+    return {instance.name: (instance.address, instance.root) for instance in target.instances}
+
+
+def why_never_claimed(state: State, lease: LeaseState, now: int) -> str | None:
+    """Why a lease that is neither claimed nor denied can be claimed no more, or None: its keys are there or can still
+    come. `now`: seconds since 1970.
+    """
+    failed = {step.number: step for step in examine_lease(state, lease.digest, now) if not step.ok}
+    for number in (2, 3):
+        if number in failed and failed[number].code != "too_early":
+            return f"it cannot be claimed any more: {failed[number].text}"
+    if now > parse_time(lease.lease.approve_by) and not failed.keys().isdisjoint({4, 5, 6, 9}):
+        return f"it could be approved until {lease.lease.approve_by}"
+    return None
 
 
 def _where_it_ends(deployment: Deployment) -> dict[str, str]:
@@ -71,8 +95,7 @@ def _never(state: State, onto: LeaseState, now: int) -> str | None:
         return f"it was denied in entry {onto.denied.seq}"
     deployment = state.deployments.get(onto.digest)
     if deployment is None:
-        expired = now > parse_time(onto.lease.execute_by)
-        return f"it could be executed until {onto.lease.execute_by}" if expired else None
+        return why_never_claimed(state, onto, now)
     if _ordered_back(deployment):
         return "it is ordered back"
     if deployment.phase is Phase.COMPLETED:

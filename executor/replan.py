@@ -11,22 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from executor.bases import see_trees
+from executor.bases import places_today, see_trees, why_never_claimed
 from executor.lease_view import read_entry
 from executor.preflight import Hosts
 from executor.propose import Asked, Planned, find_target, group_change, lead_by_patch
 from executor.reverse import check_reverse, parse_way_back, patch_of, undo_change
 from executor.tree import Tree, load_tree
-from keys.errors import CalyxError, LawRefused, Unavailable
-from keys.values import fold_id, parse_time
+from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.values import fold_id
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.store import Reader
 from policies.deployment import Deployment
 from policies.fleet import Target
 from policies.kinds import ABSENT, Artifact
 from policies.law.commands import check_rollback
+from policies.places import places_of
 from policies.state import LeaseState, State
-from policies.two_key import examine_lease
 
 MAX_WORDS: Final = 3_000
 """Characters of an earlier intent that a new one repeats."""
@@ -93,7 +93,7 @@ def plan_rebase(
         )
     befores = see_trees(target.instances, hosts, objects, promised or {})
     found = {name: ABSENT if tree is None else tree.digest for name, tree in befores.items()}
-    if found == old.before and _can_still_be_claimed(state, old, now):
+    if found == old.before and why_never_claimed(state, old, now) is None:
         raise LawRefused(
             "still_fits",
             f"{lease.id} starts from what its instances run, so nothing has to replace it",
@@ -101,12 +101,17 @@ def plan_rebase(
             hint=f"calyx check {lease.id}",
             entry=old.seq,
         )
+    # A patch does not apply where it was applied; who has the tree after already needs nothing.
+    settled = {name: tree for name, tree in befores.items() if found[name] == old.after[name]}
+    if len(settled) == len(found):
+        text = f"every instance of {lease.target} has the tree already that {lease.id} leads to"
+        raise UsageError("no_change", text, hint=f"calyx deny {lease.id}, so that nobody waits for it")
     ref = ObjectRef(sha256=lease.artifact.sha256, size=lease.artifact.size)
     if lease.artifact.type == "directory":
         after = load_tree(ref.sha256, objects)
         return group_change(lease.target, befores, lease.artifact, dict.fromkeys(befores, after))
     try:
-        artifact, afters = lead_by_patch(ref, target, befores, objects)
+        artifact, afters = lead_by_patch(ref, _without(target, settled), befores, objects)
     except Unavailable:
         raise
     except CalyxError as error:
@@ -115,7 +120,7 @@ def plan_rebase(
             f"the change of {lease.id} does not fit what its instances run now: {error.message}",
             hint="mend the patch by hand, then: calyx propose",
         ) from error
-    return group_change(lease.target, befores, artifact, afters)
+    return group_change(lease.target, befores, artifact, {**afters, **_there(settled)})
 
 
 def check_revertible(state: State, deployment: Deployment, now: int) -> None:
@@ -145,8 +150,8 @@ def check_revertible(state: State, deployment: Deployment, now: int) -> None:
 def plan_revert(
     state: State, deployment: Deployment, hosts: Hosts, objects: ObjectStore, reader: Reader
 ) -> tuple[Planned, tuple[str, ...]]:
-    """The undoing of a deployment on top of what its instances run now, and which of them the fleet has no more.
-    `reader`: of the ledger that `state` was read from.
+    """The undoing of a deployment on top of what its instances run now, and which of them the target has no more: an
+    instance is where it is, whatever a later fleet calls it. `reader`: of the ledger that `state` was read from.
 
     The artifact is the reverse patch where one patch leads every instance there; else the tree, where they all come to
     the same one.
@@ -156,14 +161,22 @@ def plan_revert(
     """
     lease = deployment.lease
     names = deployment.intended - deployment.restored
-    target = _those(find_target(state, lease.target), names)
+    today = find_target(state, lease.target)
+    places = {place: name for name, place in places_of(state, lease, names).items()}
+    called = {name: places[place] for name, place in places_today(today).items() if place in places}
+    target = _those(today, called)
     ways = _ways_back(state, deployment, objects, reader)
     befores = see_trees(target.instances, hosts, objects, {})
     afters, patches = {}, set()
-    made: dict[tuple[str, str, str], Tree] = {}
+    made: dict[tuple[str, str, frozenset[str]], Tree] = {}
+    settled: dict[str, Tree | None] = {}
     for instance in target.instances:
         name, present = instance.name, befores[instance.name]
-        way = ways.get((deployment.before[name], deployment.after[name]))
+        pair = deployment.before[called[name]], deployment.after[called[name]]
+        if present is not None and present.digest == pair[0]:
+            settled[name] = present
+            continue
+        way = ways.get(pair)
         if way is None or present is None:
             why = "nothing was there before" if way is None else "nothing is there now"
             raise LawRefused(
@@ -174,19 +187,29 @@ def plan_revert(
                 instance=name,
             )
         patches.add(patch_of(way))
-        key = (present.digest, deployment.before[name], deployment.after[name])
+        key = (present.digest, "".join(pair), frozenset(instance.shared))
         if key not in made:
-            made[key] = _undo(deployment, name, way, present, objects, instance.shared)
+            made[key] = _undo(deployment, name, pair, way, present, objects, instance.shared)
         afters[name] = made[key]
-    gone = tuple(sorted(names - {instance.name for instance in target.instances}))
-    artifact = _artifact(deployment, target, befores, afters, patches, objects)
-    return group_change(lease.target, befores, artifact, afters), gone
+    gone = tuple(sorted(names - set(called.values())))
+    if not afters:
+        raise UsageError(
+            "no_change", f"every instance of {lease.target} that {lease.id} changed has its old tree already"
+        )
+    artifact = _artifact(deployment, _without(target, settled), befores, afters, patches, objects)
+    return group_change(lease.target, befores, artifact, {**afters, **_there(settled)}), gone
 
 
 def _undo(
-    deployment: Deployment, name: str, way: bytes, present: Tree, objects: ObjectStore, shared: tuple[str, ...]
+    deployment: Deployment,
+    name: str,
+    pair: tuple[str, str],
+    way: bytes,
+    present: Tree,
+    objects: ObjectStore,
+    shared: tuple[str, ...],
 ) -> Tree:
-    before, after = (load_tree(trees[name], objects) for trees in (deployment.before, deployment.after))
+    before, after = (load_tree(tree, objects) for tree in pair)
     with tempfile.TemporaryDirectory(prefix="calyx-revert-") as scratch:
         # The executor said that it leads back; nobody has looked yet.
         check_reverse(way, before, after, objects, Path(scratch))
@@ -250,12 +273,13 @@ def _ways_back(
     )
 
 
-def _can_still_be_claimed(state: State, lease: LeaseState, now: int) -> bool:
-    """Whether its keys are there or can still come, and nothing else has ended it."""
-    failed = {step.number: step.code for step in examine_lease(state, lease.digest, now) if not step.ok}
-    if 2 in failed or (3 in failed and failed[3] != "too_early"):
-        return False
-    return now <= parse_time(lease.lease.approve_by) or failed.keys().isdisjoint({4, 5, 6, 9})
+def _without(target: Target, left_out: Mapping[str, object]) -> Target:
+    instances = tuple(instance for instance in target.instances if instance.name not in left_out)
+    return target.model_copy(update={"instances": instances})
+
+
+def _there(trees: Mapping[str, Tree | None]) -> dict[str, Tree]:
+    return {name: tree for name, tree in trees.items() if tree is not None}
 
 
 def _those(target: Target, names: Mapping[str, str] | set[str]) -> Target:

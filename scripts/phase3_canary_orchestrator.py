@@ -5,8 +5,8 @@
     python scripts/phase3_canary_orchestrator.py --lease L --intent I --rollback      calyx rollback L
 
 `--intent` may be left out; when it is given, nothing is signed unless the lease is of that intent. Every other option
-goes to the command: `--reason`, `--key`, `--as`, `--yes`, `--home`, and with `--rollback` also `--revert`. The tiers
-themselves are the executor's: it deploys, watches and takes back by itself.
+goes to the command: `--reason`, `--key`, `--as`, `--home`; `--yes` where it asks, which `--rollback` does not; and with
+that `--revert`. The tiers themselves are the executor's: it deploys, watches and takes back by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from keys.values import fold_id
 
 parser = argparse.ArgumentParser(
     description="Start a rollout, send it on to a tier, or take it back: calyx start, promote and rollback.",
-    epilog="Other options, such as --reason, --key, --as, --yes and --home, are those of the command.",
+    epilog="Other options, such as --reason, --key, --as and --home, are those of the command.",
     allow_abbrev=False,
 )
 parser.add_argument("--lease", required=True, help="its id, such as LEASE-20260105-090000")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, opened
-from executor.commands.terminal import say, say_json, say_table
+from executor.commands.terminal import note, say, say_json, say_table
 from keys.errors import Exit
 
 
@@ -46,5 +46,9 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
             [(str(step.number), "ok" if step.ok else "failed", step.code, step.title, step.text) for step in steps],
         )
         say(f"{found.lease.id} {'may be claimed' if good else 'may not be claimed'} at {format_time(now)}")
+    if good and found.preflight:
+        # The rule says what may be; the executor said what it found.
+        _, code, text = found.preflight[-1]
+        note(f"note: the executor did not find it ready: {code}: {text}")
     if not good:
         raise typer.Exit(Exit.REFUSED)

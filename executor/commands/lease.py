@@ -20,7 +20,7 @@ from executor.commands.common import (
 )
 from executor.commands.propose import propose
 from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
-from executor.commands.terminal import say, say_json, say_table, say_theirs, write_out
+from executor.commands.terminal import note, say, say_json, say_table, say_theirs, write_out
 
 if TYPE_CHECKING:
     from executor.lease_view import Facts
@@ -133,6 +133,10 @@ def rebase(
         promised = None if first is None else promised_trees(state, first, old.lease.target, now)
         planned = plan_rebase(state, old, host_finder(objects), objects, promised, now)
         name, receipt = submit_change(place, registrar, signer, asked, planned, replaces=old)
+    named = {one for names in planned.groups.values() for one in names}.union(planned.settled)
+    gone = sorted(old.after.keys() - named)
+    if gone:
+        note(f"note: the target has {', '.join(gone)} no more; left out")
     more = {"replaces": old.lease.id, **({} if first is None else {"onto": first.lease.id})}
     tell_change(asked, planned, name, receipt, as_json=as_json, more=more)
 

@@ -40,14 +40,6 @@ ValidOption = Annotated[
 
 EXPIRES_S: Final = 600
 PREPARED_EXPIRES_S: Final = 3600
-_THEN: Final = {
-    "start": "the executor starts it",
-    "pause": "the executor pauses it; calyx resume lets it go on",
-    "resume": "the executor goes on",
-    "promote": "the executor goes on to the next tier",
-    "abort": "the executor ends it, and takes back what it touched",
-    "rollback": "the executor takes it back",
-}
 
 
 def start(
@@ -174,6 +166,7 @@ def rollback(
         bool,
         typer.Option("--revert", help="Draft a new lease that undoes it, where a rollback cannot any more."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --revert: print JSON.")] = False,
     valid_for: ValidOption = "",
     key: KeyOption = None,
     as_principal: AsOption = None,
@@ -195,9 +188,19 @@ def rollback(
         from executor.commands.revert import propose_revert
 
         if any(given is not None for given in (key, as_principal, prepare)):
-            raise UsageError("revert_misplaced", "--revert asks for a lease with the proposer's key and signs no order")
-        propose_revert(home, lease, reason, valid_for, accept_clock=accept_clock)
+            raise UsageError(
+                "revert_misplaced",
+                "--revert asks for a lease with the proposer's key and signs no order",
+                hint="leave out --key, --as and --prepare; calyx approve signs the new lease",
+            )
+        propose_revert(home, lease, reason, valid_for, as_json=as_json, accept_clock=accept_clock)
         return
+    if as_json:
+        raise UsageError(
+            "json_misplaced",
+            "--json goes with --revert; an order is shown to whoever signs it",
+            hint=f"calyx watch {lease} --json tells how it goes",
+        )
     with opened(home) as place:
         order = Order("rollback", reason, valid_for, yes=True, accept_clock=accept_clock)
         _order(place, lease, order, key, as_principal, prepare)
@@ -221,6 +224,7 @@ class Order:
 def _order(
     home: Home, name: str, order: Order, key: Path | None, as_principal: str | None, prepare: Path | None
 ) -> None:
+    from executor.order_words import already_so, what_follows
     from keys.values import format_time
     from policies.law.commands import BOUND, check_order
     from policies.registrar import Draft
@@ -246,6 +250,10 @@ def _order(
             entry=lease.seq,
             hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
         )
+    done = already_so(deployment, verb)
+    if done is not None:
+        say(done)
+        return
     now = max(registrar.now(), state.history.time(state.size - 1))
     tier = deployment.tier if verb == "promote" else None
     check_order(state, deployment, verb, tier, now, skip_bake=order.skip_bake)
@@ -260,18 +268,27 @@ def _order(
         "reason": order.reason or "no reason given",
     }
     lines = [f"{verb} of {lease.lease.id} on {lease.lease.target}, which is {deployment.phase}"]
-    receipt = sign_and_submit(
-        home,
-        registrar,
-        Draft("command", fields, (lease.lease.id, lease.digest)),
-        lines,
-        yes=order.yes,
-        key=key,
-        as_principal=as_principal,
-        prepare=prepare,
-    )
+    then = what_follows(deployment, verb, skip_bake=order.skip_bake)
+    try:
+        receipt = sign_and_submit(
+            home,
+            registrar,
+            Draft("command", fields, (lease.lease.id, lease.digest)),
+            lines,
+            yes=order.yes,
+            key=key,
+            as_principal=as_principal,
+            prepare=prepare,
+        )
+    except LawRefused:
+        # The executor may have been faster than the signature.
+        done = already_so(registrar.sync().deployments[lease.digest], verb)
+        if done is None:
+            raise
+        say(done)
+        return
     if receipt is not None:
-        say(f"{verb} of {lease.lease.id}: entry {receipt.seq}; {_THEN[verb]}")
+        say(f"{verb} of {lease.lease.id}: entry {receipt.seq}; {then}")
 
 
 def _check_follows(deployment: Deployment, to: int) -> None:

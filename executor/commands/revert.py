@@ -8,7 +8,9 @@ from executor.commands.terminal import note
 from keys.errors import LawRefused
 
 
-def propose_revert(home: str | None, name: str, reason: str, valid_for: str, *, accept_clock: bool) -> None:
+def propose_revert(
+    home: str | None, name: str, reason: str, valid_for: str, *, as_json: bool, accept_clock: bool
+) -> None:
     """Draft a lease that undoes the deployment of another. `valid_for`: a duration as typed, "" for the usual one.
 
     Raises: LawRefused where it can be rolled back, or where there is no way back; as `executor.replan.plan_revert`.
@@ -41,5 +43,5 @@ def propose_revert(home: str | None, name: str, reason: str, valid_for: str, *, 
         )
         revert, receipt = submit_change(place, registrar, signer, asked, planned)
     if gone:
-        note(f"note: the fleet has {', '.join(gone)} no more; left out")
-    tell_change(asked, planned, revert, receipt, as_json=False, more={"undoes": lease.lease.id})
+        note(f"note: the target has {', '.join(gone)} no more; left out")
+    tell_change(asked, planned, revert, receipt, as_json=as_json, more={"undoes": lease.lease.id})

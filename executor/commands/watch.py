@@ -11,7 +11,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
 from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
-from keys.errors import Exit, UsageError
+from keys.errors import Exit, LawRefused, UsageError
 from keys.values import format_time
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ MAX_INSTANCES: Final = 60
 MAX_DEEDS: Final = 20
 """The newest ones, which a terminal shows; a pipe and a program get all of them."""
 _EXITS: Final = {"ROLLED_BACK": Exit.ROLLED_BACK, "ROLLBACK_FAILED": Exit.ROLLBACK_FAILED, "ABORTED": Exit.REFUSED}
+_DEAD: Final = {
+    "denied": "calyx propose asks for the change anew",
+    "expired": "calyx lease rebase {} asks for the change anew",
+    "base_moved": "calyx lease rebase {} asks for the change anew",
+}
+"""Where a lease that was not claimed waits for nothing, and what helps."""
 _COLOURS: Final = {"pass": "green", "breach": "red", "abort": "red", "missing": "yellow", "inconclusive": "yellow"}
 
 
@@ -42,7 +48,8 @@ def watch(
     Example: calyx watch LEASE-20260105-090000
 
     A lease that is not claimed yet is waited for. Ends with the deployment: 0 when it completed, 3 when it was rolled
-    back, 4 when the rollback failed. With --json each change is one JSON object on a line of its own.
+    back, 4 when the rollback failed, 1 when it was aborted before anything was touched, or the lease will not be
+    claimed. With --json each change is one JSON object on a line of its own.
     """
     from executor.home import system_clock
     from executor.progress import measure_progress
@@ -77,7 +84,9 @@ def _choose(state: State, name: str | None) -> str:
 
 
 def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -> None:
-    """Say what a lease waits for until it is claimed. Raises: UsageError (`not_claimed`) where nobody waits."""
+    """Say what a lease waits for until it is claimed. Raises: LawRefused (`not_claimed`) for one that waits no more;
+    typer.Exit where one look was asked for.
+    """
     from executor.home import system_clock
     from executor.progress import describe_unclaimed
 
@@ -85,16 +94,19 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
     while digest not in replay.state.deployments:
         lease = replay.state.leases[digest]
         standing, note = describe_unclaimed(replay.state, lease, system_clock())
-        line = f"{lease.lease.id} on {lease.lease.target}: {standing}, {note}"
-        if once or standing in {"denied", "expired", "base_moved"}:
-            verb = "lease rebase" if standing == "base_moved" else "check"
-            raise UsageError("not_claimed", f"{line}; not claimed", hint=f"calyx {verb} {lease.lease.id}")
+        name = lease.lease.id
+        line = f"{name} on {lease.lease.target}: {standing}, {note}"
         if line != said:
             if as_json:
-                say_json({"lease": lease.lease.id, "target": lease.lease.target, "phase": standing, "note": note})
+                say_json({"lease": name, "target": lease.lease.target, "phase": standing, "note": note})
             else:
                 say_theirs(line)
             said = line
+        if standing in _DEAD:
+            text = f"{name} is {standing} and was not claimed, so there is no rollout to follow"
+            raise LawRefused("not_claimed", text, rule="claim", hint=_DEAD[standing].format(name), entry=lease.seq)
+        if once:
+            raise typer.Exit(Exit.DONE)
         time.sleep(LOOK_S)
         replay.sync()
 

@@ -17,6 +17,10 @@ BOUND: Final = frozenset({"start", "resume", "promote"})
 """Orders that name the state that they were given for."""
 BAD_VERDICTS: Final = frozenset({"breach", "abort", "missing"})
 """Verdicts that no order overrides."""
+_AFTER_THE_END: Final = {
+    Phase.COMPLETED: "calyx rollback {} takes it back",
+    Phase.ROLLBACK_FAILED: "calyx rollback {} tries again to take it back",
+}
 
 
 def judge_command(case: Case, command: Command) -> Change:
@@ -88,7 +92,7 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     if live is not None and live != deployment.lease_digest:
         busy = state.leases[live]
         text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
-        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
     if deployment.phase is Phase.COMPLETED and deployment.completed_at is not None:
         until = deployment.completed_at + _terms(state, deployment).retention_s
         if now > until:
@@ -106,7 +110,7 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     if neighbour is not None:
         busy, name = state.leases[neighbour[0]], neighbour[1]
         text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
-        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq)
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
     places = places_of(state, lease, deployment.intended)
     for name in sorted(deployment.intended):
         newest = state.touched[places[name]]
@@ -132,7 +136,8 @@ def check_order(
         return
     if not deployment.live:
         text = f"{deployment.lease.id} ended as {deployment.phase}"
-        refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq)
+        hint = _AFTER_THE_END.get(deployment.phase, "").format(deployment.lease.id)
+        refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq, hint=hint)
     if verb == "start" and (deployment.started or deployment.lease.start != "command"):
         refuse("bad_command", "it waits for no command to start", rule=RULE, entry=deployment.state_seq)
     if verb == "resume":
@@ -149,6 +154,10 @@ def check_order(
                 state.in_force_since(deployment.lease.policy),
             )
             refuse("skip_not_allowed", text, rule=RULE, entry=since)
+
+
+def _busy_hint(lease: str) -> str:
+    return f"wait for its end (calyx watch {lease}), or end it first (calyx abort {lease})"
 
 
 def _revert_hint(lease: str) -> str:

@@ -191,9 +191,8 @@ def test_orders_toward_safety_are_taken_at_once_and_twice(shop: Shop) -> None:
     shop.until(lambda: shop.phase(lease) == "PAUSED")
     shop.console.done("pause", lease)
     for verb in ("abort", "abort", "rollback"):
-        said = shop.console.run(verb, lease)
         # Whoever is second may find that it is done already, and hears so.
-        assert said.code == 0 or "error: deployment_ended: " in said.err or "error: nothing_to_roll_back: " in said.err
+        shop.console.done(verb, lease)
     shop.until(lambda: shop.phase(lease) == "ROLLED_BACK")
     assert versions(shop) == {"1"}
     executor.terminate()

@@ -109,9 +109,10 @@ def test_lease_behind_a_rollout_starts_when_it_is_complete_and_the_first_is_undo
     assert f"hint: calyx rollback {first} --revert" in said.err
     shop.console.refused("rollback", second, "--revert", code="not_superseded", ends=1)
     shop.console.refused("rollback", first, "--revert", "--as", "ada", code="revert_misplaced", ends=2)
-    told = shop.console.done("rollback", first, "--revert", "--reason", "five was better as it was")
-    revert = told.split()[0]
-    assert f"undoes {first}" in told
+    shop.console.refused("rollback", second, "--json", code="json_misplaced", ends=2)
+    told = shop.console.run("rollback", first, "--revert", "--json", "--reason", "five was better as it was").json
+    assert told["undoes"] == first
+    revert = told["lease"]
     shown = shop.console.done("show", revert)
     assert f"undo {first}" in shown
     assert "-five" in shown
@@ -145,7 +146,7 @@ def test_lease_behind_a_rollout_that_goes_back_has_moved_bases_and_is_made_anew(
     row = next(row for row in shop.console.run("lease", "list", "--json").json if row["lease_id"] == second)
     assert (row["state"], f"calyx lease rebase {second}" in row["note"]) == ("base_moved", True)
     watched = shop.console.run("watch", second)
-    assert watched.code == 2
+    assert watched.code == 1
     assert f"hint: calyx lease rebase {second}" in watched.err
     shop.console.refused("propose", "--onto", first, "--patch", str(shop.root / "p20"), code="base_moved", ends=1)
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from console import Console
 
+from executor.commands.person import load_person
 from executor.home import Home
 from keys.openssh import new_private_key, store_private_key
+from keys.signer import Signer
 from policies.registrar import Draft, Receipt
 from policies.two_key import check_two_key
 
@@ -79,6 +81,40 @@ def test_no_to_what_has_ended_says_how_it_ended(console: Console) -> None:
     said = console.refused("deny", lease, "--reason", "no", code="lease_consumed", ends=1)
     assert "its deployment is ABORTED" in said.err
     assert f"entry {seq})" in said.err
+
+
+@pytest.mark.parametrize("verb", ["pause", "abort", "rollback"])
+def test_order_toward_safety_that_comes_second_is_no_failure(console: Console, verb: str) -> None:
+    lease = console.propose()
+    claim(console, lease)
+    found = console.state().find_lease(lease)
+    assert found is not None
+    event = {"epoch": 1, "detail": {"type": "ABORTED", "cause": "command", "text": "enough"}}
+    ended = say(console, "cp20", "event", event, (lease, found.digest)).seq
+    lose_the_key(console)
+    said = console.done(verb, lease)
+    assert said == f"{lease} is ABORTED already, since entry {ended}; nothing is added\n"
+    assert console.size() == ended + 1
+
+
+def test_order_that_the_executor_was_faster_than_is_no_failure(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = console.propose()
+    claim(console, lease)
+    found = console.state().find_lease(lease)
+    assert found is not None
+    ended = []
+
+    def faster(place: Home, *rest: Any) -> Signer:
+        event = {"epoch": 1, "detail": {"type": "ABORTED", "cause": "command", "text": "enough"}}
+        ended.append(say(console, "cp20", "event", event, (lease, found.digest)).seq)
+        return load_person(place, *rest)
+
+    monkeypatch.setattr("executor.commands.signing.load_person", faster)
+    said = console.done("abort", lease)
+    assert said.endswith(f"{lease} is ABORTED already, since entry {ended[0]}; nothing is added\n")
+    assert console.size() == ended[0] + 1
 
 
 @pytest.mark.parametrize("verb", ["approve", "deny", "withdraw"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console as Screen
 from station import Station, new_station, tree_digest
 
@@ -16,7 +17,7 @@ from executor.deeds import list_deeds
 from executor.progress import Progress, measure_progress
 from executor.render_text import shown_distance
 from executor.waiting import awaited_order, list_waiting
-from keys.errors import UsageError
+from keys.errors import LawRefused
 from policies.replay import Replay
 
 
@@ -124,6 +125,27 @@ def test_last_tier_waits_for_the_same_word_as_the_executor(station: Station) -> 
     assert (awaited_order(deployment) is None) == completes
 
 
+def test_wait_for_a_promotion_does_not_end_with_each_sample_until_its_verdict(station: Station) -> None:
+    lease = station.propose(promotion="manual")
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.sample(lease, 5, 1)
+    station.verdict(lease, 5, 1)
+    station.sample(lease, 5, 2)
+    # The bake has all of its samples, and nobody has said what the last one means.
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.verdict(lease, 5, 2)
+    waits = awaited_order(station.state.deployments[lease[1]])
+    assert waits is not None
+    assert waits[0] == "promote"
+    station.sample(lease, 5, 3)
+    assert awaited_order(station.state.deployments[lease[1]]) == waits
+    station.verdict(lease, 5, 3, "inconclusive")
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+    station.sample(lease, 5, 4)
+    assert awaited_order(station.state.deployments[lease[1]]) is None
+
+
 def test_pause_is_in_the_inbox_of_whoever_can_resume(station: Station) -> None:
     lease = station.propose()
     station.begin(lease)
@@ -170,15 +192,40 @@ def test_lease_that_is_not_claimed_yet_is_waited_for(
     assert "open, step 5: no human approver's key" in capsys.readouterr().out
 
 
-def test_lease_that_was_denied_is_not_waited_for(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_lease_that_was_denied_is_told_and_not_waited_for(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
     lease = station.propose()
     station.say("ada", "objection", {"verb": "deny", "reason": "no"}, lease)
     replay = Replay(station.store, station.objects, None)
     replay.sync()
     monkeypatch.setattr("executor.home.system_clock", station.clock)
-    with pytest.raises(UsageError, match="denied, by ada in entry 5; not claimed") as refused:
-        _wait_for_claim(replay, lease[1], once=False, as_json=False)
-    assert refused.value.code == "not_claimed"
+    with pytest.raises(LawRefused, match="is denied and was not claimed") as refused:
+        _wait_for_claim(replay, lease[1], once=False, as_json=as_json)
+    assert (refused.value.code, refused.value.exit_code) == ("not_claimed", 1)
+    said = capsys.readouterr().out
+    if as_json:
+        told = {"lease": lease[0], "note": "by ada in entry 5", "phase": "denied", "target": "web"}
+        assert json.loads(said) == told
+    else:
+        assert said == f"{lease[0]} on web: denied, by ada in entry 5\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_one_look_at_a_lease_that_waits_is_no_failure(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    lease = station.propose()
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    with pytest.raises(typer.Exit) as ended:
+        _wait_for_claim(replay, lease[1], once=True, as_json=as_json)
+    assert ended.value.exit_code == 0
+    said = capsys.readouterr().out
+    assert "step 5: no human approver's key" in said
+    assert not as_json or json.loads(said)["phase"] == "open"
 
 
 def test_everyone_who_did_something_is_named_with_their_role_and_words(

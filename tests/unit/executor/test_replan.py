@@ -229,7 +229,45 @@ def test_terms_are_the_old_ones_or_stricter(scene: Scene) -> None:
     assert ask_again(scene.station.state, scene.state_of(glass), None, None).break_glass == "the shop is down"
 
 
+def test_patch_that_is_there_already_is_no_conflict(scene: Scene) -> None:
+    old = scene.run_everywhere(scene.tree({"app.py": text()}))
+    new = scene.tree({"app.py": text(l15="fifteen")})
+    lease = scene.patch(patch_line(15, "fifteen"), new)
+    scene.runs["web-02"] = new.digest
+    planned = scene.rebase(lease)
+    assert planned.groups == {(old.digest, new.digest): ["web-01"]}
+    assert planned.settled == ("web-02",)
+    scene.run_everywhere(new)
+    with refused("no_change"):
+        scene.rebase(lease)
+
+
 # --- onto ---
+
+
+def test_nothing_is_planned_onto_a_lease_whose_fleet_or_time_for_keys_is_over(scene: Scene) -> None:
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    late = scene.content(scene.tree({"app.py": "late"}))
+    now = scene.station.clock.now
+    with refused("base_moved") as caught:
+        promised_trees(scene.station.state, scene.state_of(late), "web", now + 3601)
+    assert "it could be approved until" in caught.value.message
+    rows = [{"name": name, "root": f"/srv/{name}"} for name in (*NAMES, "web-03")]
+    scene.station.enact_fleet({"targets": {"web": {"instances": rows}}})
+    with refused("base_moved") as caught:
+        promised_trees(scene.station.state, scene.state_of(late), "web", now)
+    assert "it cannot be claimed any more" in caught.value.message
+
+
+def test_name_that_the_fleet_gave_to_another_place_is_promised_nothing(scene: Scene) -> None:
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    one = scene.tree({"app.py": "one"})
+    first = scene.content(one)
+    scene.deploy(first)
+    rows = [{"name": "web-01", "root": "/srv/elsewhere"}, {"name": "web-02", "root": "/srv/web-02"}]
+    scene.station.enact_fleet({"targets": {"web": {"instances": rows}}})
+    promised = promised_trees(scene.station.state, scene.state_of(first), "web", scene.station.clock.now)
+    assert promised == {"web-02": one.digest}
 
 
 def test_promise_is_the_lease_s_trees_and_those_of_what_runs_before_it(scene: Scene) -> None:
@@ -401,3 +439,27 @@ def test_retention_that_is_over_leaves_the_undoing(scene: Scene) -> None:
     scene.station.clock.tick(terms.retention_s + 1)
     check(scene, first)
     assert scene.read(after_of(scene.revert(first))) == text()
+
+
+def test_instance_that_has_its_old_tree_already_is_left_out_of_an_undoing(scene: Scene) -> None:
+    old = scene.run_everywhere(scene.tree({"app.py": text(), "VERSION": "1"}))
+    first = scene.deploy(scene.content(scene.tree({"app.py": text(l5="five"), "VERSION": "1"})))
+    later(scene, {"app.py": text(l5="five"), "VERSION": "2"})
+    scene.runs["web-02"] = old.digest
+    planned = scene.revert(first)
+    assert (list(planned.groups.values()), planned.settled) == ([["web-01"]], ("web-02",))
+    assert (planned.artifact.type, scene.read(after_of(planned))) == ("patch", text())
+    scene.run_everywhere(old)
+    with refused("no_change"):
+        scene.revert(first)
+
+
+def test_instances_whose_names_were_exchanged_are_undone_where_they_are(scene: Scene) -> None:
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    first = scene.deploy(scene.content(scene.tree({"app.py": text(l5="five")}), ("web-01",)))
+    later(scene, {"app.py": text(l5="five", l15="fifteen")})
+    rows = [{"name": "web-02", "root": "/srv/web-01"}, {"name": "web-01", "root": "/srv/web-02"}]
+    scene.station.enact_fleet({"targets": {"web": {"instances": rows}}})
+    planned = scene.revert(first)
+    assert list(planned.groups.values()) == [["web-02"]]
+    assert scene.read(after_of(planned)) == text(l15="fifteen")
