@@ -67,7 +67,11 @@ def prove_way_back(pairs: Collection[tuple[str, str]], objects: ObjectStore) -> 
             raise
         return WayBack(None, error.message)
     except OSError as error:
-        raise Unavailable("scratch_failed", f"no reverse patch can be written: {error.strerror or error}") from error
+        raise Unavailable(
+            "scratch_failed",
+            f"no reverse patch can be written: {error.strerror or error}",
+            hint="make room there, or let TMPDIR name a directory that can be written to",
+        ) from error
     data = b"".join(parts)
     return (
         WayBack(objects.put(data)) if len(data) <= MAX_PATCH else WayBack(None, "the reverse patches are over 64 MiB")

@@ -151,15 +151,19 @@ class Reviewer:
         self._log(f"{lease.lease.id} cosigned as {self._role} (entry {receipt.seq})")
 
     def _inspect(self, state: State, lease: LeaseState) -> Report:
-        with tempfile.TemporaryDirectory(prefix="calyx-review-", dir=self._scratch) as scratch:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="calyx-review-", dir=self._scratch) as scratch:
                 return self._inspector.inspect(state, lease, Path(scratch))
-            except Unavailable:
-                raise
-            except CalyxError as error:
-                return Report("the lease cannot be checked", (finding_of(error),))
-            except OSError as error:
-                raise Unavailable("scratch_failed", f"cannot work in {scratch}: {error.strerror}") from None
+        except Unavailable:
+            raise
+        except CalyxError as error:
+            return Report("the lease cannot be checked", (finding_of(error),))
+        except OSError as error:
+            raise Unavailable(
+                "scratch_failed",
+                f"there is nowhere to look at it: {error.strerror or error}",
+                hint="make room there, or let TMPDIR name a directory that can be written to",
+            ) from None
 
 
 def finding_of(error: CalyxError) -> Finding:

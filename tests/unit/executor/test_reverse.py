@@ -111,6 +111,16 @@ def test_what_no_patch_can_say_has_no_evidence_and_says_why(
     assert "git is not installed" in prove_way_back([(one.digest, two.digest)], objects).why
 
 
+def test_no_directory_to_work_in_is_said_with_what_to_do(
+    objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tree(tmp_path, objects, "one", {"f": "a\n"}), tree(tmp_path, objects, "two", {"f": "b\n"})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(Unavailable) as error:
+        prove_way_back([(one.digest, two.digest)], objects)
+    assert (error.value.code, "TMPDIR" in error.value.hint) == ("scratch_failed", True)
+
+
 def test_tree_before_whose_files_are_lost_is_no_way_back(objects: DirectoryObjects, tmp_path: Path) -> None:
     one, two = tree(tmp_path, objects, "one", {"f": "a\n"}), tree(tmp_path, objects, "two", {"f": "b\n"})
     digest = one.files()[0].sha256

@@ -313,3 +313,21 @@ def test_scratch_is_left_empty(bench: Bench) -> None:
     propose_patch(bench, patch)
     sentinel(bench).act(bench.station.state)
     assert list(bench.root.glob("calyx-review-*")) == []
+
+
+def test_no_directory_to_work_in_fails_no_lease(bench: Bench) -> None:
+    subject = bench.propose()
+    station = bench.station
+    reviewer = Reviewer(
+        "sentinel",
+        Sentinel(station.objects),
+        station.registrar,
+        station.signer("cp14"),
+        station.objects,
+        monotonic=bench.monotonic,
+        log=bench.log,
+        scratch=bench.root / "gone",
+    )
+    reviewer.act(station.state)
+    assert "cp14" not in bench.lease(subject).reviews
+    assert "scratch_failed" in bench.lines[-1]

@@ -51,6 +51,13 @@ def test_systemd_finds_the_units_exposure_low(unit: Path) -> None:
     assert done.returncode == 0, done.stdout[-400:]
 
 
+def test_strict_protection_leaves_a_place_to_work_out_patches(unit: Path) -> None:
+    text = unit.read_text(encoding="utf-8")
+    assert "ProtectSystem=strict" in text
+    (writable,) = re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
+    assert {"/tmp", "/var/tmp"} <= set(writable.split())  # noqa: S108  # where Python and git look
+
+
 def test_the_document_names_every_metric_and_the_codes_own_times() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     figures = Figures(lambda: 0.0)
