@@ -14,6 +14,7 @@ import pytest
 from console import Console, Said
 from instances import LIFETIME_S, free_port
 from shop import PATIENCE_S, Shop
+from terms import GATES
 
 SERVICE = f"""
 import http.server, json, os, signal, time
@@ -32,18 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 """
-ERRORS = {
-    "name": "error_rate",
-    "source": "error_rate",
-    "against": "absolute",
-    "breach": "above",
-    "limit": "10",
-    "absolute": None,
-    "for_s": 0,
-    "min_samples": 1,
-    "missing_s": 60,
-    "min_requests": 1,
-}
+(ERRORS,) = (gate for gate in GATES if gate["name"] == "error_rate")
 NAMES = ("web-1", "web-2")
 
 

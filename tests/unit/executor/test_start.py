@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from judged import count_judged
 from refusal import refused
 from station import Station, new_station
 
@@ -30,7 +31,6 @@ from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
 from ledger.store import Reader
-from policies import replay as replay_module
 from policies.registrar import Draft
 from policies.scratch import Scratch
 
@@ -65,15 +65,7 @@ def _all_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seqs that readers judge."""
-    seqs: list[int] = []
-    step: Any = replay_module.__dict__["step"]
-
-    def counted(state: Any, entry: Any, objects: Any) -> Any:
-        seqs.append(entry.seq)
-        return step(state, entry, objects)
-
-    monkeypatch.setattr(replay_module, "step", counted)
-    return seqs
+    return count_judged(monkeypatch)
 
 
 def read(station: Station) -> int:

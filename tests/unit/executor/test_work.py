@@ -22,6 +22,22 @@ def work() -> Iterator[Work]:
     made.close()
 
 
+class Queue:
+    """An effect that waits, and one behind it."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.late: list[str] = []
+
+    def slow(self) -> Outcome:
+        self.began.set()
+        return Outcome(rebuilt=self.go_on.wait(10 * LIMIT_S))
+
+    def never(self) -> Outcome:
+        self.late.append("web-2")
+        return Outcome()
+
+
 def wait_for(work: Work, digest: str) -> list[Result]:
     turn = threading.Event()
     for _ in range(LIMIT_S * 100):
@@ -58,29 +74,19 @@ def test_instance_has_one_thing_under_way(work: Work) -> None:
 
 
 def test_deployment_that_turns_back_begins_nothing_forward_and_waits_for_what_began(work: Work) -> None:
-    began, go_on = threading.Event(), threading.Event()
-    late: list[str] = []
-
-    def slow() -> Outcome:
-        began.set()
-        return Outcome(rebuilt=go_on.wait(10 * LIMIT_S))
-
-    def never() -> Outcome:
-        late.append("web-2")
-        return Outcome()
-
+    queue = Queue()
     # One worker for each way: the second effect waits for the first.
-    work.begin("one", {"web-1": slow, "web-2": never}, back=False)
-    assert began.wait(LIMIT_S)
+    work.begin("one", {"web-1": queue.slow, "web-2": queue.never}, back=False)
+    assert queue.began.wait(LIMIT_S)
     work.turn_back("one")
     assert work.under_way("one") == {"web-1": False}
     work.begin("one", {"web-2": Outcome}, back=True)
     assert wait_for(work, "one") == [Result("web-2", back=True, failure=None)]
-    go_on.set()
+    queue.go_on.set()
     assert wait_for(work, "one") == [Result("web-1", back=False, failure=None, outcome=Outcome(rebuilt=True))]
     work.turn_back("one")
     assert work.idle
-    assert late == []
+    assert queue.late == []
 
 
 def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:
@@ -102,23 +108,13 @@ def test_defect_on_one_instance_is_its_failure_alone(work: Work) -> None:
 
 
 def test_work_that_is_to_rest_ends_what_began_and_begins_nothing_more(work: Work) -> None:
-    began, go_on = threading.Event(), threading.Event()
-    late: list[str] = []
-
-    def slow() -> Outcome:
-        began.set()
-        return Outcome(rebuilt=go_on.wait(10 * LIMIT_S))
-
-    def never() -> Outcome:
-        late.append("web-2")
-        return Outcome()
-
+    queue = Queue()
     # One worker: the second effect waits for the first.
-    work.begin("digest", {"web-1": slow, "web-2": never}, back=False)
-    assert began.wait(LIMIT_S)
+    work.begin("digest", {"web-1": queue.slow, "web-2": queue.never}, back=False)
+    assert queue.began.wait(LIMIT_S)
     assert not work.come_to_rest(0)
-    go_on.set()
+    queue.go_on.set()
     assert work.come_to_rest(LIMIT_S)
     assert work.take_rest() == {"digest": [Result("web-1", back=False, failure=None, outcome=Outcome(rebuilt=True))]}
     assert work.idle
-    assert late == []
+    assert queue.late == []

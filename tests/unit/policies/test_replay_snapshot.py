@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from auditing import Auditor
+from judged import count_judged
 from refusal import refused
 from station import Station, new_station
 
 from ledger.memory import HeadMemory
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Reader
-from policies import replay as replay_module
 from policies.registrar import Draft
 from policies.replay import Pin, Replay
 from policies.scratch import Scratch
@@ -33,15 +32,7 @@ def station(tmp_path: Path) -> Station:
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seqs that replays judge."""
-    seqs: list[int] = []
-    step: Any = replay_module.__dict__["step"]
-
-    def counted(state: Any, entry: Any, objects: Any) -> Any:
-        seqs.append(entry.seq)
-        return step(state, entry, objects)
-
-    monkeypatch.setattr(replay_module, "step", counted)
-    return seqs
+    return count_judged(monkeypatch)
 
 
 def user_of(station: Station) -> Auditor:
