@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,11 @@ KEY = PrivateKey(b"\x21" * 32)
 OTHER = PrivateKey(b"\x22" * 32)
 PAE = b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
 SHORT_S = 0.2
+
+
+def no_time_passes() -> float:
+    """A clock for what must be refused at once: a host that stalls cannot turn it into silence."""
+    return 0.0
 
 
 def test_real_agent_lists_and_signs_as_the_file_does() -> None:
@@ -66,18 +70,16 @@ def test_path_that_is_no_agents_socket_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "fifo", tmp_path / "file", tmp_path, tmp_path / "none", "/dev/tty", "", "x" * 5000, "a\0b"):
         with refused("agent_unavailable") as refusal:
-            connect_agent(str(path), list_s=SHORT_S).list_keys()
+            connect_agent(str(path), monotonic=no_time_passes).list_keys()
         assert len(refusal.value.message) < 300
 
 
 def test_agent_that_hangs_is_given_up() -> None:
     with soft_agent(lambda _: None) as agent:
-        before = time.monotonic()
         with refused("agent_silent"):
             connect_agent(agent.socket, list_s=SHORT_S).list_keys()
         with refused("agent_silent") as refusal:
             connect_agent(agent.socket, sign_s=SHORT_S).sign(KEY.public, b"data")
-        assert time.monotonic() - before < 10 * SHORT_S
     assert "nothing was signed" in refusal.value.hint
 
 
@@ -95,7 +97,7 @@ def test_full_queue_of_an_agent_is_unavailable() -> None:
         listener.listen(0)
         waiting.connect(str(folder / "agent"))
         with refused("agent_unavailable"):
-            connect_agent(str(folder / "agent"), list_s=SHORT_S).list_keys()
+            connect_agent(str(folder / "agent"), monotonic=no_time_passes).list_keys()
 
 
 def test_answer_that_drips_is_given_up_as_a_whole() -> None:
