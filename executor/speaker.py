@@ -11,8 +11,8 @@ from executor.host import MAX_LINEAGE, Fence
 from executor.logbook import fact_line
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
-from policies.registrar import Draft, Receipt, Submitter
 from policies.state import State
+from policies.submitter import Draft, Receipt, Submitter
 
 MAX_REFUSALS: Final = 100
 """Refusals in a row after which the executor's idea of the law is wrong, and it must stop."""

@@ -227,7 +227,7 @@ def _order(
     from executor.order_words import already_so, what_follows
     from keys.values import format_time
     from policies.law.commands import BOUND, check_order
-    from policies.registrar import Draft
+    from policies.submitter import Draft
 
     usual_s = EXPIRES_S if prepare is None else PREPARED_EXPIRES_S
     valid_s = parse_duration(order.valid_for) if order.valid_for else usual_s

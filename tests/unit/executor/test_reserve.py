@@ -16,8 +16,8 @@ from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
 from policies.deployment import FORWARD, Phase
-from policies.registrar import Draft, Receipt
 from policies.safety import EVENTS, leads_back
+from policies.submitter import Draft, Receipt
 
 SIZE = 1024 * 1024
 OLD = tree_digest("v1")

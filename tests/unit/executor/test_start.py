@@ -31,8 +31,8 @@ from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
 from ledger.store import Reader
-from policies.registrar import Draft
 from policies.scratch import Scratch
+from policies.submitter import Draft
 
 QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}
 
