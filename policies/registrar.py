@@ -28,10 +28,11 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.record import make_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import parse_statement
+from ledger.statement import Statement
 from ledger.store import DISK_FULL, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
+from policies.law.position import find_holder, open_signed, parse_predicate, read_statement
 from policies.names import Objects
 from policies.replay import Pin
 from policies.safety import leads_back
@@ -153,10 +154,22 @@ class Registrar(Submitter):
         return self._append([sign_statement(statement, signer)], empty=True)[0]
 
     def _make_room(self, envelopes: Sequence[Envelope]) -> bool:
-        """Give up the reserve for what leads toward safety; whether there is more room now."""
-        if self._reserve is None or not all(leads_back(parse_statement(each.body)) for each in envelopes):
+        """Give up the reserve for what leads toward safety, and is signed; whether there is more room now."""
+        if self._reserve is None:
             return False
-        return self._reserve.give_up()
+        try:
+            self.sync()
+            wanted = all(leads_back(self._open(each)) for each in envelopes)
+        except CalyxError:
+            return False
+        return wanted and self._reserve.give_up()
+
+    def _open(self, envelope: Envelope) -> Statement:
+        """The statement of an envelope, signed by who may sign now. Raises: CalyxError."""
+        statement, predicate = read_statement(envelope.body)
+        if predicate is None:
+            predicate = parse_predicate(statement)
+        return open_signed(envelope, statement, find_holder(self.state, statement, predicate, envelope.keyid)).statement
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
         taken = False
