@@ -14,6 +14,7 @@ from station import Station, fleet, matrix, tree_digest
 from executor.claim import MAX_TOLD, RETRY_S
 from executor.effects import Outcome, Step
 from executor.host import Check
+from executor.logbook import Line
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
@@ -252,6 +253,8 @@ def test_rollback_that_fails_is_never_called_rolled_back(tmp_path: Path) -> None
     scene.monitor = break_a_host  # type: ignore[method-assign]
     assert scene.run() is Exit.ROLLBACK_FAILED
     assert phase(scene) is Phase.ROLLBACK_FAILED
+    levels = {line.facts.get("event"): line.facts.get("level") for line in scene.log if isinstance(line, Line)}
+    assert (levels["HALTED"], levels["ROLLBACK_FAILED"], levels["STARTED"]) == ("warning", "error", None)
     # A person mends the host and orders it again.
     scene.hosts.fail.clear()
     scene.monitor = monitor  # type: ignore[method-assign]
