@@ -7,7 +7,7 @@ member that follows, and searches them in a time that grows with the square of t
 from __future__ import annotations
 
 import tarfile
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from executor.tree import shown
 from keys.errors import CalyxError
@@ -32,6 +32,17 @@ class Archive(tarfile.TarFile):
 
 class Member(tarfile.TarInfo):
     """A member with few and small extended headers, of which no more is kept than what a tree carries."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The member whose header this block is. Raises: CalyxError (`bad_archive`) for what is none and no end."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and any(buf):
+                # The library takes it for the end of the archive, and for nothing: what it headed would be missing.
+                raise bad_archive(f"has a damaged header: {shown(str(error))[:200]}") from None
+            raise
 
     def _proc_member(self, archive: Archive) -> tarfile.TarInfo:
         if self.size < 0:

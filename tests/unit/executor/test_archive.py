@@ -346,6 +346,18 @@ def test_archive_that_was_cut_anywhere_is_refused(tmp_path: Path, objects: Direc
     ingest_archive(tmp_path / "a", objects, ())
 
 
+@pytest.mark.parametrize("at", [0, 100, 124, 150, 156])
+def test_damaged_last_header_is_not_taken_for_the_end(tmp_path: Path, objects: DirectoryObjects, at: int) -> None:
+    """What it headed has no content, so nothing but zeros is behind it."""
+    data = bytearray(archive(tmp_path / "a", member("f"), member("l", b"", linkname="f", **LINK)).read_bytes())
+    data[1024 + at] ^= 1
+    (tmp_path / "a").write_bytes(data)
+    assert "damaged header" in refuse("bad_archive", tmp_path / "a", objects).message
+    data[1024:1536] = b"G" * 512
+    (tmp_path / "a").write_bytes(data)
+    refuse("bad_archive", tmp_path / "a", objects)
+
+
 def test_second_archive_behind_the_end_is_refused(tmp_path: Path, objects: DirectoryObjects) -> None:
     one, two = (archive(tmp_path / name, member(name)).read_bytes() for name in ("one", "two"))
     (tmp_path / "a").write_bytes(one + two)
