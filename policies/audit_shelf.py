@@ -34,6 +34,7 @@ more, whatever a shelf was told: memory does not grow with the fleet.
 PARTS: Final = ("rows", "places", "slots", "sample")
 """What a shelf is kept as."""
 _LENGTH_BITS: Final = 28
+_LENGTH_MASK: Final = (1 << _LENGTH_BITS) - 1
 
 V = TypeVar("V")
 
@@ -205,17 +206,24 @@ class Shelf(MutableMapping[str, V], Generic[V]):
             self._rest()
 
     def _rest(self) -> None:
-        """Pack what nobody asked for since the last time."""
+        """Pack what nobody asked for since the last time. What did not change is where it was already: whoever looks
+        at many values again and again must not fill the disk.
+        """
         if self._old:
-            rows = [self._row(name, value) for name, value in self._old.items()]
-            at = self._rows.append(b"".join(rows))
-            for name, row in zip(self._old, rows, strict=True):
-                number = self._numbers.pop(name)
-                del self._names[number]
+            rows = [(self._numbers[name], self._row(name, value)) for name, value in self._old.items()]
+            rows = [(number, row) for number, row in rows if not self._holds(number, row)]
+            at = self._rows.append(b"".join(row for _, row in rows)) if rows else 0
+            for number, row in rows:
                 self._places[number] = at << _LENGTH_BITS | len(row)
                 at += len(row)
+            # Last: an interrupt before or within this finds each value, packed as it is.
+            for name in self._old:
+                del self._names[self._numbers.pop(name)]
         self._old, self._young = self._young, {}
         self._instances = 0
+
+    def _holds(self, number: int, row: bytes) -> bool:
+        return self._places[number] & _LENGTH_MASK == len(row) and self._read(number) == row
 
     def _row(self, name: str, value: V) -> bytes:
         key = name.encode()
@@ -226,7 +234,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _read(self, number: int) -> bytes:
         place = self._places[number]
-        return self._rows.read(place >> _LENGTH_BITS, place & ((1 << _LENGTH_BITS) - 1))
+        return self._rows.read(place >> _LENGTH_BITS, place & _LENGTH_MASK)
 
     @staticmethod
     def _split(row: bytes) -> tuple[str, bytes]:

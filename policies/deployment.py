@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import PlainSerializer
 
 from keys.errors import LawRefused
 from policies.kinds import Lease
@@ -192,6 +194,10 @@ class CommandNote:
     time: int
 
 
+Names: TypeAlias = Annotated[set[str], PlainSerializer(sorted, return_type=list[str])]
+"""Instances; written out in one order, so that what did not change is written out as it was."""
+
+
 @dataclass(slots=True)
 class Deployment:
     """A claimed lease and everything that happened to it. The fold alone changes it.
@@ -224,10 +230,10 @@ class Deployment:
     started_at: int | None = None
     tier: int = 0
     tier_applied: bool = False
-    intended: set[str] = field(default_factory=set)
-    applied: set[str] = field(default_factory=set)
-    restored: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
+    intended: Names = field(default_factory=set)
+    applied: Names = field(default_factory=set)
+    restored: Names = field(default_factory=set)
+    failed: Names = field(default_factory=set)
     warnings: dict[str, str] = field(default_factory=dict)
     baseline: Baseline | None = None
     watched_tier: int = 0

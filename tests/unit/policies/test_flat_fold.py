@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ def held(state: State) -> dict[str, int]:
 def alive(model: type) -> int:
     """How many of a class there are in this process."""
     return sum(type(each) is model for each in gc.get_objects())
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return new_station(tmp_path)
 
 
 def test_no_more_objects_after_twice_as_many_deployments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +106,29 @@ def test_disk_that_fills_up_on_the_way_loses_nothing(tmp_path: Path) -> None:
     assert [column.read(at, 2) for at in (0, 3, 5, 7, 12, 18)] == [b"ab", b"de", b"fg", b"hi", b"mn", b"st"]
     with pytest.raises(ScratchFailed):
         Column(Small()).append(b"more than ten bytes")
+
+
+def test_looking_again_and_again_takes_no_more_room(station: Station) -> None:
+    """A loop that looks at more leases than stay objects, for months, must not fill the disk."""
+    lease = station.propose()
+    station.begin(lease)
+    deployment = next(iter(station.state.deployments.values()))
+    deployment.intended = {f"web-{number * number:x}" for number in range(200)}
+    shelf = Shelf(Packer(Deployment), keep=KEEP)
+    for number in range(MANY):
+        shelf[f"{number}"] = replace(deployment, claim_seq=number)
+    sizes = []
+    for _ in range(4):
+        for number in range(MANY):
+            assert shelf[f"{number}"].claim_seq == number
+        sizes.append(shelf._rows.size)
+    assert sizes[1:] == sizes[:1] * 3
+    # What did change is written out all the same.
+    shelf["7"].intended.add("new")
+    for number in range(MANY):
+        assert ("new" in shelf[f"{number}"].intended) is (number == 7)
+    assert shelf._rows.size > sizes[0]
+    assert "new" in shelf["7"].intended
 
 
 def test_observer_of_a_shelved_fold_sees_each_entry(tmp_path: Path) -> None:
