@@ -6,11 +6,14 @@ What lies there is gone when the process ends, whatever ends it, and nobody else
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
+from weakref import WeakSet
 
 from keys.errors import Unavailable
 from ledger.durable import make_directory
@@ -29,16 +32,24 @@ class ScratchFailed(Unavailable):
         )
 
 
+class _Unnamed(io.FileIO):
+    """A file that is gone as soon as nobody holds it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Scratch:
-    """Where columns lie: in files in `directory`, or in memory where that is None or cannot be written to. As a context
-    it closes the files; what lay in them is gone then.
+    """Where columns lie: in files in `directory`, or in memory where that is None or cannot be written to. A file is
+    gone when nobody holds it any more: whoever reads a ledger anew drops what it read before. As a context it closes
+    all of them.
 
     `spill`: memory takes what no longer goes into a file. For whoever must go on when the disk is full.
     """
 
     def __init__(self, directory: Path | None = None, *, spill: bool = False) -> None:
         self._directory = directory
-        self._files: list[IO[bytes]] = []
+        self._files: WeakSet[IO[bytes]] = WeakSet()
         self.spill: Final = spill
 
     def __enter__(self) -> Self:
@@ -49,16 +60,18 @@ class Scratch:
 
     def close(self) -> None:
         """Let the files go."""
-        while self._files:
-            self._files.pop().close()
+        for file in list(self._files):
+            file.close()
 
     def open(self) -> IO[bytes]:
         """A new empty file that has no name."""
         if self._directory is not None:
             try:
                 make_directory(self._directory, 0o700)
-                self._files.append(TemporaryFile(buffering=0, dir=self._directory))  # noqa: SIM115  # `close` does
-                return self._files[-1]
+                with TemporaryFile(buffering=0, dir=self._directory) as made:
+                    file = _Unnamed(os.dup(made.fileno()), "r+b")
+                self._files.add(file)
+                return file
             except OSError:
                 # An auditor's machine may have no place to write. Memory does, and takes more of it.
                 self._directory = None
@@ -94,8 +107,11 @@ class Column:
         except OSError as error:
             if not self._scratch.spill:
                 raise ScratchFailed(error) from None
-            # What was written before the disk was full stays where it is.
+            # What was written before the disk was full stays where it is, and the rest of it takes no room from whoever
+            # needs the last.
             if self._file is not None and at > self._begin:
+                with suppress(OSError):
+                    self._file.truncate(at - self._begin)
                 self._closed.append((self._begin, self._file, 0))
             self._begin, self._file = at, io.BytesIO()
             self._write(self._file, data)

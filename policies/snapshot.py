@@ -138,9 +138,12 @@ def copy_snapshot(file: IO[bytes], scratch: Scratch) -> tuple[IO[bytes], str]:
 
     Raises: OSError.
     """
+    copy = scratch.open()
     try:
-        return _copy(file, scratch.open())
+        return _copy(file, copy)
     except OSError:
+        # Its part takes no room from whoever needs the last.
+        copy.close()
         if not scratch.spill:
             raise
     file.seek(0)

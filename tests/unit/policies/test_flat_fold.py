@@ -94,9 +94,12 @@ def test_disk_that_fills_up_on_the_way_loses_nothing(tmp_path: Path) -> None:
             self.room -= len(data)
             return super().write(data)
 
+    made: list[Filling] = []
+
     class Small(Scratch):
         def open(self) -> Any:
-            return Filling()
+            made.append(Filling())
+            return made[-1]
 
     base = io.BytesIO(b"xxabc")
     column = Column(Small(spill=True), (base, 2, 3))
@@ -104,6 +107,8 @@ def test_disk_that_fills_up_on_the_way_loses_nothing(tmp_path: Path) -> None:
     assert places == [3, 7, 12, 18]
     assert b"".join(column.chunks()) == b"abcdefghijklmnopqrst"
     assert [column.read(at, 2) for at in (0, 3, 5, 7, 12, 18)] == [b"ab", b"de", b"fg", b"hi", b"mn", b"st"]
+    # What did not fit takes no room on the full disk.
+    assert [file.getvalue() for file in made] == [b"defghijkl"]
     with pytest.raises(ScratchFailed):
         Column(Small()).append(b"more than ten bytes")
 

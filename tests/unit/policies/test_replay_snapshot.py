@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from auditing import Auditor
@@ -69,6 +71,54 @@ def test_only_what_is_new_is_judged(station: Station, judged: list[int]) -> None
     judged.clear()
     assert following.sync() == station.state
     assert judged == [size]
+
+
+class Watched(Scratch):
+    """Knows which of its files there still are. `full`: nothing more goes into one than its first 100 bytes."""
+
+    def __init__(self, directory: Path, *, full: bool = False) -> None:
+        super().__init__(directory, spill=True)
+        self.full = full
+        self.made: list[weakref.ref[Any]] = []
+
+    def open(self) -> Any:
+        file: Any = super().open()
+        self.made.append(weakref.ref(file))
+        if self.full:
+            write = file.write
+
+            def full(data: bytes) -> int:
+                write(bytes(data)[:100])
+                raise OSError(28, "No space left on device")
+
+            file.write = full
+        return file
+
+    @property
+    def left(self) -> int:
+        return sum(file is not None and not file.closed for file in (made() for made in self.made))
+
+
+def test_reader_that_begins_anew_lets_its_files_go(station: Station) -> None:
+    """Each failed append makes it begin anew; a disk that is full for a day must not cost it all its descriptors."""
+    keep(station)
+    with Watched(station.root / "scratch") as scratch:
+        following = replay(station, scratch=scratch)
+        for count in range(1, 4):
+            assert following.sync() == station.state
+            assert following.begun is not None
+            assert (len(scratch.made), scratch.left) == (count, 1)
+            following.forget()
+
+
+def test_copy_that_does_not_fit_takes_no_room(station: Station) -> None:
+    """What must be taken back on a full disk needs the room that half of a copy would hold."""
+    keep(station)
+    with Watched(station.root / "scratch", full=True) as scratch:
+        following = replay(station, scratch=scratch)
+        assert following.sync() == station.state
+        assert following.begun is not None
+        assert (len(scratch.made), scratch.left) == (1, 0)
 
 
 def test_replay_goes_on_where_a_whole_audit_ended(station: Station, judged: list[int]) -> None:
