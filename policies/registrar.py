@@ -172,7 +172,7 @@ class Registrar(Submitter):
         return open_signed(envelope, statement, find_holder(self.state, statement, predicate, envelope.keyid)).statement
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
-        taken = False
+        before: Head | None = None
         try:
             with self._store.writer(self._log_key.sign) as writer:
                 if empty:
@@ -185,6 +185,7 @@ class Registrar(Submitter):
                         self._check_log_key(self.state)
                     # No other process can append meanwhile, so a longer memory is a cut, not a race.
                     self._replay.check_remembered()
+                before = self.head
                 receipts = []
                 for envelope in self._batch.read(envelopes, lambda: self.state.trust):
                     digest, history = sha256(envelope.body).hexdigest(), self.state.history
@@ -193,7 +194,6 @@ class Registrar(Submitter):
                         head = writer.head
                         record = make_record(head.size, head.hash, self._record_time(), envelope)
                         entry = self._replay.take(record, self._batch.ahead)
-                        taken = True
                         writer.append(record)
                         receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
                     else:
@@ -204,7 +204,7 @@ class Registrar(Submitter):
                     self._pin.replace(self.state.ledger, self.head)
         except BaseException:
             # The state holds entries that were not committed, or may not have been: read again what is durable.
-            if taken:
+            if before is not None and self.head != before:
                 self._replay.forget()
             raise
         return receipts

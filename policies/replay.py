@@ -23,7 +23,7 @@ from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
 from policies.audit_shelf import shelved_state
-from policies.law.step import step
+from policies.law.step import enact, judge, step
 from policies.names import Objects
 from policies.read_ahead import read_ahead, signatures_ahead
 from policies.scratch import Scratch, ScratchFailed
@@ -235,11 +235,18 @@ class Replay:
 
         `ahead`: who may have been told of its signature.
 
-        Raises: CalyxError of the law, or of `ahead`; then the state is as it was.
+        Raises: CalyxError of the law, or of `ahead`; then the state is as it was. After anything else, such as an
+        interrupt, this one begins anew.
         """
         entry = Entry(record.seq, record, record.leaf)
-        self._fold.state = step(self.state, entry, self._objects, ahead)
-        return self._chain.extend(record)
+        change, verified = judge(self.state, entry, self._objects, ahead)
+        try:
+            self._fold.state = enact(self.state, entry, change, verified)
+            return self._chain.extend(record)
+        except BaseException:
+            # Half of a change must be neither gone on from nor kept for later readers.
+            self.forget()
+            raise
 
     def _begin(self, tip: Tip) -> bool:
         """Take up the snapshot where nothing was read yet and one is fit; whether it was."""

@@ -104,7 +104,9 @@ def _judge(
 
 def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatement) -> State:
     """The state after an entry that `judge` found lawful after `state`. Takes `state` over: on return use only what is
-    returned.
+    returned, and after an error neither.
+
+    Raises: ScratchFailed.
     """
     change(state)
     state.history.append(entry.leaf, entry.record.seconds, verified.statement.digest)
@@ -112,9 +114,9 @@ def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatemen
 
 
 def step(state: State, entry: Entry, objects: Objects, ahead: SignaturesAhead | None = None) -> State:
-    """The state after a lawful entry. Takes `state` over, as `enact`; on an error `state` is as it was.
+    """The state after a lawful entry. Takes `state` over, as `enact`; where it is refused `state` is as it was.
 
-    Raises: as `judge`.
+    Raises: as `judge` and `enact`.
     """
     change, verified = judge(state, entry, objects, ahead)
     return enact(state, entry, change, verified)

@@ -15,8 +15,10 @@ from station import Station, new_station
 from ledger.memory import HeadMemory
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Reader
+from policies.history import History
+from policies.registrar import Registrar
 from policies.replay import Pin, Replay
-from policies.scratch import Scratch
+from policies.scratch import Scratch, ScratchFailed
 from policies.submitter import Draft
 
 WHEN = "2026-01-05T09:00:00Z"
@@ -157,6 +159,40 @@ def test_remembered_head_is_held_against_a_snapshot_too(station: Station) -> Non
     station.memory.remember(str(station.root), state.ledger, type(head)(head.size + 1, "ab" * 32))
     with refused("head_contradicted"):
         replay(station).sync()
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), ScratchFailed(OSError(5, "Input/output error"))])
+def test_half_of_a_change_is_neither_kept_nor_gone_on_from(
+    station: Station, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """Whoever is interrupted in the middle keeps what it read all the same, and later readers believe that."""
+    pin = Pin(station.memory, str(station.root))
+    snapshots = user_of(station).snapshots()
+    registrar = Registrar(
+        station.store,
+        station.objects,
+        station.log_key,
+        pin,
+        clock=station.clock,
+        random=station.random,
+        snapshots=snapshots,
+    )
+    registrar.sync()
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch, pytest.raises(type(fault)):
+        patch.setattr(History, "append", fail)
+        registrar.submit(station.signer("ada"), Draft("message", QUESTION))
+    registrar.keep_new(1, station.clock())
+    assert replay(station).sync() == station.state
+    registrar.submit(station.signer("ada"), Draft("message", QUESTION))
+    registrar.keep_new(1, station.clock())
+    station.registrar.sync()
+    following = replay(station)
+    assert following.sync() == station.state
+    assert following.begun is not None
 
 
 def test_unlawful_entry_behind_the_snapshot(station: Station) -> None:
