@@ -55,6 +55,10 @@ def _kept(name: str, pin: Pin, scratch: Scratch) -> Snapshots:
 
 def begin_fold(reader: Submitter, log: Callable[[str], None]) -> None:
     """After the first `sync` of one that runs on: say where what was kept for it could not be believed, and keep it."""
+    from policies.code import fingerprint_code
+
+    # Weeks from now another version may have been put in the place of the source files of the code that runs here.
+    fingerprint_code()
     if reader.refused is not None:
         log(f"every entry was read again: {reader.refused}")
     keep_fold(reader, reader.now(), log)

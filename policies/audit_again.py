@@ -20,6 +20,7 @@ from ledger.memory import HeadContradicted, Remembered
 from ledger.store import Reader
 from policies.audit import Progress, Report, audit
 from policies.audit_objects import AuditObjects
+from policies.code import fingerprint_code
 from policies.scratch import IN_MEMORY, Scratch
 from policies.snapshot import Folded, SnapshotUnusable
 from policies.snapshots import Kept, Snapshots
@@ -65,6 +66,8 @@ def audit_home(
 
     Raises: as `policies.audit.audit`.
     """
+    # Before another version can be put in the place of the source files.
+    fingerprint_code()
     kept, why = _find(reader, snapshots, remembered) if new else (None, None)
     if kept is not None or isinstance(why, HeadContradicted):
         # What the last audit saw counts as what any reader saw; the audit compares it with what is there.

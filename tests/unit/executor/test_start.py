@@ -25,12 +25,14 @@ from executor.commands.ledger import _listed
 from executor.commands.running import Stop
 from executor.home import Home
 from executor.service import run_executor
-from executor.snapshots import folds_of, keep_fold, scratch_place
+from executor.snapshots import begin_fold, folds_of, keep_fold, scratch_place
 from keys.errors import Exit, Unavailable
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
 from ledger.store import Reader
+from policies import code
+from policies.code import fingerprint_code
 from policies.scratch import Scratch
 from policies.submitter import Draft
 
@@ -171,6 +173,24 @@ def test_snapshot_by_another_version_is_made_again(
         judged.clear()
         read(station)
         assert judged == []
+
+
+def test_code_put_in_place_while_an_old_one_runs_vouches_for_nothing(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weeks later what runs keeps a snapshot, and it says which code made it, not which lies there then."""
+    monkeypatch.setattr(keep_fold, "__kwdefaults__", {"least": 1_000})
+    fingerprint_code.cache_clear()
+    ours = fingerprint_code()
+    fingerprint_code.cache_clear()
+    with Home(station.root) as home:
+        registrar = home.open_registrar(station.clock)
+        registrar.sync()
+        begin_fold(registrar, lambda _: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(code, "LAWS", (1, 2))
+            assert fingerprint_code() == ours
+    fingerprint_code.cache_clear()
 
 
 def test_snapshot_swapped_for_one_of_another_ledger(station: Station, tmp_path: Path, judged: list[int]) -> None:
