@@ -168,13 +168,22 @@ class Home:
         return Reserve(self.root / "reserve")
 
     def open_for_safety(self, clock: Clock | None = None, *, accept_clock: bool = False) -> Submitter:
-        """As `open_registrar`, for what must work on a full disk: SQLite needs a little room to open a ledger."""
+        """As `open_registrar`, for what must work on a full disk, with the ledger read to its end: SQLite needs a little
+        room to open one, and what is remembered of it may lie on the same disk.
+
+        Raises: as `open_registrar`, and as `policies.submitter.Submitter.sync`.
+        """
         try:
-            return self.open_registrar(clock, accept_clock)
-        except CalyxError:
-            if not self.reserve().low() or not self.reserve().give_up():
+            return self._open_and_read(clock, accept_clock)
+        except Unavailable:
+            if self._root is None or not self.reserve().low() or not self.reserve().give_up():
                 raise
-            return self.open_registrar(clock, accept_clock)
+            return self._open_and_read(clock, accept_clock)
+
+    def _open_and_read(self, clock: Clock | None, accept_clock: bool) -> Submitter:
+        submitter = self.open_registrar(clock, accept_clock)
+        submitter.sync()
+        return submitter
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""

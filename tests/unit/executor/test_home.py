@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from ledgers import next_record
+from refusal import refused
 from station import Station, new_station
 
 from executor.home import Home, Settings, find_home
+from executor.reserve import Reserve
 from keys.errors import CalyxError, UsageError
 from keys.openssh import format_public, new_private_key, store_private_key
 from keys.principals import TrustRoot
+from ledger import durable
 from ledger.head import Head
 from ledger.log_key import LogKey, store_log_key
 from policies.submitter import Draft
@@ -162,6 +165,40 @@ def test_home_remembers_heads_outside_itself(station: Station, home: Home) -> No
     assert remembered is not None
     assert remembered.head == station.store.head()
     assert not any(path.name == "heads" for path in home.root.rglob("*"))
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_order_toward_safety_on_a_disk_too_full_to_remember_a_head(
+    station: Station, home: Home, monkeypatch: pytest.MonkeyPatch, low: bool
+) -> None:
+    """What a person remembers lies on the same disk as the ledger, and another one's entry is new to them."""
+    reserve = home.root / "reserve"
+    reserve.touch()
+    replace = durable.replace_file
+
+    def full(*arguments: Any) -> None:
+        if reserve.exists():
+            raise OSError(28, "No space left on device")
+        replace(*arguments)
+
+    monkeypatch.setattr("ledger.memory.replace_file", full)
+    monkeypatch.setattr(Reserve, "low", lambda _: low)
+    with home:
+        if low:
+            assert home.open_for_safety(station.clock).sync() == station.state
+        else:
+            with refused("memory_write_failed"):
+                home.open_for_safety(station.clock)
+    assert reserve.exists() is not low
+
+
+def test_home_without_its_log_key_keeps_its_reserve(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.root / "reserve").touch()
+    home.log_key.unlink()
+    monkeypatch.setattr(Reserve, "low", lambda _: True)
+    with home, refused("key_missing"):
+        home.open_for_safety()
+    assert (home.root / "reserve").exists()
 
 
 def test_home_reached_through_a_link_has_the_same_memory(home: Home, tmp_path: Path) -> None:
