@@ -23,6 +23,7 @@ from typing import Final, Protocol, Self
 from keys.errors import CalyxError, Unavailable, UsageError
 from keys.signer import Signer
 from keys.values import format_time
+from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
@@ -33,6 +34,7 @@ from ledger.store import DISK_FULL, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
 from policies.law.position import find_holder, open_signed, parse_predicate, read_statement
+from policies.law.step import judge
 from policies.names import Objects
 from policies.replay import Pin
 from policies.safety import leads_back
@@ -154,15 +156,28 @@ class Registrar(Submitter):
         return self._append([sign_statement(statement, signer)], empty=True)[0]
 
     def _make_room(self, envelopes: Sequence[Envelope]) -> bool:
-        """Give up the reserve for what leads toward safety, and is signed; whether there is more room now."""
+        """Give up the reserve for what leads toward safety, is signed, is new, and would be appended if there were
+        room; whether there is more room now.
+        """
         if self._reserve is None:
             return False
         try:
             self.sync()
-            wanted = all(leads_back(self._open(each)) for each in envelopes)
+            wanted = self._lead_back(envelopes)
         except CalyxError:
             return False
         return wanted and self._reserve.give_up()
+
+    def _lead_back(self, envelopes: Sequence[Envelope]) -> bool:
+        """Whether all of them do, and there is something to append. Raises: CalyxError where that is not lawful."""
+        history = self.state.history
+        new = [each for each in envelopes if history.find(sha256(each.body).hexdigest()) is None]
+        if not new:
+            return False
+        # What follows the first is lawful only behind it, so of that the signature has to do.
+        record = make_record(self.head.size, self.head.hash, self._record_time(), new[0])
+        judge(self.state, Entry(record.seq, record, record.leaf), self._objects)
+        return all(leads_back(self._open(each)) for each in new)
 
     def _open(self, envelope: Envelope) -> Statement:
         """The statement of an envelope, signed by who may sign now. Raises: CalyxError."""

@@ -12,7 +12,7 @@ from station import Station, fleet, matrix, tree_digest
 
 import executor.reserve
 from executor.reserve import Reserve
-from keys.errors import CalyxError, Exit, Unavailable
+from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
 from policies.deployment import FORWARD, Phase
@@ -147,6 +147,40 @@ def test_forged_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool, f
         with pytest.raises(CalyxError) as caught:
             registrar.append([forged])
         assert caught.value.code in {"bad_signature", "unknown_key"}
+    assert room.left
+
+
+def test_order_that_stands_in_the_ledger_is_sent_again_and_costs_no_reserve(tmp_path: Path) -> None:
+    """Whoever read the ledger has it, signature and all."""
+    station = Station(tmp_path)
+    station.genesis()
+    room = Room(low=True)
+    registrar = station.new_registrar(reserve=room)
+    said = station.sign("cp20", Draft("term", {"epoch": 1, "reason": "start"}))
+    first = station.new_registrar().append([said])
+    assert registrar.append([said]) == first
+    assert registrar.append([]) == []
+    assert room.left
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_unlawful_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool) -> None:
+    """A stolen key of an agent signs it well enough; it would not be appended on an empty disk either."""
+    station = Station(tmp_path)
+    station.genesis()
+    room = Room(low=low)
+    registrar = station.new_registrar(reserve=room)
+
+    def full(*_: object, **__: object) -> list[Receipt]:
+        raise Unavailable(DISK_FULL, "the disk is full")
+
+    for signer, epoch in (("cp14", 1), ("cp20", 7)):
+        said = station.sign(signer, Draft("term", {"epoch": epoch, "reason": "start"}))
+        with pytest.raises(LawRefused):
+            registrar.append([said])
+    registrar._append = full  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        registrar.append([said])
     assert room.left
 
 
