@@ -33,7 +33,7 @@ from keys.errors import CalyxError, UsageError
 from ledger.objects import MAX_IN_MEMORY, ObjectRef, ObjectStore
 
 MAX_CONTENT: Final = 4 * 1024 * 1024 * 1024
-"""Bytes that an archive may unpack to, headers and padding included."""
+"""Bytes that an archive may unpack to, headers and padding included; and its files, each second name of one counted."""
 _XZ_MEMORY: Final = 128 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 _BLOCK: Final = 512
@@ -69,7 +69,7 @@ def _tree(file: BinaryIO, skip: frozenset[str], keep: Callable[[str, BinaryIO], 
     entries: dict[str, Entry] = {}
     file.seek(0)
     with _reading(), Archive.open(fileobj=_Limited(_unpacked(file)), mode="r|", tarinfo=Member) as archive:
-        count = 0
+        count = size = 0
         while (member := archive.next()) is not None:
             # It would keep each one.
             cast("Any", archive).members.clear()
@@ -84,7 +84,10 @@ def _tree(file: BinaryIO, skip: frozenset[str], keep: Callable[[str, BinaryIO], 
                 continue
             if path in entries:
                 raise bad_archive(f"holds {shown(path)} twice", path)
-            entries[path] = _entry(archive, member, path, entries, keep)
+            entry = entries[path] = _entry(archive, member, path, entries, keep)
+            size += entry.size if isinstance(entry, File) else 0
+            if size > MAX_CONTENT:
+                raise _too_large()
         _check_end(archive)
     kept = {path: entry for path, entry in entries.items() if path not in skip and skip.isdisjoint(parents(path))}
     for path in list(kept):
@@ -194,8 +197,12 @@ class _Limited(io.RawIOBase):
         data: bytes = self._source.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise CalyxError("too_large", f"the archive unpacks to more than {MAX_CONTENT} bytes", limit=MAX_CONTENT)
+            raise _too_large()
         return data
+
+
+def _too_large() -> CalyxError:
+    return CalyxError("too_large", f"the archive unpacks to more than {MAX_CONTENT} bytes", limit=MAX_CONTENT)
 
 
 class _Xz(io.RawIOBase):

@@ -189,6 +189,15 @@ def test_bomb_is_refused_while_it_is_read(
     refuse("too_large", tmp_path / "bomb", objects)
 
 
+def test_bomb_of_second_names_is_refused(
+    tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor.archive, "MAX_CONTENT", 1_000_000)
+    names = [member(f"h{number}", b"", linkname="f", **HARD) for number in range(10)]
+    refuse("too_large", archive(tmp_path / "a", member("f", bytes(100_000)), *names), objects)
+    ingest_archive(archive(tmp_path / "b", member("f", bytes(100_000)), *names[:-1]), objects, ())
+
+
 def test_archive_of_too_many_entries_is_refused(
     tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
