@@ -50,6 +50,9 @@ def play(disk: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     console = Console(root, monkeypatch, live=True)
     console.home = disk / "home"
     monkeypatch.setenv("CALYX_HOME", str(console.home))
+    # What this user remembers, keeps and lays aside lies there as well, as on a machine with one disk.
+    for name in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(disk / name.lower()))
     reserve, filler = console.home / "reserve", disk / "filler"
     shop = Shop(console)
     found: dict[str, Any] = {}
