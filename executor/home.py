@@ -25,7 +25,7 @@ from pydantic import Field
 from executor.reserve import Reserve
 from keys.ahead import usable_cores
 from keys.canonical import parse_json
-from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.errors import FormatError, Unavailable, UsageError
 from keys.openssh import fingerprint, load_private_key
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
@@ -168,7 +168,7 @@ class Home:
         return Reserve(self.root / "reserve")
 
     def open_for_safety(self, clock: Clock | None = None, *, accept_clock: bool = False) -> Submitter:
-        """As `open_registrar`, for what must work on a full disk, with the ledger read to its end: SQLite needs a little
+        """As `open_registrar`, for what must work on a full disk, with the ledger read to its end: SQLite needs some
         room to open one, and what is remembered of it may lie on the same disk.
 
         Raises: as `open_registrar`, and as `policies.submitter.Submitter.sync`.

@@ -5,20 +5,26 @@ What lies there is gone when the process ends, whatever ends it, and nobody else
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
 from weakref import WeakSet
 
 from keys.errors import Unavailable
 from ledger.durable import make_directory
 
 CHUNK: Final = 1 << 20
+ROOM: Final = 32 * 1024 * 1024
+"""Bytes of a disk that are left free. Its last ones are for the ledger: where those are gone a good rollout is taken
+back, and no cache is worth that. Twice what the reserve for that case takes.
+"""
 
 
 class ScratchFailed(Unavailable):
@@ -32,8 +38,20 @@ class ScratchFailed(Unavailable):
         )
 
 
+def leave_room(descriptor: int, size: int) -> None:
+    """Find the disk of an open file full where so many bytes more would not leave `ROOM`. Raises: OSError."""
+    if sys.platform != "win32":
+        disk = os.fstatvfs(descriptor)
+        if disk.f_bavail * disk.f_frsize < size + ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class _Unnamed(io.FileIO):
-    """A file that is gone as soon as nobody holds it."""
+    """A file that is gone as soon as nobody holds it, and that leaves room."""
+
+    def write(self, data: Any, /) -> int:
+        leave_room(self.fileno(), memoryview(data).nbytes)
+        return super().write(data)
 
     def __del__(self) -> None:
         self.close()

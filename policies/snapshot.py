@@ -15,7 +15,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -36,6 +36,14 @@ from policies.state import ProposalState, State, TermState, TouchNote
 FORMAT: Final = 1
 MAX_INDEX: Final = 65_535
 _LENGTH: Final = 8
+
+
+class Sink(Protocol):
+    """Whatever bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of the bytes. Raises: OSError."""
+        ...
 
 
 class SnapshotUnusable(CalyxError):
@@ -87,7 +95,7 @@ _SAME: Final = tuple(field.name for field in dataclasses.fields(_Rest) if field.
 """What a state and its rest have under one name and in one form."""
 
 
-def write_snapshot(file: IO[bytes], folded: Folded, code: str) -> str:
+def write_snapshot(file: Sink, folded: Folded, code: str) -> str:
     """Write the snapshot of a state, which stays as it is; the SHA-256 of what was written, 64 hex digits.
 
     Raises: OSError of `file`; ScratchFailed.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final
+from typing import IO, Annotated, Final
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ from ledger.memory import MAX_HOME, HeadContradicted, Remembered, check_remember
 from ledger.place import locked
 from ledger.store import Reader
 from policies.code import fingerprint_code
-from policies.scratch import IN_MEMORY, Scratch
+from policies.scratch import CHUNK, IN_MEMORY, Scratch, leave_room
 from policies.snapshot import Folded, SnapshotUnusable, copy_snapshot, read_snapshot, write_snapshot
 
 
@@ -132,7 +132,7 @@ class Snapshots:
                 for left in self._file.parent.glob(".*.tmp"):
                     left.unlink(missing_ok=True)
                 with hidden_file(self._file.parent, 0o600) as (file, hidden):
-                    digest = write_snapshot(file, folded, code)
+                    digest = write_snapshot(_Sparing(file), folded, code)
                     size = file.tell()
                     file.flush()
                     sync_file(file.fileno())
@@ -170,6 +170,22 @@ class Snapshots:
         except (SnapshotUnusable, HeadContradicted) as error:
             self.refused = error.message
             return None
+
+
+class _Sparing:
+    """Writes to a file, and leaves room on its disk."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._unasked = 0
+
+    def write(self, data: bytes, /) -> int:
+        self._unasked -= len(data)
+        if self._unasked < 0:
+            # There are many writes of a few bytes, so it is asked for ahead.
+            self._unasked = CHUNK
+            leave_room(self._file.fileno(), len(data) + CHUNK)
+        return self._file.write(data)
 
 
 def check_head(note: Note, reader: Reader) -> None:

@@ -174,13 +174,15 @@ def test_unlawful_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool)
     def full(*_: object, **__: object) -> list[Receipt]:
         raise Unavailable(DISK_FULL, "the disk is full")
 
-    for signer, epoch in (("cp14", 1), ("cp20", 7)):
-        said = station.sign(signer, Draft("term", {"epoch": epoch, "reason": "start"}))
+    terms = [("cp14", 1), ("cp20", 7)]
+    unlawful = [station.sign(by, Draft("term", {"epoch": epoch, "reason": "start"})) for by, epoch in terms]
+    for said in unlawful:
         with pytest.raises(LawRefused):
             registrar.append([said])
     registrar._append = full  # type: ignore[method-assign]
-    with pytest.raises(Unavailable):
-        registrar.append([said])
+    for said in unlawful:
+        with pytest.raises(Unavailable):
+            registrar.append([said])
     assert room.left
 
 

@@ -350,8 +350,9 @@ def test_full_disk_leaves_the_fold_in_memory(station: Station, judged: list[int]
 
     class Full(Scratch):
         def open(self) -> Any:
-            self._files.append(Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115  # `close` does
-            return self._files[-1]
+            file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # `close` does
+            self._files.add(file)
+            return file
 
     with Full(spill=True) as full, Home(station.root) as home:
         home._scratch = full

@@ -18,7 +18,7 @@ from ledger.store import Reader
 from policies.history import History
 from policies.registrar import Registrar
 from policies.replay import Pin, Replay
-from policies.scratch import Scratch, ScratchFailed
+from policies.scratch import Column, Scratch, ScratchFailed
 from policies.submitter import Draft
 
 WHEN = "2026-01-05T09:00:00Z"
@@ -121,6 +121,26 @@ def test_copy_that_does_not_fit_takes_no_room(station: Station) -> None:
         assert following.sync() == station.state
         assert following.begun is not None
         assert (len(scratch.made), scratch.left) == (1, 0)
+
+
+def test_last_room_of_a_disk_is_for_the_ledger(
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that fills the disk for a moment would have a good rollout halted and taken back."""
+    size = keep(station)
+    user = user_of(station)
+    before = user.file.read_bytes()
+    monkeypatch.setattr("policies.scratch.ROOM", 1 << 62)
+    with Scratch(tmp_path / "scratch", spill=True) as scratch:
+        following = replay(station, scratch=scratch)
+        assert following.sync() == station.state
+        assert following.begun is not None
+        with refused("snapshot_write_failed"):
+            following.keep(user.snapshots(scratch), size, WHEN)
+    assert user.file.read_bytes() == before
+    assert not list(user.file.parent.glob(".*"))
+    with Scratch(tmp_path / "scratch") as scratch, refused("scratch_failed"):
+        Column(scratch).append(b"x")
 
 
 def test_replay_goes_on_where_a_whole_audit_ended(station: Station, judged: list[int]) -> None:
