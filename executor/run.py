@@ -146,7 +146,7 @@ class Executor:
             failures = 0
             if acted:
                 continue
-            self._upkeep.consider(self._registrar.state, self._speaker.fence, self._registrar.now())
+            self._upkeep.consider(self._state(), self._speaker.fence, self._registrar.now())
             if (until_idle and self._idle()) or self._wait(POLL_S):
                 return
 
@@ -181,9 +181,10 @@ class Executor:
     def _count(self) -> None:
         """Leave figures for whoever asks; they change with the entries alone."""
         self._figures.come_round()
+        state = self._state()
         if self._memory.counted_at != self._registrar.head:
             self._memory.counted_at = self._registrar.head
-            self._figures.stand(take_standing(self._registrar.state, self._registrar.now(), self._claims.open))
+            self._figures.stand(take_standing(state, self._registrar.now(), self._claims.open))
 
     def _listen(self, now: int) -> None:
         """Take note of a look at the ledger."""
@@ -316,7 +317,7 @@ class Executor:
 
     def _idle(self) -> bool:
         """Whether nothing is under way. Leases that wait for keys or time are not ours to wait for."""
-        state, now = self._registrar.state, self._registrar.now()
+        state, now = self._state(), self._registrar.now()
         return (
             self._work.idle
             and self._claims.idle
@@ -327,7 +328,8 @@ class Executor:
         )
 
     def _outcome(self) -> Exit:
-        phases = {self._registrar.state.deployments[digest].phase for digest in self._memory.handled}
+        state = self._state()
+        phases = {state.deployments[digest].phase for digest in self._memory.handled}
         if Phase.ROLLBACK_FAILED in phases:
             return Exit.ROLLBACK_FAILED
         if Phase.ROLLED_BACK in phases:

@@ -214,3 +214,32 @@ def test_step_forward_that_does_not_fit_is_followed_by_steps_back(tmp_path: Path
     assert deployment.phase is (Phase.ABORTED if at == "STARTED" else Phase.ROLLED_BACK)
     assert deployment.halted_cause == (None if at == "STARTED" else "no_space")
     assert {place.serving for place in scene.hosts.places.values()} == {OLD}
+
+
+def test_failed_commit_is_not_taken_for_an_empty_ledger(tmp_path: Path) -> None:
+    """What was read is forgotten then, for instance when the refusal of another target's lease did not fit: what lives
+    is not left alone for that, and what this run ended is still known.
+    """
+    station = Station(tmp_path, policy=matrix(tiers=[100], bake_s=2, interval_s=1))
+    station.genesis()
+    station.enact_fleet(fleet(2))
+    scene = Simulation(station)
+    scene.serve(OLD)
+    lease, _ = scene.ask(OLD, ["web-01", "web-02"])
+    executor = scene.executor()
+    looks: list[bool] = []
+
+    def wait(seconds: float) -> bool:
+        if seconds:
+            executor._registrar._replay.forget()
+            looks.append(executor._idle())
+            executor._registrar._replay.forget()
+        return scene.wait(seconds)
+
+    executor._wait = wait
+    assert executor.run(until_idle=True) is Exit.DONE
+    assert station.state.deployments[lease[1]].phase is Phase.COMPLETED
+    assert looks
+    assert not any(looks)
+    executor._registrar._replay.forget()
+    assert executor._outcome() is Exit.DONE
