@@ -174,9 +174,10 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         return isinstance(key, str) and (key in self._numbers or self._find(key) is not None)
 
     def __iter__(self) -> Iterator[str]:
-        for number in range(len(self)):
-            name = self._names.get(number)
-            yield self._split(self._read(number))[0] if name is None else name
+        return map(self._name, range(len(self)))
+
+    def __reversed__(self) -> Iterator[str]:
+        return map(self._name, reversed(range(len(self))))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -194,6 +195,10 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 yield name, self.packer.unpack(packed)
             else:
                 yield name, self._value(name)
+
+    def _name(self, number: int) -> str:
+        name = self._names.get(number)
+        return self._split(self._read(number))[0] if name is None else name
 
     def _value(self, name: str) -> V:
         return self._young[name] if name in self._young else self._old[name]

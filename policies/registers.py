@@ -9,14 +9,15 @@ are not looks here, and not through all. Kept by the law with each entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from typing import Final, Protocol, TypeVar
 
 from policies.deployment import Deployment, Phase
 from policies.places import places_of
 from policies.state import State
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MANY: Final = 256
 """So many are kept, whether they are over or not."""
@@ -68,9 +69,21 @@ def revive_deployment(state: State, deployment: Deployment) -> None:
             state.completed[place] = known.setdefault(before, tuple(one for one in before if one != digest))
 
 
-def newest_first(held: Mapping[str, T]) -> Iterator[T]:
-    """The values of a state's mapping, the one that came last first; none is made before it is its turn."""
-    return (held[key] for key in reversed(list(held)))
+class Ordered(Protocol[T_co]):
+    """A mapping that knows what came last."""
+
+    def __reversed__(self) -> Iterator[str]:
+        """The keys, the newest first."""
+        ...
+
+    def __getitem__(self, key: str, /) -> T_co:
+        """The value of a key."""
+        ...
+
+
+def newest_first(held: Ordered[T]) -> Iterator[T]:
+    """The values of a state's mapping, the one that came last first; none is looked at before it is its turn."""
+    return (held[key] for key in reversed(held))
 
 
 def lapse(times: dict[str, int] | dict[str, int | None], now: int) -> None:

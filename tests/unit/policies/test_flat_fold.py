@@ -6,6 +6,7 @@ import gc
 import io
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from policies import audit_shelf
 from policies import replay as replay_module
 from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.deployment import Deployment
+from policies.registers import newest_first
 from policies.replay import Replay
 from policies.scratch import Column, Scratch, ScratchFailed
 from policies.state import LeaseState, State
@@ -134,6 +136,24 @@ def test_looking_again_and_again_takes_no_more_room(station: Station) -> None:
         assert ("new" in shelf[f"{number}"].intended) is (number == 7)
     assert shelf._rows.size > sizes[0]
     assert "new" in shelf["7"].intended
+
+
+def test_newest_is_found_without_looking_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(Packer(Wide), keep=KEEP)
+    for number in range(MANY):
+        shelf[str(number)] = Wide({str(number): ""})
+    reads: list[int] = []
+    read = shelf._read
+
+    def watched(number: int) -> bytes:
+        reads.append(number)
+        return read(number)
+
+    monkeypatch.setattr(shelf, "_read", watched)
+    assert list(islice(newest_first(shelf), 2)) == [Wide({"47": ""}), Wide({"46": ""})]
+    assert reads == []
+    assert [each for value in newest_first(shelf) for each in value.before] == list(map(str, reversed(range(MANY))))
+    assert list(newest_first({"a": 1, "b": 2})) == [2, 1]
 
 
 def test_observer_of_a_shelved_fold_sees_each_entry(tmp_path: Path) -> None:
