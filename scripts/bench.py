@@ -30,19 +30,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from bench_append import append_batch_row, append_one_row
 from bench_audits import audit_again_row
+from bench_big import Ledgers
 from bench_executor import approve_row, flip_back_row, flip_row, help_row, restore_row
 from bench_fleet import fleet_row
-from bench_ledger import (
-    Ledgers,
-    append_batch_row,
-    append_one_row,
-    audit_row,
-    follow_row,
-    growth_row,
-    memory_row,
-    proof_row,
-)
+from bench_ledger import audit_row, follow_row, growth_row, memory_row, proof_row
 from bench_measure import Row, Spread, machine
 from bench_orders import order_row
 from bench_others import dsse_row, git_row, pymerkle_row, sqlite_row
