@@ -142,7 +142,11 @@ def test_forged_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool, f
     registrar = station.new_registrar(reserve=room)
     said = station.sign("cp20", Draft("term", {"epoch": 1, "reason": "start"}))
     other = station.sign("cbo", Draft("term", {"epoch": 1, "reason": "start"}))
-    forged = said._replace(sig=other.sig) if forge == "signature" else said._replace(keyid=other.keyid)
+    forged = (
+        Envelope(said.body, said.keyid, other.sig)
+        if forge == "signature"
+        else Envelope(said.body, other.keyid, said.sig)
+    )
     for _ in range(2):
         with pytest.raises(CalyxError) as caught:
             registrar.append([forged])
