@@ -77,6 +77,9 @@ def _tree(file: BinaryIO, skip: frozenset[str], keep: Callable[[str, BinaryIO], 
             count += 1
             if count > MAX_ENTRIES:
                 raise CalyxError("too_large", f"the archive has more than {MAX_ENTRIES} entries", limit=MAX_ENTRIES)
+            if member.size and (member.isdir() or member.issym() or member.islnk()):
+                # Programs differ in whether it is there, and so in what comes next.
+                raise bad_archive(f"says that {shown(member.name)} has content, and it is no file")
             path = _path(member.name)
             if path is None:
                 if not member.isdir():

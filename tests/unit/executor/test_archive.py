@@ -328,6 +328,23 @@ def test_header_of_nothing_is_refused(tmp_path: Path, objects: DirectoryObjects,
     assert "behind a header" in refuse("bad_archive", tmp_path / "a", objects).message
 
 
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("how", ["header", "extended header"])
+def test_content_of_what_is_no_file_is_refused(
+    tmp_path: Path, objects: DirectoryObjects, kind: bytes, how: str
+) -> None:
+    """One program skips it, another reads it as the next member: each sees another tree."""
+    inner = archive(tmp_path / "inner", member("hidden")).read_bytes()[:1024]
+    info, _ = member("d", b"", type=kind, linkname="f")
+    if how == "header":
+        info.size = len(inner)
+    else:
+        info.pax_headers = {"size": str(len(inner))}
+    start = archive(tmp_path / "f", member("f")).read_bytes()[:1024]
+    (tmp_path / "a").write_bytes(start + info.tobuf(tarfile.PAX_FORMAT) + inner + bytes(1024))
+    assert "is no file" in refuse("bad_archive", tmp_path / "a", objects).message
+
+
 def test_file_without_a_name_is_refused(tmp_path: Path, objects: DirectoryObjects) -> None:
     refuse("bad_archive", archive(tmp_path / "a", member("."), member("f")), objects)
     root = member(".", b"", type=tarfile.DIRTYPE, mode=0o755)
