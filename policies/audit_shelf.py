@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from hashlib import blake2b
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+from policies.cells import BLOCK, Cells
 from policies.deployment import Deployment
-from policies.digests import Slots
 from policies.history import History
 from policies.kinds import Intent
 from policies.scratch import IN_MEMORY, Column, Scratch
+from policies.slots import FEW, Slots
 from policies.state import LeaseState, MessageNote, State
 
 KEEP: Final = 256
@@ -34,6 +35,7 @@ more, whatever a shelf was told: memory does not grow with the fleet.
 PARTS: Final = ("rows", "places", "slots", "sample")
 """What a shelf is kept as."""
 _LENGTH_BITS: Final = 28
+_LENGTH: Final = (1 << _LENGTH_BITS) - 1
 
 V = TypeVar("V")
 
@@ -101,33 +103,58 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         self._numbers: Final[dict[str, int]] = {}
         self._names: Final[dict[int, str]] = {}
         self._rows = Column(scratch)
-        self._places = array("Q")
-        self._slots = Slots()
+        self._places = Cells(scratch)
+        self._slots = Slots(scratch, FEW)
+        self._missed = ""
 
     @classmethod
-    def resume(cls, packer: Packer[V], rows: Column, places: bytes, slots: Iterable[bytes]) -> Shelf[V]:
-        """The shelf whose `parts` these are; the sample is in the packer."""
-        shelf = cls(packer)
-        shelf._rows, shelf._places = rows, array("Q", places)
-        shelf._slots = Slots(slots, len(shelf._places))
+    def resume(
+        cls,
+        packer: Packer[V],
+        rows: Column,
+        places: Column,
+        slots: Column,
+        scratch: Scratch = IN_MEMORY,
+        keep: int = KEEP,
+    ) -> Shelf[V]:
+        """The shelf whose `parts` these are; the sample is in the packer. Raises: ValueError when they do not belong
+        together; ScratchFailed.
+        """
+        shelf = cls(packer, scratch, keep)
+        shelf._rows, shelf._places = rows, Cells(scratch, places.chunks())
+        shelf._slots = Slots(scratch, FEW, slots)
+        if shelf._slots.count != len(shelf._places):
+            raise ValueError("not the slots of these rows")
         return shelf
 
     def parts(self) -> dict[str, Iterator[bytes]]:
-        """All of it as bytes, by the names of `PARTS`, in that order; it is read as they are."""
-        places = array("Q")
+        """All of it as bytes, by the names of `PARTS`; it is read as they are, in that order, and the values stay as
+        they are meanwhile.
+        """
+        sizes: dict[int, int] = {}
+        """Of the rows of values that are objects."""
 
         def rows() -> Iterator[bytes]:
-            at = 0
             for number in range(len(self)):
                 name = self._names.get(number)
                 row = self._read(number) if name is None else self._row(name, self._value(name))
-                places.append(at << _LENGTH_BITS | len(row))
-                at += len(row)
+                if name is not None:
+                    sizes[number] = len(row)
                 yield row
+
+        def places() -> Iterator[bytes]:
+            at = 0
+            for first in range(0, len(self), BLOCK):
+                block = array("Q")
+                for number in range(first, min(first + BLOCK, len(self))):
+                    size = sizes[number] if number in sizes else self._places[number] & _LENGTH
+                    block.append(at << _LENGTH_BITS | size)
+                    at += size
+                yield block.tobytes()
 
         return {
             "rows": rows(),
-            "places": (places.tobytes() for _ in range(1)),
+            "places": places(),
             "slots": self._slots.chunks(),
             "sample": (self.packer.sample for _ in range(1)),
         }
@@ -155,7 +182,8 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def __setitem__(self, key: str, value: V) -> None:
         if key not in self._numbers:
-            found = self._find(key)
+            found = None if key == self._missed else self._find(key)
+            self._missed = ""
             if found is None:
                 number = len(self)
                 self._slots.add(_mark(key))
@@ -226,7 +254,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _read(self, number: int) -> bytes:
         place = self._places[number]
-        return self._rows.read(place >> _LENGTH_BITS, place & ((1 << _LENGTH_BITS) - 1))
+        return self._rows.read(place >> _LENGTH_BITS, place & _LENGTH)
 
     @staticmethod
     def _split(row: bytes) -> tuple[str, bytes]:
@@ -240,6 +268,8 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 name, packed = self._split(self._read(number))
                 if name == key:
                     return number, packed
+        # The law looks first, and puts something there then.
+        self._missed = key
         return None
 
 

@@ -40,6 +40,7 @@ from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
 from policies.safety import leads_back
+from policies.scratch import ScratchFailed
 from policies.snapshots import Snapshots
 from policies.state import State
 
@@ -318,17 +319,26 @@ class Registrar(Submitter):
                     self._replay.check_remembered()
                 receipts = []
                 for envelope in self._batch.read(envelopes, lambda: self.state.trust):
-                    digest, history = sha256(envelope.body).hexdigest(), self.state.history
-                    seq = history.find(digest)
-                    if seq is None:
-                        head = writer.head
+                    digest, head = sha256(envelope.body).hexdigest(), writer.head
+                    try:
                         record = make_record(head.size, head.hash, self._record_time(), envelope)
                         entry = self._take(record)
+                    except ScratchFailed:
+                        # It may have been kept in part.
                         taken = True
-                        writer.append(record)
-                        receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
-                    else:
+                        raise
+                    except CalyxError:
+                        # What was said before is refused, by one rule or another. Looking for it only then spares a
+                        # long ledger the look for what is new.
+                        history = self.state.history
+                        seq = history.find(digest)
+                        if seq is None:
+                            raise
                         receipts.append(Receipt(seq, digest, history.leaf(seq), history.time(seq)))
+                        continue
+                    taken = True
+                    writer.append(record)
+                    receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
                 if empty and self._pin is not None:
                     # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
                     # and never a ledger that what is remembered contradicts.

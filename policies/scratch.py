@@ -6,11 +6,14 @@ What lies there is gone when the process ends, whatever ends it, and nobody else
 from __future__ import annotations
 
 import io
+import os
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
+from weakref import WeakSet
 
 from keys.errors import Unavailable
 from ledger.durable import make_directory
@@ -29,6 +32,13 @@ class ScratchFailed(Unavailable):
         )
 
 
+class Unnamed(io.FileIO):
+    """A file that goes with the last who has it: a state that is given up leaves nothing on the disk."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Scratch:
     """Where columns lie: in files in `directory`, or in memory where that is None or cannot be written to. As a context
     it closes the files; what lay in them is gone then.
@@ -38,7 +48,7 @@ class Scratch:
 
     def __init__(self, directory: Path | None = None, *, spill: bool = False) -> None:
         self._directory = directory
-        self._files: list[IO[bytes]] = []
+        self._files: WeakSet[IO[bytes]] = WeakSet()
         self.spill: Final = spill
 
     def __enter__(self) -> Self:
@@ -49,16 +59,18 @@ class Scratch:
 
     def close(self) -> None:
         """Let the files go."""
-        while self._files:
-            self._files.pop().close()
+        for file in list(self._files):
+            file.close()
 
     def open(self) -> IO[bytes]:
-        """A new empty file that has no name."""
+        """A new empty file that has no name, until it is closed or nobody has it any more."""
         if self._directory is not None:
             try:
                 make_directory(self._directory, 0o700)
-                self._files.append(TemporaryFile(buffering=0, dir=self._directory))  # noqa: SIM115  # `close` does
-                return self._files[-1]
+                with TemporaryFile(buffering=0, dir=self._directory) as made:
+                    file = Unnamed(os.dup(made.fileno()), "r+b")
+                self._files.add(file)
+                return file
             except OSError:
                 # An auditor's machine may have no place to write. Memory does, and takes more of it.
                 self._directory = None
@@ -77,6 +89,7 @@ class Column:
         self._scratch = scratch
         # What is only read now: where its first byte is in the column, its file, and where it is in that. Rising.
         self._closed: list[tuple[int, IO[bytes], int]] = [] if base is None else [(0, base[0], base[1])]
+        self._borrowed = 0 if base is None else 1
         self._begin = 0 if base is None else base[2]
         self._file: IO[bytes] | None = None
         self.size = self._begin
@@ -90,7 +103,7 @@ class Column:
         try:
             if self._file is None:
                 self._file = self._scratch.open()
-            self._write(self._file, data)
+            write_all(self._file, at - self._begin, data)
         except OSError as error:
             if not self._scratch.spill:
                 raise ScratchFailed(error) from None
@@ -98,24 +111,29 @@ class Column:
             if self._file is not None and at > self._begin:
                 self._closed.append((self._begin, self._file, 0))
             self._begin, self._file = at, io.BytesIO()
-            self._write(self._file, data)
+            write_all(self._file, at - self._begin, data)
         self.size += len(data)
         return at
 
-    def _write(self, file: IO[bytes], data: bytes) -> None:
-        file.seek(self.size - self._begin)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
-
     def read(self, at: int, size: int) -> bytes:
-        """`size` bytes from `at` on; they were added together. Raises: ScratchFailed."""
+        """`size` bytes from `at` on. Raises: ScratchFailed."""
         if at >= self._begin:
             if self._file is None:
                 raise IndexError(at)
-            return _read(self._file, at - self._begin, size)
-        begin, file, first = next(part for part in reversed(self._closed) if part[0] <= at)
-        return _read(file, first + at - begin, size)
+            return read_all(self._file, at - self._begin, size)
+        number = bisect_right(self._closed, at, key=lambda part: part[0])
+        begin, file, first = self._closed[number - 1]
+        end = self._closed[number][0] if number < len(self._closed) else self._begin
+        if at + size > end:
+            return self.read(at, end - at) + self.read(end, at + size - end)
+        return read_all(file, first + at - begin, size)
+
+    def close(self) -> None:
+        """Let go of all of it but `base`; it is not to be used any more."""
+        for _, file, _ in self._closed[self._borrowed :]:
+            file.close()
+        if self._file is not None:
+            self._file.close()
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, in pieces. Raises: ScratchFailed."""
@@ -125,7 +143,16 @@ class Column:
                 yield self.read(at, min(CHUNK, end - at))
 
 
-def _read(file: IO[bytes], at: int, size: int) -> bytes:
+def write_all(file: IO[bytes], at: int, data: bytes) -> None:
+    """Write all bytes at a place. Raises: OSError; then some of them may be there."""
+    file.seek(at)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def read_all(file: IO[bytes], at: int, size: int) -> bytes:
+    """Exactly `size` bytes from a place. Raises: ScratchFailed."""
     try:
         file.seek(at)
         data = file.read(size)
