@@ -26,7 +26,7 @@ FEW: Final = 1 << 12
 _FIRST: Final = 1 << 10
 _SIZE: Final = 8
 _LOW: Final = (1 << 32) - 1
-_PIECE: Final = 8_192
+_PIECE: Final = 2_048
 """Slots of a run that are merged at once."""
 _GUESSES: Final = 4
 """Looks where a mark should be; after these, in the middle of the rest: for marks that somebody chose."""
