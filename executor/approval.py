@@ -17,8 +17,8 @@ from policies.law.case import holds_now
 from policies.law.governance import check_proposal_open, quorum_progress
 from policies.law.leases import check_lease_open
 from policies.lease_terms import check_in_force
-from policies.registrar import Draft
 from policies.state import LeaseState, ProposalState, State
+from policies.submitter import Draft
 from policies.two_key import examine_lease
 
 

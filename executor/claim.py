@@ -23,6 +23,8 @@ from policies.two_key import VerifiedLease, check_two_key
 
 PREFLIGHTS: Final = 4
 """Leases that are looked at at once."""
+MAX_TOLD: Final = 32
+"""Reasons against one lease that are put into the ledger: a host that flaps must not fill it."""
 RETRY_S: Final = 10
 """How long a lease that was not ready is left alone."""
 
@@ -141,8 +143,9 @@ class Claims:
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
         self._not_ready[lease.digest] = now + RETRY_S
-        # Each reason is said once: a host that flaps must not fill the ledger.
-        if problem.code in {code for _, code, _ in lease.preflight}:
+        # The newest one is what people see, so it is said again when it is another one's turn.
+        told = lease.preflight
+        if len(told) >= MAX_TOLD or (told and told[-1][1] == problem.code):
             return False
         self._log(f"{lease.lease.id} not ready: {problem.code}: {problem.message}")
         detail = {

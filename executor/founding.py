@@ -14,7 +14,7 @@ from keys.values import Ident, fold_id, format_time
 from ledger.log_key import LogKey
 from policies.kinds import Continues
 from policies.matrix import CapabilityMatrix
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 MACHINES: Final[dict[str, tuple[Kind, tuple[Role, ...]]]] = {
     "cbo": ("overseer", ("proposer",)),

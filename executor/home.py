@@ -23,6 +23,7 @@ from typing import Annotated, Final, Literal, Self, overload
 from pydantic import Field
 
 from executor.reserve import Reserve
+from keys.ahead import usable_cores
 from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.openssh import fingerprint, load_private_key
@@ -35,11 +36,12 @@ from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
 from ledger.store import Reader
-from policies.registrar import Clock, Registrar, Submitter, open_registrar
+from policies.registrar import Registrar, open_registrar
 from policies.replay import Observer, Pin, Replay
 from policies.scratch import Scratch
 from policies.snapshots import Snapshots
 from policies.state import State
+from policies.submitter import Clock, Submitter
 
 HOME_VARIABLE: Final = "CALYX_HOME"
 
@@ -191,7 +193,15 @@ class Home:
         pin = self.pin()
         # Whoever observes wants to see every entry, and a snapshot shows none of those before it.
         snapshots = None if observer is not None else self._folds(pin)
-        replay = Replay(self.open_store(), self.open_objects(), pin, observer, snapshots, self._place_scratch())
+        replay = Replay(
+            self.open_store(),
+            self.open_objects(),
+            pin,
+            observer,
+            snapshots,
+            self._place_scratch(),
+            jobs=usable_cores(),
+        )
         self._opened.callback(self._keep, replay)
         return replay
 
@@ -252,6 +262,7 @@ class Home:
             accept_clock=accept_clock,
             reserve=self.reserve(),
             snapshots=self._folds(pin),
+            jobs=usable_cores(),
             create=create,
         )
         opened = self._opened.enter_context(registrar)

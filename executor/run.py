@@ -37,9 +37,9 @@ from ledger.objects import ObjectStore
 from ledger.store import DISK_FULL
 from policies.deployment import MOVES, Deployment, Phase
 from policies.names import list_json
-from policies.registrar import Submitter
 from policies.safety import EVENTS
 from policies.state import State
+from policies.submitter import Submitter
 
 POLL_S: Final = 0.1
 RETRY_LEDGER_S: Final = 1

@@ -27,7 +27,7 @@ from executor.work import Pools
 from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
-from policies.registrar import Clock
+from policies.submitter import Clock
 
 EXECUTOR: Final = "cp20"
 MONITOR: Final = "cp19"

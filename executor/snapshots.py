@@ -13,10 +13,10 @@ from keys.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from policies.registrar import Submitter
     from policies.replay import Pin, Replay
     from policies.scratch import Scratch
     from policies.snapshots import Snapshots
+    from policies.submitter import Submitter
 
 WORTH_KEEPING: Final = 1_000
 """Entries that a reader which ends keeps for the next one; fewer are read again as fast."""

@@ -11,11 +11,13 @@ from executor.host import MAX_LINEAGE, Fence
 from executor.logbook import fact_line
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
-from policies.registrar import Draft, Receipt, Submitter
 from policies.state import State
+from policies.submitter import Draft, Receipt, Submitter
 
 MAX_REFUSALS: Final = 100
 """Refusals in a row after which the executor's idea of the law is wrong, and it must stop."""
+LEVELS: Final = {"PREFLIGHT_FAILED": "warning", "HALTED": "warning", "ROLLBACK_FAILED": "error"}
+"""Log levels of what is said; what is not named here is information."""
 
 Log: TypeAlias = Callable[[str], None]
 """Takes one line."""
@@ -95,6 +97,7 @@ class Speaker:
         self._refusals = 0
         self._figures.count_event(str(detail["type"]))
         facts = {name: detail.get(name) for name in ("tier", "instance", "cause", "code", "tree")}
+        facts["level"] = LEVELS.get(detail["type"])
         text = f"{subject[0]} {_spell(detail)} (entry {receipt.seq})"
         self._log(fact_line(text, lease=subject[0], event=detail["type"], entry=receipt.seq, **facts))
         return receipt

@@ -6,7 +6,8 @@ message and the signature that were sent, compared byte by byte; for anything el
 processes did not prove, the signature is checked here.
 
 They run the same verifier, in interpreters that this process started, and it believes what they say as it believes
-itself. One that dies or answers out of turn is an error. They get public keys, messages and signatures, nothing else,
+itself. One that dies or answers out of turn is not believed any more: that is an error, or the end of all of them for
+whoever can do without. They get public keys, messages and signatures, nothing else,
 and end when this object is closed or this process ends, however it ends.
 """
 
@@ -17,10 +18,11 @@ import select
 import subprocess
 import sys
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, Self
 
-from keys.ahead_worker import HEADER, ITEM, NUMBER
+from keys.ahead_worker import HEADER, ITEM, NUMBER, PROVED
 from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import Unavailable
 
@@ -34,6 +36,11 @@ _PIPE_SIZE: Final = 1 << 20
 _READ_SIZE: Final = 1 << 16
 _WAIT_S: Final = 60
 _END_S: Final = 5
+
+
+def usable_cores() -> int:
+    """How many processes may run at once for this one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerFailed(Unavailable):
@@ -61,16 +68,20 @@ class _Batch:
 class SignaturesAhead:
     """Checks signatures in `jobs` processes. A context; use it in the thread that made it.
 
-    Raises: WorkerFailed when a process cannot be started.
+    `required`: a process that fails is an error. Else all of them end with it, and what is asked then is checked here.
+
+    Raises: WorkerFailed when a process that is required cannot be started.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, required: bool = True) -> None:
+        self._required: Final = required
         self._foreseen: dict[bytes, tuple[_Batch, int, PublicKey, bytes]] = {}
         self._batch = _Batch()
         self._workers: list[_Worker] = []
         try:
-            for _ in range(min(jobs, MAX_JOBS)):
-                self._workers.append(_Worker())
+            with self._trying():
+                for _ in range(min(jobs, MAX_JOBS)):
+                    self._workers.append(_Worker())
         except BaseException:
             self.close()
             raise
@@ -90,7 +101,7 @@ class SignaturesAhead:
         self._batch = _Batch()
 
     def foresee(self, public: PublicKey, message: bytes, signature: bytes) -> None:
-        """Have a signature checked that will be asked for. Raises: WorkerFailed."""
+        """Have a signature checked that will be asked for. Raises: WorkerFailed, where they are required."""
         if len(signature) != SIGNATURE_SIZE or signature in self._foreseen or not self._workers:
             return
         if len(self._foreseen) >= MAX_FORESEEN:
@@ -104,16 +115,17 @@ class SignaturesAhead:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was foreseen so far, even if it is little. Raises: WorkerFailed."""
+        """Send what was foreseen so far, even if it is little. Raises: WorkerFailed, where they are required."""
         if self._batch.count:
             min(self._workers, key=lambda worker: worker.pending).send(self._batch)
             self._batch = _Batch()
-        self._exchange()
+        with self._trying():
+            self._exchange()
 
     def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
         """Prove that the holder of `public` signed exactly `message`.
 
-        Raises: as `keys.ed25519.verify`; WorkerFailed.
+        Raises: as `keys.ed25519.verify`; WorkerFailed, where they are required.
         """
         claim = self._foreseen.pop(signature, None)
         if claim is not None:
@@ -121,7 +133,7 @@ class SignaturesAhead:
             if known == public and signed == message:
                 if not batch.answers:
                     self._settle(batch)
-                if batch.answers[at] == 1:
+                if batch.answers[at : at + 1] == PROVED:
                     return
         verify(public, message, signature)
 
@@ -129,10 +141,19 @@ class SignaturesAhead:
         """Wait for the answers to a batch."""
         if batch is self._batch:
             self.flush()
-        else:
+        with self._trying():
             self._exchange()
-        while not batch.answers:
-            self._wait()
+            while not batch.answers and self._workers:
+                self._wait()
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
+        except WorkerFailed:
+            if self._required:
+                raise
+            self.close()
 
     def _exchange(self) -> None:
         for worker in self._workers:

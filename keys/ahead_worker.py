@@ -18,6 +18,7 @@ from keys.errors import CalyxError
 
 NUMBER: Final = Struct(">Q")
 HEADER: Final = Struct(">QII")
+PROVED: Final = b"\x01"
 ITEM: Final = Struct(f">{PUBLIC_SIZE}s{SIGNATURE_SIZE}sI")
 
 _INPUT: Final = 0
@@ -43,7 +44,7 @@ def answer(number: int, count: int, body: bytes, known: dict[bytes, PublicKey]) 
             verify(public, message, signature)
         except CalyxError:
             continue
-        proved[place] = 1
+        proved[place : place + 1] = PROVED
     if at != len(body):
         raise ValueError("a request is not as long as it says")
     return NUMBER.pack(number) + proved

@@ -103,8 +103,14 @@ def format_time(seconds: int) -> str:
 
     Raises: FormatError outside the years 1 to 9999.
     """
+    minute, second = divmod(seconds, 60)
+    return f"{_format_minute(minute)}:{second:02}Z"
+
+
+@lru_cache(maxsize=64)
+def _format_minute(minute: int) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+        return datetime.fromtimestamp(60 * minute, UTC).isoformat()[:16]
     except (ValueError, OverflowError, OSError):
         raise FormatError("a time is outside the years 1 to 9999") from None
 

@@ -90,13 +90,22 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
 
     Raises: OSError.
     """
-    with hidden_file(path.parent, mode) as (file, hidden):
+    place_file(path, data, mode, path.parent)
+    sync_directory(path.parent)
+
+
+def place_file(path: Path, data: bytes, mode: int, beside: Path) -> None:
+    """Give `path` the content `data`, whole; durable once its directory was synced. `beside`: a directory of the same
+    file system, where the hidden file lies and a crash may leave it.
+
+    Raises: OSError.
+    """
+    with hidden_file(beside, mode) as (file, hidden):
         file.write(data)
         file.flush()
         sync_file(file.fileno())
         file.close()
         hidden.replace(path)
-    sync_directory(path.parent)
 
 
 def create_file(path: Path, data: bytes, mode: int) -> None:

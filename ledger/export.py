@@ -23,7 +23,7 @@ from typing import Final
 
 from keys.errors import CalyxError, FormatError, SignatureRefused, Unavailable, UsageError
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.durable import hidden_file, make_directory, replace_file, sync_directory, sync_file
+from ledger.durable import make_directory, place_file, replace_file, sync_directory
 from ledger.export_reader import read_bounded
 from ledger.levels import Levels
 from ledger.merkle import hash_leaf
@@ -252,12 +252,7 @@ class _Export:
         check_directory(self._root, path.parent)
         make_directory(path.parent)
         # Written beside the checkpoint, so that what a crash leaves lies in one place.
-        with hidden_file(self._root, 0o644) as (file, hidden):
-            file.write(data)
-            file.flush()
-            sync_file(file.fileno())
-            file.close()
-            hidden.replace(path)
+        place_file(path, data, 0o644, self._root)
         self._files += 1
 
     def _drop_partial(self, old: int) -> None:

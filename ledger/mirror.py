@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from ledger.checkpoint import Checkpoint, peek_checkpoint
-from ledger.durable import hidden_file, make_directory, replace_file, sync_directory, sync_file
+from ledger.durable import make_directory, place_file, replace_file, sync_directory
 from ledger.export import OBJECTS, check_place
 from ledger.export_reader import ExportReader, read_bounded
 from ledger.mirror_source import Allowance, Source
@@ -219,12 +219,7 @@ class Mirror:
         found, data = fetched
         path = self._root / format_path(found)
         make_directory(path.parent)
-        with hidden_file(self._root, 0o644) as (file, hidden):
-            file.write(data)
-            file.flush()
-            sync_file(file.fileno())
-            file.close()
-            hidden.replace(path)
+        place_file(path, data, 0o644, self._root)
         with self._lock:
             self._touched |= {path.parents[depth] for depth in range(format_path(found).count("/") + 1)}
 

@@ -33,10 +33,10 @@ from ledger.note import parse_vkey
 from ledger.sqlite_check import check_store
 from ledger.store import Reader, Tip
 from policies.accounts import find_unaccounted, note_standing
-from policies.audit_ahead import read_ahead
 from policies.audit_objects import AuditObjects, ObjectAudit
 from policies.audit_shelf import shelved_state
 from policies.law.step import enact, judge
+from policies.read_ahead import read_ahead, signatures_ahead
 from policies.scratch import IN_MEMORY, Scratch, ScratchFailed
 from policies.snapshot import Folded
 from policies.state import State
@@ -46,8 +46,6 @@ KEEP: Final = 1_024
 """Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
 MAX_FINDINGS: Final = 1_000
 OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
-WORTH_PROCESSES: Final = 2_000
-"""Entries from which on it is worth starting processes."""
 _TRIES: Final = 3
 _OWN_CHECKS: Final = frozenset({"page", "log"})
 """What `check_store` finds without comparing with the records."""
@@ -117,9 +115,7 @@ def audit(
     begin = start or Folded(shelved_state(scratch, KEEP), Chain())
     run = _Audit(reader, objects, progress, begin.state, begin.chain, scratch)
     run.first = run.chain.head.size
-    if jobs < 2 or reader.head().size - run.first < WORTH_PROCESSES:
-        return run.run(remembered, store_path, keep)
-    with SignaturesAhead(jobs) as ahead:
+    with signatures_ahead(jobs, reader.head().size - run.first, required=True) as ahead:
         run.ahead = ahead
         return run.run(remembered, store_path, keep)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from keys.ahead import SignaturesAhead, WorkerFailed
+from keys.ahead import SignaturesAhead
 from keys.principals import TrustRoot
 from ledger.envelope import Envelope
 from ledger.verified import foresee_envelope
@@ -39,11 +39,6 @@ class BatchAhead:
         if ahead is not None:
             ahead.close()
 
-    def give_up(self) -> None:
-        """Go on without other processes, for good: one of them failed."""
-        self._helpers = 0
-        self.close()
-
     def read(self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]) -> Iterator[Envelope]:
         """The same envelopes, in order, the signatures of a big batch foreseen.
 
@@ -56,19 +51,13 @@ class BatchAhead:
             return
         for start in range(0, len(envelopes), WINDOW):
             window = envelopes[start : start + WINDOW]
-            try:
-                self._foresee(window, trust())
-            except WorkerFailed:
-                self.give_up()
+            self._foresee(window, trust())
             yield from window
 
     def _start(self, count: int) -> None:
         self._came += count
         if self.ahead is None and self._came >= WORTH_START:
-            try:
-                self.ahead = SignaturesAhead(self._helpers)
-            except WorkerFailed:
-                self.give_up()
+            self.ahead = SignaturesAhead(self._helpers, required=False)
 
     def _foresee(self, envelopes: Sequence[Envelope], trust: TrustRoot | None) -> None:
         if self.ahead is None or trust is None:

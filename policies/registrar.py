@@ -14,71 +14,35 @@ Submitting the same statement again, after a crash that hid the answer, gives th
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
-from keys.ahead import WorkerFailed
 from keys.errors import CalyxError, Unavailable, UsageError
 from keys.signer import Signer
-from keys.values import ZERO_HASH, format_time
-from ledger.chain import Entry
+from keys.values import format_time
 from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
-from ledger.record import Record, make_record
+from ledger.record import make_record
 from ledger.sqlite_store import SqliteStore
-from ledger.statement import Statement, make_statement, parse_statement
-from ledger.store import DISK_FULL, Reader, Store
+from ledger.statement import Statement
+from ledger.store import DISK_FULL, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
-from policies.law.step import foresee
+from policies.law.position import find_holder, open_signed, parse_predicate, read_statement
 from policies.names import Objects
-from policies.replay import Pin, Replay
+from policies.replay import Pin
 from policies.safety import leads_back
 from policies.scratch import ScratchFailed
 from policies.snapshots import Snapshots
 from policies.state import State
+from policies.submitter import Clock, Draft, Random, Receipt, Submitter
 
 MAX_BEHIND_S: Final = 5
 MAX_AHEAD_S: Final = 30 * 86_400
-MAX_TRIES: Final = 20
-
-Clock = Callable[[], int]
-"""Seconds since 1970, UTC."""
-
-
-class Random(Protocol):
-    """Random bytes fit for nonces, such as os.urandom."""
-
-    def __call__(self, size: int, /) -> bytes:
-        """Give `size` bytes."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What someone wants to say. `fields`: the predicate without `by`, `ledger`, `head`, `nonce` and `made_at`.
-    `subject`: name and digest of the statement it is about, for the kinds that are about one.
-    """
-
-    kind: str
-    fields: dict[str, Any]
-    subject: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """An entry that is durable. `digest`: the statement's. `time`: seconds since 1970."""
-
-    seq: int
-    digest: str
-    leaf: str
-    time: int
 
 
 class Reserve(Protocol):
@@ -93,120 +57,13 @@ class Reserve(Protocol):
         ...
 
 
-class Submitter(ABC):
-    """Whoever drafts statements on a head that it verified, has them signed, and has them appended: a registrar on the
-    ledger's own machine, or one that sends them there. Not shared between threads.
-    """
-
-    def __init__(
-        self,
-        reader: Reader,
-        objects: Objects,
-        pin: Pin | None,
-        *,
-        clock: Clock,
-        random: Random,
-        snapshots: Snapshots | None = None,
-    ) -> None:
-        self._clock = clock
-        self._random = random
-        self._objects = objects
-        self._replay = Replay(reader, objects, pin, snapshots=snapshots)
-
-    @property
-    def state(self) -> State:
-        """The state as of the last `sync` or `submit`. Read it, do not change it."""
-        return self._replay.state
-
-    @property
-    def head(self) -> Head:
-        """The head as of the last `sync` or `submit`."""
-        return self._replay.head
-
-    def now(self) -> int:
-        """The clock."""
-        return self._clock()
-
-    def sync(self) -> State:
-        """Verify and fold what is new. Raises: as `policies.replay.Replay.sync`."""
-        return self._replay.sync()
-
-    @property
-    def refused(self) -> str | None:
-        """As `policies.replay.Replay.refused`."""
-        return self._replay.refused
-
-    def keep_new(self, least: int, now: int) -> bool:
-        """As `policies.replay.Replay.keep_new`."""
-        return self._replay.keep_new(least, now)
-
-    def draft_statement(self, principal: str, draft: Draft, *, machine: bool = True) -> Statement:
-        """The statement of a draft on the head read last, for signing here or elsewhere.
-
-        Raises: FormatError.
-        """
-        now = self._clock()
-        head = self._replay.head
-        if machine and head != EMPTY_HEAD:
-            now = max(now, self._replay.state.history.time(head.size - 1))
-        predicate = {
-            **draft.fields,
-            "by": principal,
-            "head": {"hash": head.hash, "size": head.size},
-            "ledger": self._replay.state.ledger if head != EMPTY_HEAD else ZERO_HASH,
-            "made_at": format_time(now),
-            "nonce": self._random(16).hex(),
-        }
-        return make_statement(draft.kind, predicate, draft.subject)
-
-    def foresee(self, statement: Statement, keyid: str) -> None:
-        """Spare a person the signing of what the law would refuse now, with that key. Raises: as
-        `policies.law.step.foresee`.
-        """
-        now, last = self._clock(), self._replay.seconds
-        foresee(self.state, statement, keyid, now if last is None else max(now, last), self._objects)
-
-    def submit(self, signer: Signer, draft: Draft) -> Receipt:
-        """Say something as `signer` and have it appended, durable on return.
-
-        A `term` or `claim` names the whole ledger, so it is said again when another entry came first.
-
-        Raises: CalyxError of the law, the signer or the store; then nothing was appended.
-        """
-        return self.submit_all(signer, [draft])[0]
-
-    def submit_all(self, signer: Signer, drafts: Sequence[Draft]) -> list[Receipt]:
-        """Say several things, appended together or not at all. Raises: as `submit`."""
-        self.sync()
-        principal = None if self.state.trust is None else self.state.trust.find_principal(signer.principal)
-        machine = principal is not None and principal.kind != "human"
-        for _ in range(MAX_TRIES):
-            statements = [self.draft_statement(signer.principal, draft, machine=machine) for draft in drafts]
-            try:
-                return self.append([sign_statement(statement, signer) for statement in statements])
-            except CalyxError as error:
-                if error.code != "head_moved" or not machine:
-                    raise
-                self.sync()
-        raise Unavailable("ledger_busy", "others kept appending first", hint="try again")
-
-    @abstractmethod
-    def append(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
-        """Have signed statements appended in one commit, after verification and law, durable on return.
-
-        A statement that is in the ledger already is not appended again; its entry is returned.
-
-        Raises: as `submit`.
-        """
-
-
 class Registrar(Submitter):
     """Appends to one ledger. Not shared between threads; any number of processes may have one each. A context: it ends
     what it started, and has the head that it noted on the disk.
 
-    `accept_clock`: append even though the clock contradicts the ledger's last record. `helpers`: how many other
-    processes may check the signatures of big batches; what is accepted does not depend on them. `reserve`: given up for
-    what leads toward safety where the disk is full. `snapshots`: as `policies.replay.Replay` has them.
+    `accept_clock`: append even though the clock contradicts the ledger's last record. `reserve`: given up for what
+    leads toward safety where the disk is full. `snapshots`, `jobs`: as `policies.replay.Replay` has them; this process
+    and `jobs - 1` others check the signatures of big batches.
     """
 
     def __init__(
@@ -219,18 +76,18 @@ class Registrar(Submitter):
         clock: Clock,
         random: Random,
         accept_clock: bool = False,
-        helpers: int = 0,
         reserve: Reserve | None = None,
         snapshots: Snapshots | None = None,
+        jobs: int = 1,
     ) -> None:
-        super().__init__(store, objects, pin, clock=clock, random=random, snapshots=snapshots)
+        super().__init__(store, objects, pin, clock=clock, random=random, snapshots=snapshots, jobs=jobs)
         self._store = store
         self._log_key = log_key
         self._vkey = str(log_key.vkey)
         self._pin = pin
         self._accept_clock = accept_clock
         self._reserve = reserve
-        self._batch = BatchAhead(helpers)
+        self._batch = BatchAhead(jobs - 1)
         self._noted: tuple[str, Head] | None = None
 
     def __enter__(self) -> Self:
@@ -298,10 +155,22 @@ class Registrar(Submitter):
         return self._append([sign_statement(statement, signer)], empty=True)[0]
 
     def _make_room(self, envelopes: Sequence[Envelope]) -> bool:
-        """Give up the reserve for what leads toward safety; whether there is more room now."""
-        if self._reserve is None or not all(leads_back(parse_statement(each.body)) for each in envelopes):
+        """Give up the reserve for what leads toward safety, and is signed; whether there is more room now."""
+        if self._reserve is None:
             return False
-        return self._reserve.give_up()
+        try:
+            self.sync()
+            wanted = all(leads_back(self._open(each)) for each in envelopes)
+        except CalyxError:
+            return False
+        return wanted and self._reserve.give_up()
+
+    def _open(self, envelope: Envelope) -> Statement:
+        """The statement of an envelope, signed by who may sign now. Raises: CalyxError."""
+        statement, predicate = read_statement(envelope.body)
+        if predicate is None:
+            predicate = parse_predicate(statement)
+        return open_signed(envelope, statement, find_holder(self.state, statement, predicate, envelope.keyid)).statement
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
         taken = False
@@ -322,7 +191,7 @@ class Registrar(Submitter):
                     digest, head = sha256(envelope.body).hexdigest(), writer.head
                     try:
                         record = make_record(head.size, head.hash, self._record_time(), envelope)
-                        entry = self._take(record)
+                        entry = self._replay.take(record, self._batch.ahead)
                     except ScratchFailed:
                         # It may have been kept in part.
                         taken = True
@@ -349,15 +218,6 @@ class Registrar(Submitter):
                 self._replay.forget()
             raise
         return receipts
-
-    def _take(self, record: Record) -> Entry:
-        if self._batch.ahead is not None:
-            try:
-                return self._replay.take(record, self._batch.ahead)
-            except WorkerFailed:
-                # It judged nothing, and is not needed to.
-                self._batch.give_up()
-        return self._replay.take(record)
 
     def _check_log_key(self, state: State) -> None:
         if state.log_key != self._vkey:
@@ -393,6 +253,7 @@ def open_registrar(
     accept_clock: bool = False,
     reserve: Reserve | None = None,
     snapshots: Snapshots | None = None,
+    jobs: int = 1,
     create: bool = False,
 ) -> Iterator[Registrar]:
     """The registrar of a ledger file, for as long as the context lasts. `create`: make the empty file where there is
@@ -411,6 +272,7 @@ def open_registrar(
             accept_clock=accept_clock,
             reserve=reserve,
             snapshots=snapshots,
+            jobs=jobs,
         )
         with registrar:
             yield registrar

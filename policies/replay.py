@@ -23,8 +23,9 @@ from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
 from policies.audit_shelf import shelved_state
-from policies.law.step import enact, judge, step
+from policies.law.step import step
 from policies.names import Objects
+from policies.read_ahead import read_ahead, signatures_ahead
 from policies.scratch import Scratch, ScratchFailed
 from policies.snapshot import Folded
 from policies.snapshots import Note, Snapshots
@@ -107,7 +108,8 @@ class Replay:
 
     `snapshots`: where to begin, if there is one that may be believed; entries before it are not read, and `observer`
     does not see them. `scratch`: where what the state seldom needs lies, None for memory. With either, its leases,
-    deployments and messages are shelves: one is made when it is asked for, and all of them take long.
+    deployments and messages are shelves: one is made when it is asked for, and all of them take long. `jobs`: how many
+    processes check signatures where much is new; what is read does not depend on it.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Replay:
         observer: Observer | None = None,
         snapshots: Snapshots | None = None,
         scratch: Scratch | None = None,
+        jobs: int = 1,
     ) -> None:
         self._reader = reader
         self._objects = objects
@@ -125,6 +128,7 @@ class Replay:
         self._observer = observer
         self._snapshots = snapshots
         self._scratch = snapshots.scratch if scratch is None and snapshots is not None else scratch
+        self._jobs = jobs
         self._kept = 0
         self._unfit: Note | None = None
         self.forget()
@@ -133,6 +137,7 @@ class Replay:
         """Drop the state, so that the next `sync` reads the ledger from its start, or from the snapshot."""
         self._fold = Fold(State() if self._scratch is None else shelved_state(self._scratch), self._step)
         self._chain = Chain()
+        self._ahead: SignaturesAhead | None = None
         self._checkpoint = b""
         self._begun: Note | None = None
 
@@ -230,11 +235,10 @@ class Replay:
 
         `ahead`: who may have been told of its signature.
 
-        Raises: CalyxError of the law, WorkerFailed of `ahead`; then the state is as it was.
+        Raises: CalyxError of the law, or of `ahead`; then the state is as it was.
         """
         entry = Entry(record.seq, record, record.leaf)
-        change, verified = judge(self.state, entry, self._objects, ahead)
-        self._fold.state = enact(self.state, entry, change, verified)
+        self._fold.state = step(self.state, entry, self._objects, ahead)
         return self._chain.extend(record)
 
     def _begin(self, tip: Tip) -> bool:
@@ -289,14 +293,17 @@ class Replay:
                 probe = self._step(State(), entry)
                 checkpoint = parse_checkpoint(note, parse_vkey(probe.log_key))
             entries = chain.replay(records, checkpoint)
-        for entry in entries:
-            self._fold.run((entry,))
-            if self._observer is not None:
-                self._observer(entry, self.state)
+        with signatures_ahead(self._jobs, size - self.head.size, required=False) as ahead:
+            self._ahead = ahead
+            for entry in read_ahead(entries, ahead, lambda: self.state.trust):
+                self._fold.run((entry,))
+                if self._observer is not None:
+                    self._observer(entry, self.state)
+        self._ahead = None
 
     def _step(self, state: State, entry: Entry) -> State:
         try:
-            return step(state, entry, self._objects)
+            return step(state, entry, self._objects, self._ahead)
         except ScratchFailed:
             raise
         except CalyxError as error:

@@ -20,9 +20,11 @@ from typing import IO, Any, Final, Self
 
 import psutil
 
+from keys.ahead import usable_cores
+
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 CHILD: Final = Path(__file__).resolve().with_name("bench_child.py")
-CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES: Final = usable_cores()
 JOBS: Final = min(2, CORES)
 """The bars are those of two cores, also where there are more."""
 _POLL_S: Final = 0.05

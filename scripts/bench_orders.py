@@ -17,7 +17,7 @@ from keys.openssh import store_private_key
 from keys.signer import FileSigner
 from keys.values import format_time
 from ledger.log_key import store_log_key
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 CLAIMED: Final = 11
 """Entries of a ledger whose last one is a claim: nothing was touched yet."""

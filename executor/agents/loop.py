@@ -13,8 +13,8 @@ from typing import Final, Protocol, TypeAlias
 
 from keys.errors import CalyxError
 from keys.signer import Signer
-from policies.registrar import Draft, Receipt
 from policies.state import State
+from policies.submitter import Draft, Receipt
 
 POLL_S: Final = 0.2
 FIRST_RETRY_S: Final = 1.0

@@ -32,8 +32,8 @@ from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, MAX_GROUPS, Lease
 from policies.matrix import Gate
 from policies.names import list_json
-from policies.registrar import Draft, Receipt
 from policies.state import State
+from policies.submitter import Draft, Receipt
 
 MAX_AT_ONCE: Final = 16
 

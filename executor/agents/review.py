@@ -21,8 +21,8 @@ from keys.errors import CalyxError, Unavailable
 from keys.signer import Signer
 from keys.values import parse_time
 from ledger.objects import ObjectStore
-from policies.registrar import Draft
 from policies.state import LeaseState, State
+from policies.submitter import Draft
 
 MAX_FINDINGS: Final = 1000
 MAX_SUMMARY: Final = 1000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keys.signer import Signer
     from ledger.objects import ObjectStore
     from policies.kinds import Lease
-    from policies.registrar import Submitter
+    from policies.submitter import Submitter
 
 NAMES: Final = ("cp14", "cp18", "cp19")
 

@@ -29,8 +29,8 @@ from keys.errors import UsageError
 if TYPE_CHECKING:
     from executor.home import Home
     from keys.signer import Signer
-    from policies.registrar import Submitter
     from policies.state import LeaseState, ProposalState
+    from policies.submitter import Submitter
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
 

@@ -15,8 +15,8 @@ from executor.escape import escape
 
 if TYPE_CHECKING:
     from executor.offline import Prepared
-    from policies.registrar import Submitter
     from policies.state import LeaseState, ProposalState, State
+    from policies.submitter import Submitter
 
 
 def attach(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +53,7 @@ def audit(
     """
     from executor.commands.audit_from import audit_from, remember
     from executor.snapshots import scratch_place, snapshots_of
+    from keys.ahead import usable_cores
     from policies.audit_again import audit_home
 
     if new and (full or source is not None):
@@ -68,7 +67,7 @@ def audit(
     before = None
     with scratch_place() as scratch, progress_bar("entries", quiet=as_json) as progress:
         if source is not None:
-            report, failed = audit_from(source, mirror, max_gib, progress, _jobs(jobs), scratch)
+            report, failed = audit_from(source, mirror, max_gib, progress, jobs or usable_cores(), scratch)
         else:
             with opened(home) as place:
                 pin = place.pin()
@@ -80,20 +79,12 @@ def audit(
                     now=system_clock(),
                     new=new,
                     progress=progress,
-                    jobs=_jobs(jobs),
+                    jobs=jobs or usable_cores(),
                     store_path=place.ledger if full else None,
                     scratch=scratch,
                 )
                 failed = remember(pin, report)
     _say(report, before, failed, as_json=as_json)
-
-
-def _jobs(wanted: int | None) -> int:
-    if sys.platform == "win32":
-        # There a pipe cannot be asked whether it would block.
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if wanted is None else wanted
 
 
 def _say(report: Report, before: Before | None, failed: Unavailable | None, *, as_json: bool) -> None:
@@ -103,7 +94,7 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             {
                 **{name: getattr(report, name) for name in names},
                 "before": None if before is None else asdict(before),
-                "head": report.head._asdict(),
+                "head": {"size": report.head.size, "hash": report.head.hash},
                 "findings": [asdict(finding) for finding in report.findings],
                 "notes": list(report.notes),
             }

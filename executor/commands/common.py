@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
-from keys.errors import Unavailable, UsageError
+from keys.errors import LawRefused, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
+    from policies.deployment import Deployment
     from policies.state import LeaseState, ProposalState, State
 
 T = TypeVar("T")
@@ -115,6 +116,20 @@ def find_lease(state: State, name: str) -> LeaseState:
     if found is None:
         raise UsageError("unknown_lease", f"there is no lease {name} in this ledger", hint="calyx status lists them")
     return found
+
+
+def find_deployment(state: State, lease: LeaseState) -> Deployment:
+    """The deployment of a lease. Raises: LawRefused (`not_claimed`)."""
+    deployment = state.deployments.get(lease.digest)
+    if deployment is None:
+        raise LawRefused(
+            "not_claimed",
+            f"{lease.lease.id} was not claimed, so there is no deployment",
+            rule="subject",
+            entry=lease.seq,
+            hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
+        )
+    return deployment
 
 
 def find_subject(state: State, name: str) -> LeaseState | ProposalState:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from executor.governance import GovernedKind, Value
     from executor.home import Home
     from ledger.store import Reader
-    from policies.registrar import Draft, Submitter
     from policies.state import State
+    from policies.submitter import Draft, Submitter
 
     Build: TypeAlias = Callable[[State, Reader, int], Value]
     """Gives what is proposed, from the state, the ledger and the time."""
@@ -151,7 +151,7 @@ def _draft(home: Home, state: State, kind: GovernedKind, value: Value, until: in
     from executor.governance import digest_in_force
     from keys.values import format_time
     from policies.fleet import Fleet
-    from policies.registrar import Draft
+    from policies.submitter import Draft
 
     # A fleet may be larger than an entry, so its body is an object.
     body = home.open_objects().put(value.canonical()).to_json() if isinstance(value, Fleet) else value.to_json()

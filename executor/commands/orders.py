@@ -19,6 +19,7 @@ from executor.commands.common import (
     LeaseArgument,
     YesOption,
     check_begun,
+    find_deployment,
     find_lease,
     opened,
     parse_duration,
@@ -227,7 +228,7 @@ def _order(
     from executor.order_words import already_so, what_follows
     from keys.values import format_time
     from policies.law.commands import BOUND, check_order
-    from policies.registrar import Draft
+    from policies.submitter import Draft
 
     usual_s = EXPIRES_S if prepare is None else PREPARED_EXPIRES_S
     valid_s = parse_duration(order.valid_for) if order.valid_for else usual_s
@@ -241,15 +242,7 @@ def _order(
     if not order.accept_clock:
         _check_not_far_ahead(registrar.now(), state.history.time(state.size - 1))
     lease = find_lease(state, name)
-    deployment = state.deployments.get(lease.digest)
-    if deployment is None:
-        raise LawRefused(
-            "not_claimed",
-            f"{lease.lease.id} was not claimed, so there is no deployment",
-            rule="subject",
-            entry=lease.seq,
-            hint=f"calyx deny {lease.lease.id} ends a lease before its claim",
-        )
+    deployment = find_deployment(state, lease)
     done = already_so(deployment, verb)
     if done is not None:
         say(done)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from executor.home import Home
     from executor.propose import Asked, Planned
     from keys.signer import Signer
-    from policies.registrar import Receipt, Submitter
     from policies.state import LeaseState, State
+    from policies.submitter import Receipt, Submitter
 
 
 def load_proposer(home: Home, state: State) -> Signer:
@@ -44,8 +44,8 @@ def submit_change(
     Raises: LawRefused where nobody could claim it; UsageError (`key_not_enrolled`); CalyxError of the ledger.
     """
     from executor.propose import check_terms, lease_fields
-    from policies.registrar import Draft
     from policies.state import SignerRef
+    from policies.submitter import Draft
 
     state = check_begun(registrar.sync())
     now = ledger_now(registrar)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from executor.commands.common import check_begun, find_lease, opened, parse_duration
+from executor.commands.common import check_begun, find_deployment, find_lease, opened, parse_duration
 from executor.commands.proposing import ledger_now, load_proposer, submit_change, tell_change
 from executor.commands.terminal import note
-from keys.errors import LawRefused
 
 
 def propose_revert(
@@ -23,14 +22,7 @@ def propose_revert(
         registrar = place.open_registrar(accept_clock=accept_clock)
         state = check_begun(registrar.sync())
         lease = find_lease(state, name)
-        deployment = state.deployments.get(lease.digest)
-        if deployment is None:
-            raise LawRefused(
-                "not_claimed",
-                f"{lease.lease.id} was not claimed, so there is nothing to undo",
-                rule="subject",
-                entry=lease.seq,
-            )
+        deployment = find_deployment(state, lease)
         check_revertible(state, deployment, ledger_now(registrar))
         signer = load_proposer(place, state)
         objects = place.open_objects()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from executor.home import Home
     from ledger.objects import DirectoryObjects
     from ledger.store import Reader
-    from policies.registrar import Submitter
+    from policies.submitter import Submitter
 
 
 def serve(

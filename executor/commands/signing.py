@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from keys.principals import TrustRoot
     from keys.signer import Signer
     from ledger.statement import Statement
-    from policies.registrar import Draft, Receipt, Submitter
     from policies.state import State
+    from policies.submitter import Draft, Receipt, Submitter
 
 PrepareOption: TypeAlias = Annotated[
     Path | None,

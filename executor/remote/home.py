@@ -25,6 +25,7 @@ from executor.remote.messages import (
     Submit,
 )
 from executor.remote.reading import RemoteObjects, RemoteReader
+from keys.ahead import usable_cores
 from keys.errors import CalyxError, FormatError, Unavailable
 from ledger.envelope import Envelope, format_envelope_bytes
 from ledger.head import Head
@@ -32,8 +33,8 @@ from ledger.memory import HeadMemory
 from ledger.objects import ObjectStore
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.registrar import Clock, Receipt, Submitter
 from policies.replay import Observer, Pin, Replay
+from policies.submitter import Clock, Receipt, Submitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ class RemoteHome(Home):
         return self._objects
 
     def open_replay(self, observer: Observer | None = None) -> Replay:
-        return Replay(RemoteReader(self._client, self._kept_records()), self._objects, self.pin(), observer)
+        reader = RemoteReader(self._client, self._kept_records())
+        return Replay(reader, self._objects, self.pin(), observer, jobs=usable_cores())
 
     def _kept_records(self) -> KeptRecords:
         from platformdirs import user_cache_path
@@ -143,7 +145,7 @@ class RemoteSubmitter(Submitter):
         clock: Clock,
         accept_clock: bool = False,
     ) -> None:
-        super().__init__(reader, objects, pin, clock=clock, random=os.urandom)
+        super().__init__(reader, objects, pin, clock=clock, random=os.urandom, jobs=usable_cores())
         self._client = client
         self._client.submits = True
         self._accept_clock = accept_clock

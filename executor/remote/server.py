@@ -49,8 +49,8 @@ from ledger.store import Reader
 from policies.law.position import find_holder, open_signed, parse_predicate
 
 if TYPE_CHECKING:
-    from policies.registrar import Submitter
     from policies.state import State
+    from policies.submitter import Submitter
 
 IDLE_S: Final = 3_600.0
 """How long a client may ask nothing; it connects again by itself."""

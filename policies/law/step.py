@@ -111,10 +111,10 @@ def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatemen
     return state
 
 
-def step(state: State, entry: Entry, objects: Objects) -> State:
+def step(state: State, entry: Entry, objects: Objects, ahead: SignaturesAhead | None = None) -> State:
     """The state after a lawful entry. Takes `state` over, as `enact`; on an error `state` is as it was.
 
     Raises: as `judge`.
     """
-    change, verified = judge(state, entry, objects)
+    change, verified = judge(state, entry, objects, ahead)
     return enact(state, entry, change, verified)

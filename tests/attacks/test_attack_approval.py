@@ -13,7 +13,7 @@ from keys.openssh import new_private_key
 from ledger.envelope import Envelope
 from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 ANOTHER = "LEASE-20260105-090001"
 

@@ -13,7 +13,7 @@ from station import Station, matrix, new_station
 
 from keys.values import format_time, parse_time
 from ledger.envelope import Envelope
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 DAY = 86_400
 YEARS = 5 * 365 * DAY

@@ -12,7 +12,7 @@ from station import Station, new_station
 
 from keys.errors import FormatError
 from ledger.envelope import PAYLOAD_TYPE, Envelope, format_envelope_bytes, parse_envelope_bytes
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from station import PEOPLE, Station
 from keys.openssh import new_private_key
 from keys.principals import Kind
 from ledger.statement import parse_statement
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from ledger.envelope import Envelope
 from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
 from ledger.verified import sign_statement
-from policies.registrar import Draft
 from policies.replay import Pin
+from policies.submitter import Draft
 
 SMALL_ORDER = {
     "identity": "01" + "00" * 31,

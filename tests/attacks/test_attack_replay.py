@@ -14,7 +14,7 @@ from keys.canonical import format_json, parse_json
 from keys.openssh import format_public, new_private_key
 from ledger.envelope import Envelope, pae
 from ledger.verified import namespace_of
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from keys.sshsig import (
     signed_data,
 )
 from ledger.envelope import Envelope, pae
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 REVIEW = {"role": "sentinel", "verdict": "pass", "summary": "", "findings": None}
 

@@ -17,7 +17,7 @@ from keys.canonical import format_json
 from keys.errors import CalyxError
 from ledger.envelope import Envelope, pae
 from ledger.verified import namespace_of
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

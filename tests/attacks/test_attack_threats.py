@@ -23,8 +23,8 @@ from ledger.log_key import LogKey
 from ledger.record import make_record, parse_record
 from ledger.sqlite_store import SqliteStore
 from policies.audit import audit
-from policies.registrar import Draft
 from policies.replay import Pin, Replay
+from policies.submitter import Draft
 
 PASSED = {"role": "sentinel", "verdict": "pass", "summary": "", "findings": None}
 

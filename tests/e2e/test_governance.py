@@ -18,8 +18,8 @@ from executor.home import Home
 from keys.openssh import fingerprint, load_private_key
 from keys.signer import FileSigner, Signer
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
-from policies.registrar import Draft, Submitter
 from policies.state import LeaseState
+from policies.submitter import Draft, Submitter
 from policies.two_key import examine_lease
 
 AGENTS = (("cp14", "sentinel"), ("cp18", "validator"))

@@ -17,7 +17,7 @@ from executor.lease_view import view_lease
 from keys.openssh import OpenSshKey, fingerprint, format_public, new_private_key
 from keys.values import parse_base64
 from ledger.proof import InclusionProof, check_inclusion_proof, parse_proof
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 def test_good_kit(kit: Path, check: Check) -> None:

@@ -35,7 +35,7 @@ from verdicts import (
 
 from ledger.objects import DirectoryObjects
 from policies.audit import audit
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 PARTS = 12
 # Where the two differ in grain, the audit's code and the other's. A field that the files people write may leave out has

@@ -15,7 +15,7 @@ from claims import claim_fields
 from console import Console, Said
 
 from executor.home import Home
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 CHECKOUT = Path(__file__).parents[2]
 SCRIPTS = (

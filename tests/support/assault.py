@@ -32,8 +32,9 @@ from ledger.record import Record, make_record
 from ledger.sqlite_store import SqliteStore
 from ledger.verified import namespace_of
 from policies.law.governance import quorum_progress
-from policies.registrar import Draft, Registrar
+from policies.registrar import Registrar
 from policies.replay import Pin
+from policies.submitter import Draft
 from policies.two_key import examine_lease
 
 Lease = tuple[str, str]

@@ -8,7 +8,7 @@ from station import Station, matrix
 
 from keys.openssh import format_public, new_private_key
 from policies.matrix import CapabilityMatrix
-from policies.registrar import Draft, Receipt
+from policies.submitter import Draft, Receipt
 
 
 def propose_policy(station: Station, **changes: Any) -> Receipt:

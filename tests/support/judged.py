@@ -14,9 +14,9 @@ def count_judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seqs: list[int] = []
     step: Any = replay_module.__dict__["step"]
 
-    def counted(state: Any, entry: Any, objects: Any) -> Any:
+    def counted(state: Any, entry: Any, *rest: Any) -> Any:
         seqs.append(entry.seq)
-        return step(state, entry, objects)
+        return step(state, entry, *rest)
 
     monkeypatch.setattr(replay_module, "step", counted)
     return seqs

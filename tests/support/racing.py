@@ -28,7 +28,8 @@ from keys.signer import FileSigner
 from ledger.envelope import Envelope, format_envelope_bytes, parse_envelope_bytes
 from ledger.log_key import load_log_key, store_log_key
 from ledger.objects import DirectoryObjects
-from policies.registrar import Draft, Registrar, open_registrar
+from policies.registrar import Registrar, open_registrar
+from policies.submitter import Draft
 
 WAIT_S: Final = 60
 

@@ -21,7 +21,8 @@ from keys.errors import UsageError
 from ledger.objects import DirectoryObjects
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Reader, Store
-from policies.registrar import Registrar, Submitter
+from policies.registrar import Registrar
+from policies.submitter import Submitter
 
 ADDRESS = "ssh://station.example/srv/calyx"
 QUICK = Limits(first_s=5, answer_s=5, submit_s=5, close_s=1)

@@ -30,9 +30,10 @@ from ledger.verified import namespace_of
 from policies.fleet import Fleet
 from policies.matrix import CapabilityMatrix
 from policies.names import store_list
-from policies.registrar import Draft, Receipt, Registrar, Reserve
+from policies.registrar import Registrar, Reserve
 from policies.replay import Pin
 from policies.state import State
+from policies.submitter import Draft, Receipt
 from policies.two_key import check_two_key
 
 

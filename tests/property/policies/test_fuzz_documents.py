@@ -23,7 +23,7 @@ from policies.law.position import PREDICATES, parse_predicate
 from policies.manifest import manifest_files
 from policies.matrix import CapabilityMatrix
 from policies.matrix_file import default_matrix_text, load_matrix, load_yaml
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 FLEET = Fleet.from_json(fleet())
 MATRIX = CapabilityMatrix.from_json(matrix())

@@ -18,7 +18,7 @@ from keys.errors import Exit
 from keys.openssh import fingerprint, format_public, new_private_key
 from keys.openssh_public import parse_blob
 from policies.kinds import ABSENT
-from policies.registrar import Draft
+from policies.submitter import Draft
 from policies.two_key import VerifiedLease, check_two_key
 
 Lease = tuple[str, str]

@@ -13,7 +13,7 @@ from executor.commands.person import load_person
 from executor.home import Home
 from keys.openssh import new_private_key, store_private_key
 from keys.signer import Signer
-from policies.registrar import Draft, Receipt
+from policies.submitter import Draft, Receipt
 from policies.two_key import check_two_key
 
 

@@ -17,7 +17,7 @@ from keys.openssh import format_public, new_private_key, store_private_key
 from keys.principals import TrustRoot
 from ledger.head import Head
 from ledger.log_key import LogKey, store_log_key
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

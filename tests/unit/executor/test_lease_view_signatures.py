@@ -23,7 +23,7 @@ from keys.errors import SignatureRefused
 from keys.openssh import OpenSshKey, fingerprint, format_public, parse_public
 from keys.sshsig import NAMESPACE_APPROVAL, format_armor
 from ledger.envelope import pae
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from keys.sshsig import NAMESPACE_APPROVAL, format_armor, parse_blob, sign
 from keys.sshsig import check as check_sshsig
 from ledger.envelope import MAX_ENVELOPE, pae, parse_pae
 from ledger.statement import Statement
-from policies.registrar import Draft, Receipt
 from policies.state import State
+from policies.submitter import Draft, Receipt
 
 
 @pytest.fixture

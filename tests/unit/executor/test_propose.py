@@ -29,8 +29,8 @@ from keys.openssh import format_public, new_private_key
 from policies.fleet import Instance, Target
 from policies.kinds import ABSENT, Artifact
 from policies.names import open_names, open_paths
-from policies.registrar import Draft
 from policies.state import SignerRef
+from policies.submitter import Draft
 
 PATCH = b"""diff --git a/app.py b/app.py
 --- a/app.py

@@ -15,7 +15,7 @@ from executor.propose import Asked, Planned, lease_fields
 from ledger.record import make_record
 from policies.kinds import MAX_GROUPS, Artifact
 from policies.names import store_list
-from policies.registrar import Draft
+from policies.submitter import Draft
 from policies.two_key import VerifiedLease, check_two_key
 
 NAME = "LEASE-20260105-090000"

@@ -86,7 +86,7 @@ def test_whoever_submits_reads_what_is_kept(station: Station, remote: Remote) ->
     size = sync(remote)
     asked = counted(remote)
     with remote.home() as home:
-        from policies.registrar import Draft
+        from policies.submitter import Draft
 
         draft = Draft("objection", {"verb": "deny", "reason": "no"}, lease)
         remote.open_registrar(home).submit(station.signer("ada"), draft)

@@ -30,7 +30,7 @@ from ledger.store import Reader, Tip
 from ledger.verified import sign_statement
 from policies.audit import audit
 from policies.fleet import Fleet
-from policies.registrar import Draft, Receipt, Submitter
+from policies.submitter import Draft, Receipt, Submitter
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 from fleetsim import Simulation
+from msgspec.structs import replace
 from station import Station, fleet, matrix, tree_digest
 
 import executor.reserve
 from executor.reserve import Reserve
-from keys.errors import Exit, Unavailable
+from keys.errors import CalyxError, Exit, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
 from policies.deployment import FORWARD, Phase
-from policies.registrar import Draft, Receipt
 from policies.safety import EVENTS, leads_back
+from policies.submitter import Draft, Receipt
 
 SIZE = 1024 * 1024
 OLD = tree_digest("v1")
@@ -131,6 +132,23 @@ def test_full_ledger_takes_a_step_toward_safety_and_no_other(tmp_path: Path, low
     assert room.left
     registrar.submit(station.signer("cp20"), Draft("term", {"epoch": 1, "reason": "start"}))
     assert not room.left
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("forge", ["signature", "signer"])
+def test_forged_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool, forge: str) -> None:
+    station = Station(tmp_path)
+    station.genesis()
+    room = Room(low=low)
+    registrar = station.new_registrar(reserve=room)
+    said = station.sign("cp20", Draft("term", {"epoch": 1, "reason": "start"}))
+    other = station.sign("cbo", Draft("term", {"epoch": 1, "reason": "start"}))
+    forged = replace(said, sig=other.sig) if forge == "signature" else replace(said, keyid=other.keyid)
+    for _ in range(2):
+        with pytest.raises(CalyxError) as caught:
+            registrar.append([forged])
+        assert caught.value.code in {"bad_signature", "unknown_key"}
+    assert room.left
 
 
 @pytest.mark.parametrize("found", ["before", "at the commit"])

@@ -11,8 +11,10 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
+from executor.claim import MAX_TOLD, RETRY_S
 from executor.effects import Outcome, Step
 from executor.host import Check
+from executor.logbook import Line
 from executor.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
 from policies.deployment import Phase
@@ -251,6 +253,8 @@ def test_rollback_that_fails_is_never_called_rolled_back(tmp_path: Path) -> None
     scene.monitor = break_a_host  # type: ignore[method-assign]
     assert scene.run() is Exit.ROLLBACK_FAILED
     assert phase(scene) is Phase.ROLLBACK_FAILED
+    levels = {line.facts.get("event"): line.facts.get("level") for line in scene.log if isinstance(line, Line)}
+    assert (levels["HALTED"], levels["ROLLBACK_FAILED"], levels["STARTED"]) == ("warning", "error", None)
     # A person mends the host and orders it again.
     scene.hosts.fail.clear()
     scene.monitor = monitor  # type: ignore[method-assign]
@@ -312,6 +316,35 @@ def test_moved_base_is_named_and_consumes_nothing(tmp_path: Path) -> None:
     ((_, code, text),) = scene.station.state.leases[scene.lease[1]].preflight
     assert code == "base_moved"
     assert "web-03" in text
+
+
+def test_reason_against_a_lease_is_told_when_it_changes_and_not_without_end(tmp_path: Path) -> None:
+    """What stands last is what people see; a host that flaps does not fill the ledger."""
+    scene = begin(tmp_path)
+    executor = scene.executor()
+    executor._take_over()
+    artifact = scene.station.root / "objects" / scene.new[:2] / scene.new[2:]
+    hidden = tmp_path / "hidden"
+    scene.hosts.places["web-03"].current = tree_digest("other")
+
+    def told() -> list[str]:
+        for _ in range(5):
+            executor._round()
+        scene.station.clock.tick(RETRY_S + 1)
+        scene.station.registrar.sync()
+        return [code for _, code, _ in scene.station.state.leases[scene.lease[1]].preflight]
+
+    assert [told(), told()] == [["base_moved"]] * 2
+    artifact.rename(hidden)
+    assert [told(), told()] == [["base_moved", "object_missing"]] * 2
+    hidden.rename(artifact)
+    assert told() == ["base_moved", "object_missing", "base_moved"]
+    for _ in range(MAX_TOLD):
+        artifact.rename(hidden)
+        told()
+        hidden.rename(artifact)
+        told()
+    assert len(told()) == MAX_TOLD
 
 
 def test_broken_ledger_stops_the_executor(tmp_path: Path) -> None:

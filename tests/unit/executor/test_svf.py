@@ -14,8 +14,8 @@ from station import Station, new_station
 
 from executor.lease_view import view_lease
 from executor.svf.lines import EVENT_TYPES, Feed, Line
-from policies.registrar import Draft
 from policies.replay import Replay
+from policies.submitter import Draft
 
 SVF: Final = CHECKOUT / "docs" / "SVF.md"
 FIELDS: Final = {"timestamp", "agent", "action", "target", "message_preview", "outcome", "metadata"}

@@ -20,8 +20,8 @@ from executor.commands import svf
 from executor.commands.svf import follow_ledger
 from executor.main import app
 from executor.svf.lines import Feed, Line
-from policies.registrar import Draft
 from policies.replay import Replay
+from policies.submitter import Draft
 
 CHECKOUT = Path(__file__).parents[3]
 

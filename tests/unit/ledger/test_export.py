@@ -363,13 +363,13 @@ def test_everything_is_on_the_disk_before_the_checkpoint_speaks_of_it(
         steps.append(("checkpoint", path))
         durable.replace_file(path, data, mode)
 
-    monkeypatch.setattr("ledger.export.sync_file", file)
+    monkeypatch.setattr("ledger.durable.sync_file", file)
     monkeypatch.setattr("ledger.export.sync_directory", lambda path: steps.append(("directory", path)))
     monkeypatch.setattr("ledger.export.replace_file", replaced)
     with make_ledger(tmp_path / "ledger.db", 600, size=SMALL) as store:
         done = export(store, out)
     kinds = [kind for kind, _ in steps]
-    assert kinds == ["file"] * (done.files - 1) + ["directory"] * kinds.count("directory") + ["checkpoint"]
+    assert kinds == ["file"] * (done.files - 1) + ["directory"] * kinds.count("directory") + ["checkpoint", "file"]
     synced = {path for kind, path in steps if kind == "directory"}
     assert synced == {out, *(path for path in out.rglob("*") if path.is_dir())}
 

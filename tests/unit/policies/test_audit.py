@@ -21,7 +21,7 @@ from ledger.record import make_record, parse_record
 from ledger.sqlite_store import SqliteStore
 from policies.accounts import unaccounted
 from policies.audit import Report, audit
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 FLIPS = 300
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import auditing
 import pytest
 from auditing import NOW, Auditor, counting, put
-from bench_ledger import Endless
+from bench_big import Endless
 from station import Station, new_station
 
 from keys.errors import Unavailable
@@ -23,8 +23,9 @@ from ledger.verified import sign_statement
 from policies import accounts, digests, snapshots
 from policies.audit import Report
 from policies.audit_again import Before
-from policies.registrar import Draft, Registrar
+from policies.registrar import Registrar
 from policies.scratch import Scratch
+from policies.submitter import Draft
 
 BEFORE = 130
 ADDED = 45

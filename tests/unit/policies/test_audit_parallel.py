@@ -23,15 +23,14 @@ from keys.ed25519 import SigningKey
 from ledger.envelope import Envelope
 from ledger.objects import DirectoryObjects
 from ledger.sqlite_store import SqliteStore
-from policies import audit as audit_module
-from policies import audit_shelf
+from policies import audit_shelf, read_ahead
 from policies.audit import Report, audit
 from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.deployment import Deployment
-from policies.registrar import Draft
 from policies.replay import Replay
 from policies.scratch import IN_MEMORY
 from policies.snapshot import Folded
+from policies.submitter import Draft
 
 ENTRIES = 400
 MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
@@ -39,7 +38,7 @@ MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "t
 
 @pytest.fixture(autouse=True)
 def processes_for_short_ledgers_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_module, "WORTH_PROCESSES", 0)
+    monkeypatch.setattr(read_ahead, "WORTH_PROCESSES", 0)
 
 
 def examine(root: Path, jobs: int) -> Report:
@@ -147,7 +146,7 @@ def test_process_that_dies_is_an_error_and_no_report(made: Path, monkeypatch: py
                     os.kill(worker._process.pid, signal.SIGKILL)
                     worker._process.wait()
 
-    monkeypatch.setattr(audit_module, "SignaturesAhead", Mortal)
+    monkeypatch.setattr(read_ahead, "SignaturesAhead", Mortal)
     with pytest.raises(WorkerFailed):
         examine(made, 2)
 

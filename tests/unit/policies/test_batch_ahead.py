@@ -19,8 +19,9 @@ from keys.ed25519 import SigningKey
 from keys.errors import CalyxError
 from ledger.envelope import Envelope
 from policies import batch_ahead
-from policies.registrar import Draft, Registrar
+from policies.registrar import Registrar
 from policies.replay import Pin, Replay
+from policies.submitter import Draft
 
 COUNT = 40
 MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
@@ -41,7 +42,7 @@ def station(tmp_path: Path) -> Station:
 def registrar(station: Station) -> Iterator[Registrar]:
     pin = Pin(station.memory, str(station.root))
     with Registrar(
-        station.store, station.objects, station.log_key, pin, clock=station.clock, random=station.random, helpers=1
+        station.store, station.objects, station.log_key, pin, clock=station.clock, random=station.random, jobs=2
     ) as made:
         yield made
 

@@ -10,8 +10,8 @@ from refusal import refused
 from station import Station, fleet, new_station, tree_digest
 
 from policies.deployment import Phase
-from policies.registrar import Draft
 from policies.replay import Replay
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from refusal import refused
 from station import Station, new_station, tree_digest
 
 from policies.deployment import FORWARD, MOVES, Phase
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 Lease = tuple[str, str]
 

@@ -9,7 +9,7 @@ import pytest
 from station import Station
 
 from keys.errors import CalyxError
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 Said = tuple[str, str, dict[str, Any], tuple[str, str] | None]
 

@@ -16,7 +16,7 @@ from ledger.objects import ObjectRef
 from policies.fleet import Fleet
 from policies.law.governance import quorum_progress
 from policies.matrix import CapabilityMatrix
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from executor.gates import RunningJudge, judge_deployment
 from policies.audit_shelf import adapter_of
 from policies.courses import WINDOW, TierJudge
 from policies.deployment import Deployment
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 Lease = tuple[str, str]
 

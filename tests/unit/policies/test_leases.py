@@ -11,7 +11,7 @@ from station import Station, fleet, new_station, tree_digest
 
 from keys.canonical import format_json
 from policies.names import store_list
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 OLD, NEW = tree_digest("v1"), tree_digest("v2")
 

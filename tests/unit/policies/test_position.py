@@ -23,7 +23,7 @@ from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
 from ledger.verified import sign_statement
 from policies.law.position import PREDICATES, SPELLED_OUT
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 INTENT = Draft("intent", {"id": "INT-20260105-001", "target": "web", "what": "a new version", "why": "a test"})
 QUESTION = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "?"})

@@ -9,7 +9,7 @@ import pytest
 from station import Station, new_station
 
 from keys.errors import CalyxError, Unavailable
-from policies.registrar import Draft
+from policies.submitter import Draft
 
 
 def cut_to(station: Station, size: int, tip: tuple[object, ...]) -> None:

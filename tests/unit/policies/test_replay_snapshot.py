@@ -13,9 +13,9 @@ from station import Station, new_station
 from ledger.memory import HeadMemory
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Reader
-from policies.registrar import Draft
 from policies.replay import Pin, Replay
 from policies.scratch import Scratch
+from policies.submitter import Draft
 
 WHEN = "2026-01-05T09:00:00Z"
 QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}

@@ -17,7 +17,7 @@ from keys.wire import string
 from ledger.note import parse_vkey
 from policies.audit import audit
 from policies.law.governance import quorum_progress
-from policies.registrar import Draft
+from policies.submitter import Draft
 from policies.two_key import examine_lease
 
 

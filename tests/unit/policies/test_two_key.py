@@ -14,7 +14,7 @@ from station import PEOPLE, Station, matrix, new_station
 
 from keys.errors import LawRefused
 from keys.openssh import format_public, new_private_key
-from policies.registrar import Draft
+from policies.submitter import Draft
 from policies.two_key import VerifiedLease, check_two_key, examine_lease
 
 Lease = tuple[str, str]

@@ -6,8 +6,10 @@ trust root in force now; where the guess is wrong the signature is checked when 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from keys.ahead import SignaturesAhead
@@ -16,10 +18,27 @@ from keys.principals import TrustRoot
 from ledger.chain import Entry
 from ledger.verified import foresee_envelope
 
+WORTH_PROCESSES: Final = 2_000
+"""Entries from which on it is worth starting processes."""
 WINDOW: Final = 256
 """Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
 _STRIDE: Final = 64
 """Entries that are given out before more are read."""
+
+
+@contextmanager
+def signatures_ahead(jobs: int, entries: int, *, required: bool) -> Iterator[SignaturesAhead | None]:
+    """Who checks the signatures of so many entries ahead, in `jobs` processes; None where this process does it as fast.
+    `required`: as `keys.ahead.SignaturesAhead` has it.
+
+    Raises: WorkerFailed, where they are required.
+    """
+    # On Windows a pipe cannot be asked whether it would block.
+    if jobs < 2 or entries < WORTH_PROCESSES or sys.platform == "win32":
+        yield None
+        return
+    with SignaturesAhead(jobs, required=required) as ahead:
+        yield ahead
 
 
 def read_ahead(
