@@ -2,11 +2,11 @@
 
     slot = mark (the first 32 bits of a key) << 32 | number + 1; 0 is free
     table = slots by their mark's lowest bits, at most half of them taken; the newest numbers, in memory
-    run = slots in rising order, as this machine has integers; all other numbers, in scratch files
+    run = slots in rising order, as this machine has integers; all other numbers
 
-A table that is full stays until the next one is, and becomes a run then. Runs of like size are merged, so of n numbers
-there are no more than log2(n) runs, and each number is written that often at most. A slot only leads to where a key may
-be: whoever looks compares the whole key before believing it.
+A table that is full becomes a run, which stays in memory until the next one is full; the runs before it lie in scratch
+files. Those of like size are merged, so of n numbers there are no more than log2(n) runs, and each number is written
+that often at most. A slot only leads to where a key may be: whoever looks compares the whole key before believing it.
 """
 
 from __future__ import annotations
@@ -46,23 +46,29 @@ class Slots:
         self._scratch = scratch
         self._most: Final = most
         self._runs: list[Column] = [base] if base is not None and size else []
-        self._before = array("Q", bytes(_SIZE))
+        self._before = array("Q")
         self.table = array("Q", bytes(_SIZE * min(_FIRST, most)))
         self.begin = self.count = size // _SIZE
         """Numbers from `begin` on are in `table`."""
 
     def chunks(self) -> Iterator[bytes]:
         """One run of all of them, in pieces. Raises: ScratchFailed."""
-        return _merge([*map(_pieces, self._runs), *(iter([_sorted(table)]) for table in (self._before, self.table))])
+        return _merge([*map(_pieces, self._runs), iter([self._before]), iter([_sorted(self.table)])])
 
     def numbers(self, mark: int) -> Iterator[int]:
         """Every number with this mark, and no other. Raises: ScratchFailed."""
-        yield from _probe(self.table, mark)
+        table = self.table
+        mask = len(table) - 1
+        at = mark & mask
+        while slot := table[at]:
+            if slot >> 32 == mark:
+                yield (slot & _LOW) - 1
+            at = (at + 1) & mask
         yield from self.older(mark)
 
     def older(self, mark: int) -> Iterator[int]:
         """As `numbers`, of those below `begin`."""
-        yield from _probe(self._before, mark)
+        yield from _numbers(self._before, bisect_left(self._before, mark << 32), mark)
         for run in reversed(self._runs):
             yield from _search(run, mark)
 
@@ -87,14 +93,13 @@ class Slots:
                 if slot:
                     self.table[_free(self.table, slot >> 32)] = slot
             return
-        self._settle(_sorted(self._before))
-        self._before, self.begin = self.table, self.count
+        if self._before:
+            self._settle(self._before)
+        self._before, self.begin = _sorted(self.table), self.count
         self.table = array("Q", bytes(_SIZE * self._most))
 
     def _settle(self, slots: array[int]) -> None:
         """Make a run of these, and of the runs that are no longer than what it has become by then."""
-        if not slots:
-            return
         runs, size = list(self._runs), _SIZE * len(slots)
         merged: list[Column] = []
         while runs and runs[-1].size <= size:
@@ -116,13 +121,11 @@ def _free(table: array[int], mark: int) -> int:
     return at
 
 
-def _probe(table: array[int], mark: int) -> Iterator[int]:
-    mask = len(table) - 1
-    at = mark & mask
-    while slot := table[at]:
-        if slot >> 32 == mark:
-            yield (slot & _LOW) - 1
-        at = (at + 1) & mask
+def _numbers(slots: Sequence[int], at: int, mark: int) -> Iterator[int]:
+    """The numbers of slots with a mark, from the first of them on."""
+    while at < len(slots) and slots[at] >> 32 == mark:
+        yield (slots[at] & _LOW) - 1
+        at += 1
 
 
 def _sorted(table: array[int]) -> array[int]:
@@ -182,8 +185,8 @@ def _search(run: Column, mark: int) -> Iterator[int]:
             low = at + found
             break
     while low < run.size // _SIZE:
-        for slot in _read(run, low, _SAME):
-            if slot >> 32 != mark:
-                return
-            yield (slot & _LOW) - 1
-        low += _SAME
+        piece = _read(run, low, _SAME)
+        yield from _numbers(piece, 0, mark)
+        if piece[-1] >> 32 != mark:
+            return
+        low += len(piece)

@@ -131,7 +131,7 @@ def test_no_more_memory_to_find_entries_when_there_are_twice_as_many(
             for number in range(MANY):
                 deploy(station, round_ * MANY + number)
             taken.append(tables(replay.sync()))
-        assert taken[0] == taken[1] == taken[2]
+        assert taken[0] == taken[1] == taken[2], taken
         assert replay.state == station.state
         known = station.state.history
         assert [replay.state.history.find(known._digests.rows[seq]) for seq in range(known.size)] == [
