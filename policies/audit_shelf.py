@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter
 
-from policies.cells import BLOCK, Cells
+from policies.cells import Cells
 from policies.deployment import Deployment
 from policies.history import History
 from policies.kinds import Intent
@@ -143,13 +143,14 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 yield row
 
         def places() -> Iterator[bytes]:
-            at = 0
-            for first in range(0, len(self), BLOCK):
-                block = array("Q")
-                for number in range(first, min(first + BLOCK, len(self))):
-                    size = sizes[number] if number in sizes else self._places[number] & _LENGTH
-                    block.append(at << _LENGTH_BITS | size)
+            at = number = 0
+            for chunk in self._places.chunks():
+                block = array("Q", chunk)
+                for index, place in enumerate(block):
+                    size = sizes.get(number, place & _LENGTH)
+                    block[index] = at << _LENGTH_BITS | size
                     at += size
+                    number += 1
                 yield block.tobytes()
 
         return {
