@@ -289,7 +289,7 @@ SHELVED: Final[dict[str, type]] = {
 
 
 def shelved_state(scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> State:
-    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as `Shelf`
+    """An empty state whose memory does not grow with the entries; what does lies in `scratch`. `keep`: as `Shelf`
     has it.
     """
     state = State(history=History(scratch))

@@ -31,7 +31,7 @@ from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
 from ledger.store import Reader
-from policies.scratch import Scratch
+from policies.scratch import Scratch, Unnamed
 from policies.submitter import Draft
 
 QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}
@@ -330,8 +330,7 @@ def test_full_disk_leaves_the_fold_in_memory(station: Station, judged: list[int]
 
     class Full(Scratch):
         def open(self) -> Any:
-            self._files.append(Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115  # `close` does
-            return self._files[-1]
+            return Unnamed("/dev/full", "r+b")
 
     with Full(spill=True) as full, Home(station.root) as home:
         home._scratch = full
