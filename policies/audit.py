@@ -10,8 +10,8 @@ It goes on after a finding as far as that means something, and says from which e
 names the entry that was changed, as in `ledger.chain`. A cut of the end leaves no trace in what remains: only a head
 that was remembered shows it, so an audit without one says so.
 
-Memory is flat: what grows with the ledger is a few bytes an entry, and the rest of it lies in scratch files. An audit
-may go on from a state that the same reader verified before (`policies.audit_again`); it is whole unless told so.
+Memory is flat: what grows with the ledger lies in scratch files. An audit may go on from a state that the same reader
+verified before (`policies.audit_again`); it is whole unless told so.
 
 Source: docs/FORMAT.md, audit.
 """

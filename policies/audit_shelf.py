@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from hashlib import blake2b
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+from policies.cells import Cells
 from policies.deployment import Deployment
-from policies.digests import Slots
 from policies.history import History
 from policies.kinds import Intent
 from policies.scratch import IN_MEMORY, Column, Scratch
+from policies.slots import FEW, Slots
 from policies.state import LeaseState, MessageNote, State
 
 KEEP: Final = 256
@@ -34,7 +35,7 @@ more, whatever a shelf was told: memory does not grow with the fleet.
 PARTS: Final = ("rows", "places", "slots", "sample")
 """What a shelf is kept as."""
 _LENGTH_BITS: Final = 28
-_LENGTH_MASK: Final = (1 << _LENGTH_BITS) - 1
+_LENGTH: Final = (1 << _LENGTH_BITS) - 1
 
 V = TypeVar("V")
 
@@ -102,33 +103,59 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         self._numbers: Final[dict[str, int]] = {}
         self._names: Final[dict[int, str]] = {}
         self._rows = Column(scratch)
-        self._places = array("Q")
-        self._slots = Slots()
+        self._places = Cells(scratch)
+        self._slots = Slots(scratch, FEW)
+        self._missed = ""
 
     @classmethod
-    def resume(cls, packer: Packer[V], rows: Column, places: bytes, slots: Iterable[bytes]) -> Shelf[V]:
-        """The shelf whose `parts` these are; the sample is in the packer."""
-        shelf = cls(packer)
-        shelf._rows, shelf._places = rows, array("Q", places)
-        shelf._slots = Slots(slots, len(shelf._places))
+    def resume(
+        cls,
+        packer: Packer[V],
+        rows: Column,
+        places: Column,
+        slots: Column,
+        scratch: Scratch = IN_MEMORY,
+        keep: int = KEEP,
+    ) -> Shelf[V]:
+        """The shelf whose `parts` these are; the sample is in the packer. Raises: ValueError when they do not belong
+        together; ScratchFailed.
+        """
+        shelf = cls(packer, scratch, keep)
+        shelf._rows, shelf._places = rows, Cells(scratch, places.chunks())
+        shelf._slots = Slots(scratch, FEW, slots)
+        if shelf._slots.count != len(shelf._places):
+            raise ValueError("not the slots of these rows")
         return shelf
 
     def parts(self) -> dict[str, Iterator[bytes]]:
-        """All of it as bytes, by the names of `PARTS`, in that order; it is read as they are."""
-        places = array("Q")
+        """All of it as bytes, by the names of `PARTS`; it is read as they are, in that order, and the values stay as
+        they are meanwhile.
+        """
+        sizes: dict[int, int] = {}
+        """Of the rows of values that are objects."""
 
         def rows() -> Iterator[bytes]:
-            at = 0
             for number in range(len(self)):
                 name = self._names.get(number)
                 row = self._read(number) if name is None else self._row(name, self._value(name))
-                places.append(at << _LENGTH_BITS | len(row))
-                at += len(row)
+                if name is not None:
+                    sizes[number] = len(row)
                 yield row
+
+        def places() -> Iterator[bytes]:
+            at = number = 0
+            for chunk in self._places.chunks():
+                block = array("Q", chunk)
+                for index, place in enumerate(block):
+                    size = sizes.get(number, place & _LENGTH)
+                    block[index] = at << _LENGTH_BITS | size
+                    at += size
+                    number += 1
+                yield block.tobytes()
 
         return {
             "rows": rows(),
-            "places": (places.tobytes() for _ in range(1)),
+            "places": places(),
             "slots": self._slots.chunks(),
             "sample": (self.packer.sample for _ in range(1)),
         }
@@ -156,7 +183,8 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def __setitem__(self, key: str, value: V) -> None:
         if key not in self._numbers:
-            found = self._find(key)
+            found = None if key == self._missed else self._find(key)
+            self._missed = ""
             if found is None:
                 number = len(self)
                 self._slots.add(_mark(key))
@@ -228,7 +256,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
         self._instances = 0
 
     def _holds(self, number: int, row: bytes) -> bool:
-        return self._places[number] & _LENGTH_MASK == len(row) and self._read(number) == row
+        return self._places[number] & _LENGTH == len(row) and self._read(number) == row
 
     def _row(self, name: str, value: V) -> bytes:
         key = name.encode()
@@ -239,7 +267,7 @@ class Shelf(MutableMapping[str, V], Generic[V]):
 
     def _read(self, number: int) -> bytes:
         place = self._places[number]
-        return self._rows.read(place >> _LENGTH_BITS, place & _LENGTH_MASK)
+        return self._rows.read(place >> _LENGTH_BITS, place & _LENGTH)
 
     @staticmethod
     def _split(row: bytes) -> tuple[str, bytes]:
@@ -253,6 +281,8 @@ class Shelf(MutableMapping[str, V], Generic[V]):
                 name, packed = self._split(self._read(number))
                 if name == key:
                     return number, packed
+        # The law looks first, and puts something there then.
+        self._missed = key
         return None
 
 
@@ -271,7 +301,7 @@ SHELVED: Final[dict[str, type]] = {
 
 
 def shelved_state(scratch: Scratch = IN_MEMORY, keep: int = KEEP) -> State:
-    """An empty state that takes a few bytes of memory an entry; the rest of it lies in `scratch`. `keep`: as `Shelf`
+    """An empty state whose memory does not grow with the entries; what does lies in `scratch`. `keep`: as `Shelf`
     has it.
     """
     state = State(history=History(scratch))

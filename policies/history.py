@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from policies.digests import Digests, hex_rows, integer_rows
@@ -16,8 +16,8 @@ PARTS: Final = ("leaves", "times", "digests", "slots")
 class History:
     """Leaf and time of every entry, and the seq of every statement digest. Grows by one entry at a time.
 
-    In memory stay the newest few thousand entries and 16 to 32 bytes for each other one; 72 bytes of each lie in
-    `scratch`, which is memory too unless the caller has a directory for it.
+    In memory stay the newest few thousand entries, and what finds the newest 32,768 to 65,536; of all others 80 bytes
+    each lie in `scratch`, which is memory too unless the caller has a directory for it.
     """
 
     def __init__(self, scratch: Scratch = IN_MEMORY) -> None:
@@ -26,12 +26,14 @@ class History:
         self._digests = Digests(HASH_SIZE, scratch)
 
     @classmethod
-    def resume(cls, leaves: Column, times: Column, digests: Column, slots: Iterable[bytes]) -> History:
+    def resume(
+        cls, leaves: Column, times: Column, digests: Column, slots: Column, scratch: Scratch = IN_MEMORY
+    ) -> History:
         """The history whose `parts` these are. Raises: ValueError when they do not belong together."""
-        history = cls()
+        history = cls(scratch)
         history._leaves = hex_rows(HASH_SIZE, leaves)
         history._times = integer_rows(times)
-        history._digests = Digests(HASH_SIZE, column=digests, slots=slots)
+        history._digests = Digests(HASH_SIZE, scratch, digests, slots)
         if not len(history._leaves) == len(history._times) == len(history._digests):
             raise ValueError("the parts of a history are of different sizes")
         return history
@@ -65,9 +67,11 @@ class History:
         """Time of entry `seq`, seconds since 1970. Raises: IndexError."""
         return self._times[seq]
 
-    def find(self, digest: str) -> int | None:
-        """Seq of the statement with this digest (64 hex digits), if it was said."""
-        return self._digests.find(digest)
+    def find(self, digest: str, since: int = 0) -> int | None:
+        """Seq of the statement with this digest (64 hex digits), if it was said at entry `since` or later. A look among
+        the newest entries alone is the quickest.
+        """
+        return self._digests.find(digest, since)
 
     def append(self, leaf: str, time: int, digest: str) -> None:
         """Add the next entry. `digest`: of a statement that `find` does not know."""

@@ -203,16 +203,21 @@ class Registrar(Submitter):
                 before = self.head
                 receipts = []
                 for envelope in self._batch.read(envelopes, lambda: self.state.trust):
-                    digest, history = sha256(envelope.body).hexdigest(), self.state.history
-                    seq = history.find(digest)
-                    if seq is None:
-                        head = writer.head
+                    digest, head = sha256(envelope.body).hexdigest(), writer.head
+                    try:
                         record = make_record(head.size, head.hash, self._record_time(), envelope)
                         entry = self._replay.take(record, self._batch.ahead)
-                        writer.append(record)
-                        receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
-                    else:
+                    except CalyxError:
+                        # What was said before is refused, by one rule or another. Looking for it only then spares a
+                        # long ledger the look for what is new.
+                        history = self.state.history
+                        seq = history.find(digest)
+                        if seq is None:
+                            raise
                         receipts.append(Receipt(seq, digest, history.leaf(seq), history.time(seq)))
+                        continue
+                    writer.append(record)
+                    receipts.append(Receipt(entry.seq, digest, entry.leaf, record.seconds))
                 if empty and self._pin is not None:
                     # Before the commit: a crash between them leaves an empty ledger, which the next init begins anew,
                     # and never a ledger that what is remembered contradicts.

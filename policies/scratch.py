@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -46,8 +47,8 @@ def leave_room(descriptor: int, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-class _Unnamed(io.FileIO):
-    """A file that is gone as soon as nobody holds it, and that leaves room."""
+class Unnamed(io.FileIO):
+    """A file that goes with the last who has it, and that leaves room: a state that is given up leaves nothing."""
 
     def write(self, data: Any, /) -> int:
         leave_room(self.fileno(), memoryview(data).nbytes)
@@ -82,12 +83,12 @@ class Scratch:
             file.close()
 
     def open(self) -> IO[bytes]:
-        """A new empty file that has no name."""
+        """A new empty file that has no name, until it is closed or nobody has it any more."""
         if self._directory is not None:
             try:
                 make_directory(self._directory, 0o700)
                 with TemporaryFile(buffering=0, dir=self._directory) as made:
-                    file = _Unnamed(os.dup(made.fileno()), "r+b")
+                    file = Unnamed(os.dup(made.fileno()), "r+b")
                 self._files.add(file)
                 return file
             except OSError:
@@ -108,6 +109,7 @@ class Column:
         self._scratch = scratch
         # What is only read now: where its first byte is in the column, its file, and where it is in that. Rising.
         self._closed: list[tuple[int, IO[bytes], int]] = [] if base is None else [(0, base[0], base[1])]
+        self._borrowed = 0 if base is None else 1
         self._begin = 0 if base is None else base[2]
         self._file: IO[bytes] | None = None
         self.size = self._begin
@@ -121,7 +123,7 @@ class Column:
         try:
             if self._file is None:
                 self._file = self._scratch.open()
-            self._write(self._file, data)
+            write_all(self._file, at - self._begin, data)
         except OSError as error:
             if not self._scratch.spill:
                 raise ScratchFailed(error) from None
@@ -132,24 +134,29 @@ class Column:
                     self._file.truncate(at - self._begin)
                 self._closed.append((self._begin, self._file, 0))
             self._begin, self._file = at, io.BytesIO()
-            self._write(self._file, data)
+            write_all(self._file, at - self._begin, data)
         self.size += len(data)
         return at
 
-    def _write(self, file: IO[bytes], data: bytes) -> None:
-        file.seek(self.size - self._begin)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
-
     def read(self, at: int, size: int) -> bytes:
-        """`size` bytes from `at` on; they were added together. Raises: ScratchFailed."""
+        """`size` bytes from `at` on. Raises: ScratchFailed."""
         if at >= self._begin:
             if self._file is None:
                 raise IndexError(at)
-            return _read(self._file, at - self._begin, size)
-        begin, file, first = next(part for part in reversed(self._closed) if part[0] <= at)
-        return _read(file, first + at - begin, size)
+            return read_all(self._file, at - self._begin, size)
+        number = bisect_right(self._closed, at, key=lambda part: part[0])
+        begin, file, first = self._closed[number - 1]
+        end = self._closed[number][0] if number < len(self._closed) else self._begin
+        if at + size > end:
+            return self.read(at, end - at) + self.read(end, at + size - end)
+        return read_all(file, first + at - begin, size)
+
+    def close(self) -> None:
+        """Let go of all of it but `base`; it is not to be used any more."""
+        for _, file, _ in self._closed[self._borrowed :]:
+            file.close()
+        if self._file is not None:
+            self._file.close()
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, in pieces. Raises: ScratchFailed."""
@@ -159,7 +166,16 @@ class Column:
                 yield self.read(at, min(CHUNK, end - at))
 
 
-def _read(file: IO[bytes], at: int, size: int) -> bytes:
+def write_all(file: IO[bytes], at: int, data: bytes) -> None:
+    """Write all bytes at a place. Raises: OSError; then some of them may be there."""
+    file.seek(at)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def read_all(file: IO[bytes], at: int, size: int) -> bytes:
+    """Exactly `size` bytes from a place. Raises: ScratchFailed."""
     try:
         file.seek(at)
         data = file.read(size)

@@ -1,7 +1,7 @@
 """A snapshot: the state after the first entries of a ledger, as bytes, so that a reader need not fold them again.
 
     snapshot = sections || index || length of the index (8 bytes, big-endian)
-    index = canonical JSON {"code":HEX,"format":1,"frontier":HEX,"head":{"hash":HEX,"size":N},"ledger":HEX,
+    index = canonical JSON {"code":HEX,"format":2,"frontier":HEX,"head":{"hash":HEX,"size":N},"ledger":HEX,
                             "seconds":N,"sections":{NAME:[AT,SIZE],…}}
 
 It is a cache and no evidence. Whoever reads one has its SHA-256 from elsewhere (`policies.snapshots`), and holds its
@@ -33,7 +33,7 @@ from policies.matrix import CapabilityMatrix
 from policies.scratch import CHUNK, Column, Scratch
 from policies.state import ProposalState, State, TermState, TouchNote
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAX_INDEX: Final = 65_535
 _LENGTH: Final = 8
 
@@ -150,7 +150,7 @@ def copy_snapshot(file: IO[bytes], scratch: Scratch) -> tuple[IO[bytes], str]:
     try:
         return _copy(file, copy)
     except OSError:
-        # Its part takes no room from whoever needs the last.
+        # The part that was written is room for whoever made the disk full.
         copy.close()
         if not scratch.spill:
             raise
@@ -202,12 +202,12 @@ def _read(file: IO[bytes], index: dict[str, Any], scratch: Scratch) -> Folded:
 
     head = Head(index["head"]["size"], index["head"]["hash"])
     chain = Chain(head, index["seconds"], Frontier.parse(bytes.fromhex(index["frontier"])))
-    leaves, times, digests = (column(f"history.{part}") for part in ("leaves", "times", "digests"))
-    state = State(history=History.resume(leaves, times, digests, column("history.slots").chunks()))
+    leaves, times, digests, slots = (column(f"history.{part}") for part in ("leaves", "times", "digests", "slots"))
+    state = State(history=History.resume(leaves, times, digests, slots, scratch))
     for name in SHELVED:
         packer = packer_of(name, whole(f"{name}.sample"))
-        places, slots = whole(f"{name}.places"), column(f"{name}.slots").chunks()
-        setattr(state, name, Shelf.resume(packer, column(f"{name}.rows"), places, slots))
+        rows, places, slots = (column(f"{name}.{part}") for part in ("rows", "places", "slots"))
+        setattr(state, name, Shelf.resume(packer, rows, places, slots, scratch))
     _restore(state, adapter_of(_Rest).validate_json(whole("rest")))
     if state.size != head.size or state.ledger != index["ledger"] or state.history.leaf(head.size - 1) != head.hash:
         raise SnapshotUnusable("the snapshot's parts do not belong together")

@@ -128,7 +128,8 @@ def check_place(state: State, entry: Entry, statement: Statement) -> None:
         refuse("out_of_order", f"entry {entry.seq} does not follow {history.size} entries", rule="position")
     if (statement.kind == "genesis") != (seq == 0):
         refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
-    before = history.find(statement.digest)
+    # Whoever signed it had seen the entries before its head, and so it is none of them.
+    before = history.find(statement.digest, statement.head.size)
     if before is not None:
         refuse("repeated", f"the same statement is entry {before} already", rule="repetition", entry=before)
     if seq == 0:

@@ -14,7 +14,7 @@ from memory_objects import MemoryObjects
 
 from keys.canonical import format_json
 from policies.cohort import order_instances, plan_cohorts
-from policies.history import History
+from policies.history import PARTS, History
 from policies.matrix import path_allowed
 from policies.names import open_names, open_paths, same_list, store_list
 from policies.scratch import Column, Scratch, ScratchFailed
@@ -159,11 +159,11 @@ def test_history_grows_beyond_its_first_table_and_what_stays_in_memory(tmp_path:
         assert history == other
         # From its parts it comes back, and goes on.
         parts = {name: list(chunks) for name, chunks in history.parts().items()}
-        columns = []
-        for name in ("leaves", "times", "digests"):
+        columns = {}
+        for name in PARTS:
             file = io.BytesIO(b"before" + b"".join(parts[name]))
-            columns.append(Column(scratch, (file, 6, len(file.getvalue()) - 6)))
-        back = History.resume(columns[0], columns[1], columns[2], parts["slots"])
+            columns[name] = Column(scratch, (file, 6, len(file.getvalue()) - 6))
+        back = History.resume(columns["leaves"], columns["times"], columns["digests"], columns["slots"], scratch)
         assert back == history
         for held in (back, history):
             held.append("ab" * 32, 8950, "cd" * 32)
@@ -172,7 +172,9 @@ def test_history_grows_beyond_its_first_table_and_what_stays_in_memory(tmp_path:
             assert held.leaf(8999) == leaves[8999]
         assert back == history
         with pytest.raises(ValueError, match="different sizes"):
-            History.resume(columns[0], Column(), Column(), parts["slots"])
+            History.resume(columns["leaves"], Column(), columns["digests"], columns["slots"])
+        with pytest.raises(ValueError, match="not the slots"):
+            History.resume(columns["leaves"], columns["times"], columns["digests"], Column())
 
 
 def test_scratch_without_a_place_is_memory(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from ledger.place import locked
 from ledger.store import Reader
 from policies import code
 from policies.code import fingerprint_code
-from policies.scratch import Scratch
+from policies.scratch import Scratch, Unnamed
 from policies.submitter import Draft
 
 QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}
@@ -350,9 +350,7 @@ def test_full_disk_leaves_the_fold_in_memory(station: Station, judged: list[int]
 
     class Full(Scratch):
         def open(self) -> Any:
-            file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # `close` does
-            self._files.add(file)
-            return file
+            return Unnamed("/dev/full", "r+b")
 
     with Full(spill=True) as full, Home(station.root) as home:
         home._scratch = full

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from auditing import Auditor
 from station import Station, fleet, matrix, new_station
 
 from ledger.chain import Entry
-from policies import audit_shelf
+from policies import audit_shelf, digests
 from policies import replay as replay_module
 from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.deployment import Deployment
 from policies.registers import newest_first
-from policies.replay import Replay
+from policies.replay import Pin, Replay
 from policies.scratch import Column, Scratch, ScratchFailed
+from policies.slots import Slots
+from policies.snapshot import copy_snapshot
 from policies.state import LeaseState, State
 
 KEEP = 16
@@ -154,6 +157,76 @@ def test_newest_is_found_without_looking_at_all(monkeypatch: pytest.MonkeyPatch)
     assert reads == []
     assert [each for value in newest_first(shelf) for each in value.before] == list(map(str, reversed(range(MANY))))
     assert list(newest_first({"a": 1, "b": 2})) == [2, 1]
+
+
+def tables(state: State) -> int:
+    """Bytes of memory that find entries and the values on shelves."""
+    slots = state.history._digests.slots
+    size = len(slots.table) + len(slots._before)
+    for name in SHELVED:
+        shelf: Shelf[Any] = getattr(state, name)
+        size += len(shelf._slots.table) + len(shelf._slots._before) + len(shelf._places._block)
+    return 8 * size
+
+
+def test_no_more_memory_to_find_entries_when_there_are_twice_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "shelved_state", partial(shelved_state, keep=KEEP))
+    monkeypatch.setattr(digests, "Slots", partial(Slots, most=64))
+    monkeypatch.setattr(audit_shelf, "FEW", 16)
+    station = new_station(tmp_path, policy=matrix(tiers=[100]))
+    station.take_term()
+    with Scratch(tmp_path / "scratch") as scratch:
+        replay = Replay(station.store, station.objects, None, scratch=scratch)
+        taken = []
+        for round_ in range(3):
+            for number in range(MANY):
+                deploy(station, round_ * MANY + number)
+            taken.append(tables(replay.sync()))
+        assert taken[0] == taken[1] == taken[2], taken
+        assert replay.state == station.state
+        known = station.state.history
+        assert [replay.state.history.find(known._digests.rows[seq]) for seq in range(known.size)] == [
+            *range(known.size)
+        ]
+
+
+def test_state_that_is_given_up_leaves_no_files(tmp_path: Path) -> None:
+    """Each append that fails gives one up; an executor whose disk is full for a night has thousands of those."""
+    station = new_station(tmp_path)
+    station.begin(station.propose())
+    user = Auditor(tmp_path / "user", tmp_path / "ledger.db", station.objects, home=str(tmp_path))
+    first = Replay(station.store, station.objects, None)
+    first.sync()
+    with Scratch(tmp_path / "scratch") as scratch:
+        first.keep(user.snapshots(), first.head.size, "2026-01-05T09:00:00Z")
+        pin = Pin(station.memory, str(tmp_path))
+        replay = Replay(station.store, station.objects, pin, snapshots=user.snapshots(scratch))
+        counts = []
+        for _ in range(4):
+            assert replay.sync() == station.state
+            counts.append(len(scratch._files))
+            replay.forget()
+        assert counts[0] > 0
+        assert counts[1:] == counts[:1] * 3
+        assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_part_of_a_snapshot_on_a_full_disk_is_let_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Scratch(tmp_path / "scratch", spill=True) as scratch:
+        room = 5
+
+        def write(file: Any, data: Any) -> int:
+            if len(data) > room:
+                raise OSError(28, "No space left on device")
+            return len(data)
+
+        monkeypatch.setattr("policies.scratch.Unnamed.write", write, raising=False)
+        copy, _ = copy_snapshot(io.BytesIO(b"more than five bytes"), scratch)
+        assert copy.seek(0) == 0
+        assert copy.read() == b"more than five bytes"
+        assert not scratch._files or all(file.closed for file in scratch._files)
 
 
 def test_observer_of_a_shelved_fold_sees_each_entry(tmp_path: Path) -> None:

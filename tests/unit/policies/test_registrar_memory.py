@@ -1,4 +1,4 @@
-"""A registrar that has read the whole ledger still asks the memory before it appends: another process may know more."""
+"""What a registrar looks up before it appends: the remembered head, and what was said before."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 from station import Station, new_station
 
 from keys.errors import CalyxError, Unavailable
+from ledger.head import EMPTY_HEAD
+from policies.digests import Digests
+from policies.scratch import ScratchFailed
 from policies.submitter import Draft
 
 
@@ -59,3 +62,33 @@ def test_durable_entry_whose_head_is_not_remembered_is_named_and_not_refused(
     assert refusal.value.fields["entry"] == size
     monkeypatch.undo()
     assert station.state.size == size + 1
+
+
+def test_statement_that_came_again_gets_its_entry_whatever_is_in_the_way_of_a_new_one(tmp_path: Path) -> None:
+    station = new_station(tmp_path)
+    said = station.sign("cbo", intent(1))
+    (receipt,) = station.registrar.append([said])
+    station.say("cbo", "intent", intent(2).fields)
+    assert station.registrar.append([said]) == [receipt]
+    station.clock.now -= 3_600
+    assert station.registrar.append([said]) == [receipt]
+    with pytest.raises(Unavailable) as refusal:
+        station.registrar.append([station.sign("cbo", intent(3))])
+    assert refusal.value.code == "clock_suspect"
+
+
+def test_state_that_a_full_disk_left_half_changed_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = new_station(tmp_path)
+    before = station.state.size
+
+    def full(*_: object) -> None:
+        raise ScratchFailed(OSError(28, "No space left on device"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Digests, "append", full)
+        with pytest.raises(ScratchFailed):
+            station.say("cbo", "intent", intent(1).fields)
+    assert station.registrar.head == EMPTY_HEAD
+    assert station.registrar.sync().size == before
+    station.say("cbo", "intent", intent(1).fields)
+    assert station.state.size == before + 1
