@@ -109,7 +109,8 @@ def test_reader_that_begins_anew_lets_its_files_go(station: Station) -> None:
         for count in range(1, 4):
             assert following.sync() == station.state
             assert following.begun is not None
-            assert (len(scratch.made), scratch.left) == (count, 1)
+            # As many as the first time, and the others are gone.
+            assert len(scratch.made) == count * scratch.left > 0
             following.forget()
 
 
@@ -120,7 +121,8 @@ def test_copy_that_does_not_fit_takes_no_room(station: Station) -> None:
         following = replay(station, scratch=scratch)
         assert following.sync() == station.state
         assert following.begun is not None
-        assert (len(scratch.made), scratch.left) == (1, 0)
+        assert scratch.made
+        assert scratch.left == 0
 
 
 def test_last_room_of_a_disk_is_for_the_ledger(
