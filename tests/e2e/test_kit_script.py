@@ -32,7 +32,7 @@ CARRIES_NOTHING = {"README.txt", "check.sh"}
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]], ids="-".join)
 def test_script_is_posix(kit: Path, shell: list[str], check: Check) -> None:
     program = [require_program(shell[0]), *shell[1:]]
-    assert subprocess.run([*program, "-n", kit / "check.sh"], check=False, timeout=30).returncode == 0
+    assert subprocess.run([*program, "-n", kit / "check.sh"], check=False, timeout=60).returncode == 0
     done = subprocess.run([*program, kit / "check.sh"], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, check(kit).stdout)
 
