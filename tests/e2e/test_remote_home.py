@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agents import real_agent, short_folder
+from agents import real_agent
 from console import CONTENT, Console, Said
+from folders import short_folder
 from instances import write_files
 from programs import require_program
 from sshd import real_sshd, ssh_for

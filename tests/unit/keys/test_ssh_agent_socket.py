@@ -7,8 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from agents import Held, answering, message, plain_blob, plain_signature, real_agent, short_folder, soft_agent
+from agents import Held, answering, message, plain_blob, plain_signature, real_agent, soft_agent
 from clocks import no_time_passes
+from folders import short_folder
 from refusal import refused
 
 from keys import sshsig

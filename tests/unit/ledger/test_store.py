@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from folders import open_folder
 from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records, next_record, signed
 
 from keys.errors import CalyxError, Unavailable, UsageError
@@ -284,10 +285,8 @@ def sealed_audit(folder: Path) -> str:
 
 @pytest.mark.parametrize("with_log", [True, False])
 def test_sealed_copy_is_read_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_log: bool) -> None:
-    # Where everybody may go: the parents of tmp_path are closed to the user that the child becomes.
-    with tempfile.TemporaryDirectory(dir="/tmp") as name, make_ledger(tmp_path / "ledger.db", 30) as store:
-        Path(name).chmod(0o755)
-        folder, passing = Path(name) / "copy", Path(name) / "passing"
+    with open_folder() as place, make_ledger(tmp_path / "ledger.db", 30) as store:
+        folder, passing = place / "copy", place / "passing"
         folder.mkdir()
         passing.mkdir()
         passing.chmod(0o777)
