@@ -12,6 +12,7 @@ from executor.reserve import Reserve
 from executor.reverse import WayBack
 from executor.speaker import Log, Speaker
 from executor.tree import shown
+from executor.workplace import NewFolder, temporary_folder
 from keys.errors import FormatError, LawRefused, Unavailable
 from keys.values import parse_time
 from ledger.head import Head
@@ -31,7 +32,7 @@ RETRY_S: Final = 10
 
 class Claims:
     """The leases that wait. `pool`: does the preflights, so that a slow host keeps the loop waiting for nothing.
-    `reserve`: as `executor.run.Executor` has it.
+    `reserve`, `new_folder`: as `executor.run.Executor` has them.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Claims:
         pool: Executor,
         log: Log,
         reserve: Reserve | None = None,
+        new_folder: NewFolder = temporary_folder,
     ) -> None:
         self._reserve = reserve
+        self._new_folder = new_folder
         self._speaker = speaker
         self._objects = objects
         self._hosts = hosts
@@ -111,8 +114,9 @@ class Claims:
             return False
         if lease.digest not in self._running:
             fleet = state.fleets[lease.lease.fleet]
+            fence, places = self._speaker.fence, (self._reserve, self._new_folder)
             self._running[lease.digest] = self._pool.submit(
-                check_ready, lease, fleet, self._hosts, self._objects, self._speaker.fence, self._reserve
+                check_ready, lease, fleet, self._hosts, self._objects, fence, *places
             )
         future = self._running[lease.digest]
         if not future.done():

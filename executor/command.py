@@ -7,14 +7,16 @@ import select
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from executor.tree import shown
 from keys.errors import CalyxError
+
+Monotonic: TypeAlias = Callable[[], float]
+"""Seconds that only grow."""
 
 MAX_OUTPUT: Final = 64 * 1024
 """Bytes that are kept of what one run prints: its last."""
@@ -23,25 +25,33 @@ _listeners: Final[set[int]] = set()
 _lock: Final = threading.Lock()
 
 
-def run_command(argv: Sequence[str], directory: Path, environment: Mapping[str, str], timeout_s: int) -> None:
+def run_command(
+    argv: Sequence[str], directory: Path, environment: Mapping[str, str], timeout_s: int, monotonic: Monotonic
+) -> None:
     """Run a command to its end, in `directory`, with `environment` and nothing more. What it leaves running goes on,
-    and what that prints later is thrown away.
+    and what that prints later is thrown away. `monotonic`: as `run_bounded` has it.
 
     Raises: CalyxError `reload_failed` with the last line it printed, when it cannot be started, ends with another
     status than 0, or takes longer than `timeout_s` seconds; then its process group is ended.
     """
     _reap()
-    output, problem = run_bounded(argv, directory, environment, timeout_s, leave=True)
+    output, problem = run_bounded(argv, directory, environment, timeout_s, monotonic, leave=True)
     if problem is not None:
         raise CalyxError("reload_failed", with_last_line(problem, output))
 
 
 def run_bounded(
-    argv: Sequence[str], directory: Path, environment: Mapping[str, str], limit_s: float, *, leave: bool
+    argv: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    limit_s: float,
+    monotonic: Monotonic,
+    *,
+    leave: bool,
 ) -> tuple[bytes, str | None]:
-    """Run a command to its end, at most for `limit_s` seconds: the last `MAX_OUTPUT` bytes that it printed, and what
-    went wrong, in one line. `leave`: what is left of its process group goes on when it ended in time; otherwise, and
-    always when it did not, that is ended with it.
+    """Run a command to its end, at most for `limit_s` seconds of `monotonic`: the last `MAX_OUTPUT` bytes that it
+    printed, and what went wrong, in one line. `leave`: what is left of its process group goes on when it ended in time;
+    otherwise, and always when it did not, that is ended with it.
     """
     name = shown(argv[0])
     # Nothing that it prints can fill a disk, and nothing that holds its output open can keep us waiting.
@@ -68,7 +78,7 @@ def run_bounded(
         try:
             ended = os.pidfd_open(process.pid)
             stack.callback(os.close, ended)
-            in_time = _read_until_ended(reader, ended, output, limit_s)
+            in_time = _read_until_ended(reader, ended, output, limit_s, monotonic)
         finally:
             # Until it is waited for, its pid, and so its group, means nothing else.
             if not leave or not in_time:
@@ -89,21 +99,22 @@ def with_last_line(problem: str, output: bytes) -> str:
     return f"{problem}: {shown(lines[-1])[:300]}" if lines else problem
 
 
-def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: float) -> bool:
+def _read_until_ended(pipe: int, ended: int, output: bytearray, timeout_s: float, monotonic: Monotonic) -> bool:
     """Take what a process prints until it ends; false when it does not in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     poll.register(ended, select.POLLIN)
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        ready = {descriptor for descriptor, _ in poll.poll(int(left * 1000) + 1)}
+        left = deadline - monotonic()
+        # Also when the time is over: what ended while this machine stood still was in time.
+        ready = {descriptor for descriptor, _ in poll.poll(int(left * 1000) + 1 if left > 0 else 0)}
         if pipe in ready and not _read(pipe, output):
             poll.unregister(pipe)
         if ended in ready:
             return True
+        if left <= 0:
+            return False
 
 
 def _read(pipe: int, output: bytearray) -> bool:

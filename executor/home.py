@@ -7,6 +7,7 @@
     settings.json      who sits here, and where that person keeps their own key
     notify.yaml        where notifications go, mode 0600
     run/               heartbeats, process ids, the notifier's outbox: advice, never the truth
+    run/work/<id>/     where a principal's process works out what it throws away again
 
 The directory has mode 0700. The remembered head lies elsewhere, in the user's state directory (`ledger.memory`).
 """
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, overload
 
 from pydantic import Field
 
@@ -42,6 +43,9 @@ from policies.scratch import Scratch
 from policies.snapshots import Snapshots
 from policies.state import State
 from policies.submitter import Clock, Submitter
+
+if TYPE_CHECKING:
+    from executor.workplace import Workplace
 
 HOME_VARIABLE: Final = "CALYX_HOME"
 
@@ -132,6 +136,12 @@ class Home:
     def run(self) -> Path:
         """The directory of locks and advice."""
         return self.root / "run"
+
+    def workplace(self, principal: str) -> Workplace:
+        """Where the process of a machine principal works things out. For who holds its lock, or its turn."""
+        from executor.workplace import Workplace
+
+        return Workplace(self.run / "work" / principal)
 
     def __enter__(self) -> Self:
         return self

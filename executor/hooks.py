@@ -16,7 +16,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from executor.command import run_bounded, with_last_line
+from executor.command import Monotonic, run_bounded, with_last_line
 from executor.host import HookRun
 from executor.layout import Layout
 from executor.process import LANG, PATH
@@ -46,9 +46,9 @@ def hooks_of(
     )
 
 
-def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
+def run_hook(layout: Layout, instance: Instance, run: HookRun, monotonic: Monotonic) -> None:
     """Run a hook to its end, in the instance's root. Ended with it: whatever it leaves running, and what a hook of this
-    instance left that outlived its executor.
+    instance left that outlived its executor. `monotonic`: seconds that only grow.
 
     Its environment is PATH, LANG, CALYX_HOOK (drain, undrain or probe), CALYX_NAME (the instance's name) and
     CALYX_HOOK_OF (its root). The caller holds `service.lock`.
@@ -56,7 +56,7 @@ def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
     Raises: CalyxError `drain_failed`, `undrain_failed` with the last line it printed, when it cannot be started, ends
     with another status than 0, takes longer than the policy allows, or cannot be ended.
     """
-    output, problem = _attempt(layout, instance, run, _limit_of(run))
+    output, problem = _attempt(layout, instance, run, _limit_of(run), monotonic)
     _keep(layout, run, output, problem or "ended with 0")
     _end_left(run, str(layout.root))
     if problem is not None:
@@ -64,10 +64,10 @@ def run_hook(layout: Layout, instance: Instance, run: HookRun) -> None:
 
 
 class ProbeTries:
-    """The command of an instance's probe, which is tried until it passes."""
+    """The command of an instance's probe, which is tried until it passes. `monotonic`: seconds that only grow."""
 
-    def __init__(self, layout: Layout, instance: Instance, run: HookRun) -> None:
-        self._layout, self._instance, self._run = layout, instance, run
+    def __init__(self, layout: Layout, instance: Instance, run: HookRun, monotonic: Monotonic) -> None:
+        self._layout, self._instance, self._run, self._monotonic = layout, instance, run, monotonic
         self._last: tuple[bytes, str | None] | None = None
 
     def attempt(self, limit_s: float) -> str | None:
@@ -77,7 +77,7 @@ class ProbeTries:
         Raises: CalyxError `probe_failed` when something that it, or a hook before it, left running cannot be ended.
         """
         output, problem = self._last = _attempt(
-            self._layout, self._instance, self._run, min(limit_s, _limit_of(self._run))
+            self._layout, self._instance, self._run, min(limit_s, _limit_of(self._run)), self._monotonic
         )
         _end_left(self._run, str(self._layout.root))
         return None if problem is None else with_last_line(problem, output)
@@ -93,11 +93,13 @@ def _limit_of(run: HookRun) -> float:
     return max(1.0, run.hook.timeout_s)
 
 
-def _attempt(layout: Layout, instance: Instance, run: HookRun, limit_s: float) -> tuple[bytes, str | None]:
+def _attempt(
+    layout: Layout, instance: Instance, run: HookRun, limit_s: float, monotonic: Monotonic
+) -> tuple[bytes, str | None]:
     root = str(layout.root)
     environment = {"PATH": PATH, "LANG": LANG, "CALYX_HOOK": run.verb, "CALYX_NAME": instance.name, HOOK_MARKER: root}
     _end_left(run, root)
-    return run_bounded(run.hook.argv, layout.root, environment, limit_s, leave=False)
+    return run_bounded(run.hook.argv, layout.root, environment, limit_s, monotonic, leave=False)
 
 
 def _end_left(run: HookRun, root: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from executor import adopt
-from executor.command import run_command
+from executor.command import Monotonic, run_command
 from executor.fence import load_fence, take_fence
 from executor.hooks import ProbeTries, run_hook
-from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
+from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned, Running
 from executor.layout import Layout, layout_of, locked, point_current, prepare, read_current
 from executor.probe import Command, check_probe, try_once
 from executor.process import LANG, PATH, exited, load_running, start_service, stop_service, trim_log
@@ -43,12 +44,22 @@ _STOPPED_S: Final = 1.0
 
 class LocalHost:
     """This machine. `objects`: where artifacts and files of trees are read from. `lock_wait_s`: how long a flip waits
-    for another executor's.
+    for another executor's. `monotonic`: the clock of hooks, probes and reload commands; seconds that only grow.
+    `pause`: lets so many seconds pass between two tries of a probe.
     """
 
-    def __init__(self, objects: ObjectStore, lock_wait_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        lock_wait_s: float = 10.0,
+        *,
+        monotonic: Monotonic = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._objects: Final = objects
         self._lock_wait_s: Final = lock_wait_s
+        self._monotonic: Final = monotonic
+        self._pause: Final = pause
 
     def inspect(self, instance: Instance) -> Observed:
         with _naming(instance) as layout:
@@ -106,10 +117,10 @@ class LocalHost:
             _check_reload(instance)
             tree = _served(layout)
             if instance.reload.kind == "command":
-                _run_reload(instance, layout.release(tree))
+                _run_reload(instance, layout.release(tree), self._monotonic)
             elif instance.process is not None:
                 stop_service(layout, instance.process.stop_s)
-                _check_probe_is_ours(instance, _tries_of(layout, instance, check))
+                _check_probe_is_ours(instance, self._tries_of(layout, instance, check))
                 start_service(layout, instance.process, tree)
 
     def stop(self, instance: Instance, fence: Fence) -> None:
@@ -119,7 +130,7 @@ class LocalHost:
 
     def run_hook(self, instance: Instance, run: HookRun, fence: Fence) -> None:
         with _naming(instance) as layout, self._fenced(layout, fence):
-            run_hook(layout, instance, run)
+            run_hook(layout, instance, run, self._monotonic)
 
     def settle(self, instance: Instance, tree: str, check: Check | None = None) -> None:
         with _naming(instance) as layout:
@@ -150,19 +161,36 @@ class LocalHost:
         if instance.process is not None and running is None:
             raise exited(layout)
         if instance.probe is not None:
-            tries = _tries_of(layout, instance, check)
+            tries = self._tries_of(layout, instance, check)
             try:
                 check_probe(
                     instance.probe,
-                    lambda timeout_s: running is not None and wait_ended(running, timeout_s),
+                    lambda timeout_s: self._gone(running, timeout_s),
                     lambda: exited(layout),
                     None if tries is None or check is None else self._command(layout, tries, check.fence),
+                    self._monotonic,
                 )
             finally:
                 if tries is not None:
                     tries.keep()
         elif running is not None and wait_ended(running, _GRACE_S):
             raise exited(layout)
+
+    def _gone(self, running: Running | None, timeout_s: float) -> bool:
+        if running is not None:
+            return wait_ended(running, timeout_s)
+        # Something else runs the service, and nobody tells us when it ends.
+        if timeout_s:
+            self._pause(timeout_s)
+        return False
+
+    def _tries_of(self, layout: Layout, instance: Instance, check: Check | None) -> ProbeTries | None:
+        named = None if instance.probe is None else instance.probe.hook
+        if check is None or named is None:
+            return None
+        if check.run.verb != "probe" or check.run.name != named:
+            raise CalyxError("probe_failed", f"the probe names the hook {named}, and {check.run.name} was to be run")
+        return ProbeTries(layout, instance, check.run, self._monotonic)
 
     def _command(self, layout: Layout, tries: ProbeTries, fence: Fence) -> Command:
         def attempt(limit_s: float) -> str | None:
@@ -238,18 +266,10 @@ def _check_reload(instance: Instance) -> None:
         )
 
 
-def _run_reload(instance: Instance, release: Path) -> None:
+def _run_reload(instance: Instance, release: Path, monotonic: Monotonic) -> None:
     command = instance.reload
-    run_command(command.argv, release, {"PATH": PATH, "LANG": LANG, MARKER: instance.root}, command.timeout_s)
-
-
-def _tries_of(layout: Layout, instance: Instance, check: Check | None) -> ProbeTries | None:
-    named = None if instance.probe is None else instance.probe.hook
-    if check is None or named is None:
-        return None
-    if check.run.verb != "probe" or check.run.name != named:
-        raise CalyxError("probe_failed", f"the probe names the hook {named}, and {check.run.name} was to be run")
-    return ProbeTries(layout, instance, check.run)
+    environment = {"PATH": PATH, "LANG": LANG, MARKER: instance.root}
+    run_command(command.argv, release, environment, command.timeout_s, monotonic)
 
 
 def _check_probe_is_ours(instance: Instance, tries: ProbeTries | None) -> None:

@@ -15,6 +15,7 @@ from executor.host import Fence, Host
 from executor.reserve import Reserve
 from executor.reverse import WayBack, prove_way_back
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
+from executor.workplace import NewFolder, temporary_folder
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Fleet, Instance
@@ -47,9 +48,11 @@ def check_ready(
     objects: ObjectStore,
     fence: Fence | None = None,
     reserve: Reserve | None = None,
+    new_folder: NewFolder = temporary_folder,
 ) -> WayBack:
     """Prove that a lease can be executed now, and that a patch leads back: that evidence. `fence`: of the term that
-    would claim it; None to leave that out, as for `reserve`, which is made where there is none.
+    would claim it; None to leave that out, as for `reserve`, which is made where there is none. `new_folder`: where the
+    patch is worked out.
 
     Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `other_ledger`,
     `base_moved`, `tree_dirty`, `no_space`, `host_io`, ...).
@@ -68,7 +71,8 @@ def check_ready(
         except CalyxError as error:
             raise NotReady(error.code, f"instance {name}: {error.message}", name) from error
     try:
-        return prove_way_back({(lease.before[name], lease.after[name]) for name in lease.after}, objects)
+        pairs = {(lease.before[name], lease.after[name]) for name in lease.after}
+        return prove_way_back(pairs, objects, new_folder)
     except CalyxError as error:
         raise NotReady(error.code, error.message, None) from error
 

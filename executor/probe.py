@@ -16,6 +16,7 @@ from policies.fleet import Probe
 MAX_BODY: Final = 64 * 1024
 """Bytes of an answer's body that are read. A longer one fails the probe."""
 _TRY_S: Final = 2.0
+_LEAST_S: Final = 0.5
 _PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 Gone = Callable[[float], bool]
@@ -24,28 +25,35 @@ Command = Callable[[float], str | None]
 """Runs the probe's command, up to so many seconds; None when it passed, else what went wrong, in one line."""
 
 
-def check_probe(probe: Probe, gone: Gone, ended: Callable[[], CalyxError], command: Command | None = None) -> None:
+def check_probe(
+    probe: Probe,
+    gone: Gone,
+    ended: Callable[[], CalyxError],
+    command: Command | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
     """Prove that the service answers with the probe's status, and passes its command, within the probe's `timeout_s`;
-    tried again until then.
+    tried again until then. `monotonic`: seconds that only grow.
 
     Raises: CalyxError `probe_failed` with what the last try met; what `ended` makes as soon as the service is gone; as
     `command`.
     """
-    deadline = time.monotonic() + probe.timeout_s
+    deadline = monotonic() + probe.timeout_s
     tries = 0
     while True:
-        why = try_once(probe, max(0.5, deadline - time.monotonic()), command)
+        # The last try begins when the time is over: the one before it may have been lost to a machine that stood still.
+        left = deadline - monotonic()
+        why = try_once(probe, max(_LEAST_S, left), command)
         # Another program may have answered on the service's port while the service failed to get it.
         if gone(0):
             raise ended()
         if why is None:
             return
-        left = deadline - time.monotonic()
         if left <= 0:
             raise CalyxError("probe_failed", f"the probe did not pass in {probe.timeout_s} s: {why}")
         pause = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
         tries += 1
-        if gone(min(pause, left)):
+        if gone(max(0.0, min(pause, deadline - monotonic()))):
             raise ended()
 
 
@@ -79,8 +87,9 @@ async def _ask(url: str, status: int, timeout_s: float) -> str | None:
     try:
         # The environment's proxies have no say in what production is asked, and a redirect would leave the signed URL.
         async with (
+            # One limit for all of it: with one for each step, too, it would be chance which of them is met first.
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(verify=tls, timeout=timeout_s, trust_env=False, follow_redirects=False) as client,
+            httpx.AsyncClient(verify=tls, timeout=None, trust_env=False, follow_redirects=False) as client,  # noqa: S113
             client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer,
         ):
             size = 0

@@ -13,6 +13,8 @@ from keys.errors import Unavailable
 
 LOOKS: Final = 5
 LOOK_S: Final = 0.02
+LOOKERS: Final = 500
+"""Looks that who only looks may keep somebody from the lock: a machine may stall in the instant that it has it."""
 
 
 class ProcessLock:
@@ -30,18 +32,11 @@ class ProcessLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._failed(error) from None
-        # Who only looks (`held`) has the lock for an instant, so one failure is not yet an answer.
-        for left in reversed(range(LOOKS)):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if not left:
-                    os.close(descriptor)
-                    raise Unavailable(
-                        "already_running", f"{self._what} runs already", hint="one is enough; stop that one first"
-                    ) from None
-                time.sleep(LOOK_S)
+        if not _take(descriptor):
+            os.close(descriptor)
+            raise Unavailable(
+                "already_running", f"{self._what} runs already", hint="one is enough; stop that one first"
+            )
         self._descriptor = descriptor
         # Who holds it is for people to read, and a full disk is when an executor is needed most.
         with suppress(OSError):
@@ -63,12 +58,9 @@ class ProcessLock:
         except OSError as error:
             raise self._failed(error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+            return not _look(descriptor)
         finally:
             os.close(descriptor)
-        return False
 
     def _failed(self, error: OSError) -> Unavailable:
         return Unavailable(
@@ -83,3 +75,30 @@ class ProcessLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _take(descriptor: int) -> bool:
+    # Who only looks (`held`) has the lock for an instant, so one failure is not yet an answer.
+    looks, lookers = LOOKS, LOOKERS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            # Beside one that holds it nobody can look.
+            if _look(descriptor):
+                lookers -= 1
+            else:
+                looks -= 1
+        if not looks or not lookers:
+            return False
+        time.sleep(LOOK_S)
+
+
+def _look(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True

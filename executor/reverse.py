@@ -13,7 +13,6 @@ change and git keeps the directories that stay.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ from executor.patch import apply_patch, refuse_links
 from executor.patch_format import MAX_PATCH
 from executor.scan import ingest, scan
 from executor.tree import Directory, File, Tree, changed_paths, check_path, load_tree, make_tree, parents
+from executor.workplace import NewFolder, nowhere, temporary_folder
 from keys.canonical import Json, format_json, parse_json
-from keys.errors import CalyxError, FormatError, Unavailable
+from keys.errors import CalyxError, FormatError
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
@@ -47,8 +47,11 @@ class WayBack:
     why: str = ""
 
 
-def prove_way_back(pairs: Collection[tuple[str, str]], objects: ObjectStore) -> WayBack:
+def prove_way_back(
+    pairs: Collection[tuple[str, str]], objects: ObjectStore, new_folder: NewFolder = temporary_folder
+) -> WayBack:
     """Prove for each pair of trees, before and after, that a patch leads from after to before, and keep the patches.
+    `new_folder`: where it is worked out.
 
     Raises: CalyxError (`patch_not_reversible`, `bad_patch`, `patch_failed` when one does not lead there); Unavailable
     (`object_missing`, `scratch_failed`).
@@ -58,20 +61,16 @@ def prove_way_back(pairs: Collection[tuple[str, str]], objects: ObjectStore) -> 
         return WayBack(None)
     parts: list[bytes] = []
     try:
-        with tempfile.TemporaryDirectory(prefix="calyx-reverse-") as name:
+        with new_folder() as scratch:
             for before, after in known:
                 trees = load_tree(before, objects), load_tree(after, objects)
-                parts += _framed(before, after, reverse_patch(*trees, objects, Path(name)))
+                parts += _framed(before, after, reverse_patch(*trees, objects, scratch))
     except CalyxError as error:
         if error.code not in _UNSAYABLE:
             raise
         return WayBack(None, error.message)
     except OSError as error:
-        raise Unavailable(
-            "scratch_failed",
-            f"no reverse patch can be written: {error.strerror or error}",
-            hint="make room there, or let TMPDIR name a directory that can be written to",
-        ) from error
+        raise nowhere("no reverse patch can be written", error) from error
     data = b"".join(parts)
     return (
         WayBack(objects.put(data)) if len(data) <= MAX_PATCH else WayBack(None, "the reverse patches are over 64 MiB")

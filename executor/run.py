@@ -30,6 +30,7 @@ from executor.speaker import Log, Speaker
 from executor.standing import take_standing
 from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work
+from executor.workplace import NewFolder, temporary_folder
 from keys.errors import Exit, Unavailable
 from keys.signer import Signer
 from ledger.head import EMPTY_HEAD
@@ -72,7 +73,7 @@ class Executor:
     """One executor under one term. Its registrar belongs to the thread that runs it; hosts are used by workers.
 
     `earlier`, `figures`: as `executor.speaker.Speaker` has them. `reserve`: without it no lease is claimed; None where
-    the ledger's disk is not this machine's.
+    the ledger's disk is not this machine's. `new_folder`: makes where a preflight works out the patch that leads back.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Executor:
         earlier: Sequence[str] = (),
         reserve: Reserve | None = None,
         figures: Figures | None = None,
+        new_folder: NewFolder = temporary_folder,
     ) -> None:
         self._registrar = registrar
         self._objects = objects
@@ -102,7 +104,7 @@ class Executor:
         self._figures = figures or Figures(time.monotonic)
         self._speaker = Speaker(registrar, signer, log, earlier, self._figures)
         self._upkeep = Upkeep(hosts, pools(1), log, reserve)
-        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve)
+        self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve, new_folder)
 
     def run(self, *, until_idle: bool) -> Exit:
         """Take over, then act until told to stop, or until nothing is left to do.

@@ -81,6 +81,7 @@ def run_executor(
     shown = ProcessLock(home.lock_path(principal), f"an executor on {home.root}")
     turn = Turn(home.run, principal, log, more=(shown,), monotonic=time.monotonic, stale_s=stale_s)
     notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
+    workplace = home.workplace(principal)
 
     def stand_by(seconds: float) -> bool:
         # Whoever waits reads along, so that its turn begins at once.
@@ -108,6 +109,7 @@ def run_executor(
             elif not turn.wait(stand_by):
                 return Exit.DONE
             supervisor.status(f"{principal} acts")
+            workplace.clear(log)
             executor = Executor(
                 registrar,
                 signer,
@@ -120,6 +122,7 @@ def run_executor(
                 earlier=trace_lineage(home.root, registrar.state.continues)[0][1:],
                 reserve=home.reserve(),
                 figures=figures,
+                new_folder=workplace.folder,
             )
             try:
                 return executor.run(until_idle=until_idle)
@@ -132,6 +135,7 @@ def run_executor(
     finally:
         supervisor.stopping()
         notifier.stop()
+        workplace.close()
         keep_fold(registrar, registrar.now(), log)
 
 

@@ -14,8 +14,8 @@ from typing import Final
 from keys.errors import FormatError, Unavailable
 from keys.ssh_agent import LENGTH_SIZE, SshAgent, asks_to_sign, format_frame, parse_length
 
-LIST_S: Final = 2.0
-"""Seconds for the list of keys: an agent has it in memory."""
+LIST_S: Final = 5.0
+"""Seconds for the list of keys: an agent has it in memory, and a machine may stall."""
 SIGN_S: Final = 90.0
 """Seconds for a signature: a person may have to find the token and touch it."""
 MAX_PATH: Final = 108

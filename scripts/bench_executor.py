@@ -190,7 +190,7 @@ def approve_row(root: Path, runs: int) -> Row:
     ada = _make_home(place / "home")
     environment = warmed(place)
     seconds = []
-    with ssh_agent(place) as socket:
+    with ssh_agent() as socket:
         environment["SSH_AUTH_SOCK"] = socket
         subprocess.run(["ssh-add", "-q", str(ada)], env=environment, check=True, capture_output=True)
         for number in range(runs + 1):

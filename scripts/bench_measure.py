@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -203,18 +204,20 @@ def warmed(root: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def ssh_agent(root: Path) -> Iterator[str]:
+def ssh_agent() -> Iterator[str]:
     """A real ssh-agent of its own; gives its socket."""
-    socket = root / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
-        try:
-            while not socket.exists():
-                if process.poll() is not None:
-                    raise RuntimeError("ssh-agent did not start")
-                time.sleep(0.01)
-            yield str(socket)
-        finally:
-            process.terminate()
+    # Not beside what is measured, which may lie deep: the path of a socket has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="cx-") as folder:
+        socket = Path(folder) / "agent"
+        with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
+            try:
+                while not socket.exists():
+                    if process.poll() is not None:
+                        raise RuntimeError("ssh-agent did not start")
+                    time.sleep(0.01)
+                yield str(socket)
+            finally:
+                process.terminate()
 
 
 def missing(*programs: str) -> str:

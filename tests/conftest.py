@@ -1,34 +1,51 @@
-"""What every test shares: a home of its own, the vectors, and settings for property tests."""
+"""What every test shares: a home and a place for temporary files of its own, the vectors, and settings for property
+tests.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 from programs import missing
 
-# No deadline: a shared machine's pauses are not a defect. No database: a test run leaves nothing in the checkout.
-hypothesis.settings.register_profile("dev", deadline=None, database=None)
-hypothesis.settings.register_profile("ci", deadline=None, database=None, derandomize=True, print_blob=True)
+# No deadline and no examples that are drawn too slowly: a shared machine's pauses are not a defect. No database: a test
+# run leaves nothing in the checkout.
+hypothesis.settings.register_profile(
+    "dev", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("dev"), derandomize=True, print_blob=True)
 # For a night: CALYX_HYPOTHESIS=long.
-hypothesis.settings.register_profile("long", deadline=None, database=None, max_examples=5_000)
+hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("dev"), max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI" in os.environ else "dev"))
 
+# A run in the background of a shell without jobs has it ignored, and so would everything that it starts: nothing that
+# is interrupted would end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Even without a database it caches what it learnt of the code: in the current directory, and from collection on.
-_scratch = TemporaryDirectory(prefix="calyx-hypothesis-")
-set_hypothesis_home_dir(_scratch.name)
+# Even without a database it caches what it learnt of the code, in the current directory, and from collection on. It
+# goes on without a cache that cannot be written, and a run that is killed has none to take away again.
+set_hypothesis_home_dir(Path(os.devnull) / "hypothesis")
 
 
-def pytest_unconfigure() -> None:
-    """Take the cache away again."""
-    _scratch.cleanup()
+@pytest.fixture(scope="session", autouse=True)
+def _own_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests, fixtures and their children make in passing lies where pytest keeps house: one that is killed leaves
+    it, and nobody else would take it away.
+    """
+    place = tmp_path_factory.mktemp("passing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(place))
+        patch.setattr(tempfile, "tempdir", str(place))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ again: a missing object is no reason to fail a lease, and none to pass it.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
 from executor.agents.loop import Ledger, Log, Tries
+from executor.workplace import NewFolder, nowhere, temporary_folder
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError, Unavailable
 from keys.signer import Signer
@@ -72,9 +72,7 @@ class Inspector(Protocol):
 
 
 class Reviewer:
-    """An agent that reviews leases in one role. `scratch`: where private directories are made, None for the system's
-    place.
-    """
+    """An agent that reviews leases in one role. `new_folder`: makes where it works each one out."""
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class Reviewer:
         *,
         monotonic: Callable[[], float],
         log: Log,
-        scratch: Path | None = None,
+        new_folder: NewFolder = temporary_folder,
     ) -> None:
         self._role: Final[ReviewRole] = role
         self._inspector: Final = inspector
@@ -94,7 +92,7 @@ class Reviewer:
         self._signer: Final = signer
         self._objects: Final = objects
         self._log: Final = log
-        self._scratch: Final = scratch
+        self._new_folder: Final = new_folder
         self._tries: Final = Tries(monotonic, log)
 
     def act(self, state: State) -> None:
@@ -152,18 +150,14 @@ class Reviewer:
 
     def _inspect(self, state: State, lease: LeaseState) -> Report:
         try:
-            with tempfile.TemporaryDirectory(prefix="calyx-review-", dir=self._scratch) as scratch:
-                return self._inspector.inspect(state, lease, Path(scratch))
+            with self._new_folder() as scratch:
+                return self._inspector.inspect(state, lease, scratch)
         except Unavailable:
             raise
         except CalyxError as error:
             return Report("the lease cannot be checked", (finding_of(error),))
         except OSError as error:
-            raise Unavailable(
-                "scratch_failed",
-                f"there is nowhere to look at it: {error.strerror or error}",
-                hint="make room there, or let TMPDIR name a directory that can be written to",
-            ) from None
+            raise nowhere("there is nowhere to look at it", error) from None
 
 
 def finding_of(error: CalyxError) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from executor.agents.loop import Agent
     from executor.home import Home
     from executor.metrics.measure import Meters
+    from executor.workplace import NewFolder
     from keys.signer import Signer
     from ledger.objects import ObjectStore
     from policies.kinds import Lease
@@ -65,34 +67,47 @@ def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
 
     registrar = home.open_registrar(accept_clock=accept_clock)
     signer = home.load_signer(name, check_begun(registrar.sync()))
-    with ProcessLock(home.lock_path(name), f"{name} on {home.root}"):
+    lock = ProcessLock(home.lock_path(name), f"{name} on {home.root}")
+    with lock, closing(home.workplace(name)) as workplace:
         log_line(f"{name} runs on {home.root}")
+        workplace.clear(log_line)
         begin_fold(registrar, log_line)
 
         def wait(seconds: float) -> bool:
             keep_fold(registrar, registrar.now(), log_line, least=KEEP_EVERY)
             return stop.wait(seconds)
 
-        run_loop(_agent(name, home, registrar, signer), registrar, wait=wait, log=log_line)
+        agent = _agent(name, home, registrar, signer, workplace.folder)
+        run_loop(agent, registrar, wait=wait, log=log_line)
         keep_fold(registrar, registrar.now(), log_line)
 
 
-def _agent(name: str, home: Home, registrar: Submitter, signer: Signer) -> Agent:
+def _agent(name: str, home: Home, registrar: Submitter, signer: Signer, new_folder: NewFolder) -> Agent:
     objects = home.open_objects()
     if name == "cp19":
         return _monitor(registrar, signer, objects)
-    from executor.agents.review import Inspector, Reviewer
+    from executor.agents.review import Inspector, Reviewer, ReviewRole
 
+    role: ReviewRole
     inspector: Inspector
     if name == "cp14":
         from executor.agents.sentinel import Sentinel
 
-        inspector = Sentinel(objects)
-        return Reviewer("sentinel", inspector, registrar, signer, objects, monotonic=time.monotonic, log=log_line)
-    from executor.agents.validator import Validator
+        role, inspector = "sentinel", Sentinel(objects)
+    else:
+        from executor.agents.validator import Validator
 
-    inspector = Validator(objects)
-    return Reviewer("validator", inspector, registrar, signer, objects, monotonic=time.monotonic, log=log_line)
+        role, inspector = "validator", Validator(objects)
+    return Reviewer(
+        role,
+        inspector,
+        registrar,
+        signer,
+        objects,
+        monotonic=time.monotonic,
+        log=log_line,
+        new_folder=new_folder,
+    )
 
 
 def _monitor(registrar: Submitter, signer: Signer, objects: ObjectStore) -> Agent:

@@ -101,7 +101,7 @@ def test_signature_that_ssh_keygen_made(station: Station, lease: Lease, namespac
         input=pae(honest.body),
         capture_output=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     envelope = Envelope(honest.body, honest.keyid, parse_armor(made.stdout.decode()))
     if code is None:

@@ -75,7 +75,7 @@ def test_executor_killed_at_five_percent_goes_on_and_a_changed_byte_is_named(hom
     assert gone_on.returncode == 0, gone_on.stdout + gone_on.stderr
     assert "COMPLETED" in gone_on.stdout
     ports = json.loads((home / "demo.json").read_text())["ports"]
-    assert {httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).text for port in ports} == {"2"}
+    assert {httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).text for port in ports} == {"2"}
     assert len({link.readlink() for link in home.glob("hosts/*/current")}) == 1
     assert demo("--home", str(home), "--stop").returncode == 0
     assert processes_of(home) == []

@@ -48,7 +48,7 @@ class Daemon:
 
     def ask(self, path: str) -> httpx.Response:
         port = self.until("LISTENING")["port"]
-        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20, trust_env=False)
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60, trust_env=False)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

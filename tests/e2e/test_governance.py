@@ -62,7 +62,7 @@ class Board:
 
 
 def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from documents import CHECKOUT
+from folders import open_folder
 from kits import SH, Check, link_tools, seal
 from programs import require_program
 
@@ -32,7 +32,7 @@ CARRIES_NOTHING = {"README.txt", "check.sh"}
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]], ids="-".join)
 def test_script_is_posix(kit: Path, shell: list[str], check: Check) -> None:
     program = [require_program(shell[0]), *shell[1:]]
-    assert subprocess.run([*program, "-n", kit / "check.sh"], check=False, timeout=30).returncode == 0
+    assert subprocess.run([*program, "-n", kit / "check.sh"], check=False, timeout=60).returncode == 0
     done = subprocess.run([*program, kit / "check.sh"], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, check(kit).stdout)
 
@@ -45,10 +45,10 @@ def test_script_is_short() -> None:
 
 def test_kit_elsewhere_is_checked_by_another_user_who_may_only_read_it(kit: Path) -> None:
     """With no environment but a PATH of the three programs and a shell's tools, the kit's own script confirms it."""
-    with TemporaryDirectory() as name:
-        away, tools = Path(name) / "a kit", link_tools(Path(name) / "bin")
+    with open_folder() as place:
+        away, tools = place / "a kit", link_tools(place / "bin")
         shutil.copytree(kit, away)
-        for path in (*away.iterdir(), away, tools, Path(name)):
+        for path in (*away.iterdir(), away, tools, place):
             path.chmod(0o555 if path.is_dir() else 0o444)
         # Only root may become somebody else; anybody else keeps their own name, and still cannot write.
         other = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -66,7 +66,7 @@ def test_kit_elsewhere_is_checked_by_another_user_who_may_only_read_it(kit: Path
             )
             assert (done.returncode, done.stderr) == (0, ""), done.stdout
             assert "stands cosigned by ada (approver, entry 5), cp14 (sentinel, entry 7)" in done.stdout
-        Path(name).chmod(0o700)
+        place.chmod(0o700)
         away.chmod(0o700)
         tools.chmod(0o700)
 

@@ -57,7 +57,7 @@ class Desk:
 
 
 def run(command: list[str], directory: Path) -> None:
-    subprocess.run(command, cwd=directory, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    subprocess.run(command, cwd=directory, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
 def make_key(path: Path) -> None:

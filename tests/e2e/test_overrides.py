@@ -71,7 +71,7 @@ def begin(shop: Shop, **terms: Any) -> None:
                 "name": name,
                 "root": str(shop.root / name),
                 "process": {"argv": [sys.executable, "serve.py"], "env": environment, "stop_s": 1},
-                "probe": {"url": url, "timeout_s": 20},
+                "probe": {"url": url, "timeout_s": 60},
                 "metrics": {"counters": {"url": url}},
             }
         )

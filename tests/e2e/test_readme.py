@@ -117,7 +117,7 @@ def test_newcomer_deploys_and_takes_back_by_the_readme_alone(home: Path, passphr
         "-f",
         str(home / ".ssh/id_ed25519"),
     ]
-    subprocess.run(keygen, check=True, timeout=30)
+    subprocess.run(keygen, check=True, timeout=60)
     changes = {"18101": str(free_port()), "/usr/bin/python3": sys.executable}
     changes |= {"bake_s: 10": "bake_s: 3", "interval_s: 2": "interval_s: 1"}
     said: dict[str, tuple[str, int]] = {}

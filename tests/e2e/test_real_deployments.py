@@ -53,7 +53,7 @@ def row(shop: Shop, name: str, **more: Any) -> dict[str, Any]:
     """An instance with a service of ours."""
     port = free_port()
     process = {"argv": [sys.executable, "serve.py"], "env": {"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}}
-    probe = {"url": f"http://127.0.0.1:{port}/", "timeout_s": 20}
+    probe = {"url": f"http://127.0.0.1:{port}/", "timeout_s": 60}
     return {"name": name, "root": str(shop.root / name), "process": process, "probe": probe, **more}
 
 
@@ -77,7 +77,7 @@ def test_one_instance_is_one_tier_and_has_hooks_data_and_a_life_before(shop: Sho
     """A directory that somebody put there is taken over by an archive, and given back."""
     script, log = shop.root / "balance", shop.root / "balance.log"
     write_files(shop.root, {"balance*": HOOK.format(python=sys.executable, log=str(log))})
-    hooks = {verb: {"argv": [str(script), verb], "timeout_s": 20} for verb in ("out", "in")}
+    hooks = {verb: {"argv": [str(script), verb], "timeout_s": 60} for verb in ("out", "in")}
     write_files(shop.root / "web-1" / "current", {"serve.py": SERVICE, "version": "by hand"})
     write_files(shop.root / "web-1" / "shared", {"data/db": "precious"})
     (shop.root / "web-1" / "current" / "data").symlink_to("../shared/data")
@@ -137,10 +137,10 @@ def test_probe_that_is_a_command_of_the_policy_decides_what_stays(shop: Shop) ->
     """The second version answers, and does not pass."""
     script = shop.root / "health"
     write_files(shop.root, {"health*": PROBE.format(python=sys.executable)})
-    served = row(shop, "web-1", probe={"hook": "health", "timeout_s": 4})
+    served = row(shop, "web-1", probe={"hook": "health", "timeout_s": 10})
     port = served["process"]["env"]["PORT"]
     try:
-        begin(shop, [served], hooks={"health": {"argv": [str(script), port], "timeout_s": 20}})
+        begin(shop, [served], hooks={"health": {"argv": [str(script), port], "timeout_s": 60}})
         first = shop.propose("1")
         assert f"probe's hook health {script} {port}" in " ".join(shop.console.done("show", first).split())
         deploy(shop, first)

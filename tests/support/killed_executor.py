@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from executor_checks import problems_at_once, problems_at_the_end
+from executor_checks import problems_at_once, problems_at_the_end, trees_left
 from executor_world import KINDS, World
 
 from executor import local_host
@@ -67,6 +67,7 @@ def faults(world: World, fault: str, first: int, step: int) -> Iterator[dict[str
         again = world.run("off", 0)
         problems += [text for _, text in again.said if text.startswith(("defect: ", "error: "))]
         problems += problems_at_the_end(world, allowed, clean=fault in {"kill", "tear"})
+        problems += trees_left(world)
         yield {
             "point": point,
             "reached": reached,

@@ -14,6 +14,8 @@ from station import new_station
 
 from policies.export import export_ledger
 
+PATIENCE_S = 60
+
 Fault = Callable[["Handler", bytes | None], bool]
 """Answers a request in its own way and says so, or leaves it to the server. Takes the file's content, None for none."""
 
@@ -33,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     """Serves plain files below `publisher.root`."""
 
     publisher: Publisher
-    timeout = 10
+    timeout = PATIENCE_S
 
     def do_GET(self) -> None:
         """Answer with the file, or as the fault wants it."""
@@ -102,7 +104,7 @@ def flood(handler: Handler, _data: bytes | None) -> bool:
 
 def hang(handler: Handler, _data: bytes | None) -> bool:
     """Say nothing until the server ends."""
-    handler.publisher.closing.wait(30)
+    handler.publisher.closing.wait(PATIENCE_S)
     return True
 
 

@@ -90,7 +90,7 @@ def race(station: Station, rounds: Sequence[Round]) -> list[list[str]]:
         raise AssertionError("a racer did not come to an end") from None
     finally:
         for process in running:
-            process.join(5)
+            process.join(60)
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -25,9 +25,9 @@ from policies.registrar import Registrar
 from policies.submitter import Submitter
 
 ADDRESS = "ssh://station.example/srv/calyx"
-QUICK = Limits(first_s=5, answer_s=5, submit_s=5, close_s=1)
+PATIENT = Limits(first_s=60, answer_s=60, submit_s=60, close_s=60)
 IMPATIENT = Limits(first_s=0.2, answer_s=0.2, submit_s=0.2, close_s=0.2)
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 Serve = Callable[[Channel], None]
 """The other side of one connection, until it ends."""
@@ -114,7 +114,7 @@ class Remote:
     """
 
     station: Station
-    limits: Limits = QUICK
+    limits: Limits = PATIENT
     said: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)

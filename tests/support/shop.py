@@ -18,7 +18,7 @@ from console import Console
 from instances import SERVICE, free_port
 
 CHECKOUT = Path(__file__).parents[2]
-PATIENCE_S = 40
+PATIENCE_S = 60
 
 CPU = {
     "name": "cpu",
@@ -73,7 +73,7 @@ class Shop:
             "argv": [sys.executable, "serve.py"],
             "env": {"PORT": str(self.port), "PYTHONDONTWRITEBYTECODE": "1"},
         }
-        probe = {"url": f"http://127.0.0.1:{self.port}/", "timeout_s": 20}
+        probe = {"url": f"http://127.0.0.1:{self.port}/", "timeout_s": 60}
         row = {"name": "web-1", "root": str(self.root / "srv"), "process": process, "probe": probe}
         fleet = self.root / "fleet.json"
         fleet.write_text(json.dumps({"targets": {"web": {"instances": [row]}}}))

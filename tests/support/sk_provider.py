@@ -98,7 +98,7 @@ def build_provider(folder: Path) -> Path:
         input="x",
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     wanted = re.search(r"supported: (0x[0-9a-f]{8})", done.stderr)

@@ -19,7 +19,7 @@ from pathlib import Path
 from instances import free_port
 from programs import missing, require_program
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
@@ -64,7 +64,7 @@ def _run(program: str, keygen: str, folder: Path, forced: str, client_key: Path)
     (folder / "sshd.config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile none\n"
         f"AuthorizedKeysFile {folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPubkeyAuthentication yes\nLoginGraceTime 20\n",
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPubkeyAuthentication yes\nLoginGraceTime 60\n",
         "utf-8",
     )
     known = (folder / "host_key.pub").read_text("ascii").split()
@@ -73,7 +73,7 @@ def _run(program: str, keygen: str, folder: Path, forced: str, client_key: Path)
     sshd.config.write_text(
         f"Host station\n  HostName 127.0.0.1\n  Port {port}\n  User {getuser()}\n  IdentityFile {client_key}\n"
         f"  IdentitiesOnly yes\n  IdentityAgent none\n  UserKnownHostsFile {folder / 'known_hosts'}\n"
-        "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 20\n",
+        "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 60\n",
         "utf-8",
     )
     try:
@@ -136,7 +136,7 @@ def _end(sshd: Sshd) -> None:
     sessions = psutil.Process(sshd.process.pid).children(recursive=True) if sshd.process.poll() is None else []
     sshd.process.send_signal(signal.SIGTERM)
     sshd.process.wait(PATIENCE_S)
-    for process in psutil.wait_procs(sessions, timeout=5)[1]:
+    for process in psutil.wait_procs(sessions, timeout=60)[1]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     if (sshd.folder / "made-privsep").exists():

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 MAX_BODY = 64 * 1024
-HOLD_S = 60.0
+HOLD_S = 120.0
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Hook:
         """The apprise address of a path here."""
         return f"json://{user}127.0.0.1:{self._server.server_address[1]}{path}"
 
-    def wait(self, count: int, path: str | None = None, seconds: float = 40.0) -> list[dict[str, Any]]:
+    def wait(self, count: int, path: str | None = None, seconds: float = 60.0) -> list[dict[str, Any]]:
         """The messages to a path, once there are so many."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.messages(path)) >= count, seconds), self.got
@@ -93,4 +93,4 @@ class Hook:
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)

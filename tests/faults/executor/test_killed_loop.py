@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from executor_checks import trees_left
 from executor_world import World
 
 from executor.layout import layout_of, read_current
@@ -97,6 +98,7 @@ def test_killed_again_and_again_every_machine_serves_what_the_ledger_says(tmp_pa
         with SqliteStore.open(world.home / "ledger.db", read_only=True) as store:
             report = audit(store, world.station.objects, remembered=None, store_path=world.home / "ledger.db")
         assert report.findings == []
+        assert list(trees_left(world)) == []
     finally:
         world.lock.release()
         world.station.store.close()

@@ -176,12 +176,14 @@ def test_follower_killed_at_random_moments_loses_and_repeats_nothing(tmp_path: P
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            assert process.stderr is not None
-            assert "following" in process.stderr.readline()
-            propose_and_refuse(station, 100 + round_)
-            station.clock.tick(DAY)
-            time.sleep(moments.uniform(0, 0.7))  # the kill comes at a moment of chance
-            process.send_signal(signal.SIGKILL)
+            try:
+                assert process.stderr is not None
+                assert "following" in process.stderr.readline()
+                propose_and_refuse(station, 100 + round_)
+                station.clock.tick(DAY)
+                time.sleep(moments.uniform(0, 0.7))  # the kill comes at a moment of chance
+            finally:
+                process.kill()
     export(home, feed)
     export(home, tmp_path / "rebuilt")
     assert contents(feed) == contents(tmp_path / "rebuilt")

@@ -158,8 +158,8 @@ def written(frames: list[tuple[bytes, bytes]]) -> bytes:
     try:
         channel = Channel(source, sink)
         for kind, payload in frames:
-            channel.send(kind, payload, channel.begin(5))
-        channel.flush(channel.begin(5))
+            channel.send(kind, payload, channel.begin(60))
+        channel.flush(channel.begin(60))
         return os.read(source, 65_536) if frames else b""
     finally:
         os.close(source)
@@ -174,7 +174,7 @@ def test_frames_are_read_as_they_are_written_and_a_cut_is_seen(frames: list[tupl
         read = []
         with pytest.raises(ConnectionLost) as ended:
             while True:
-                frame = channel.receive(channel.begin(5))
+                frame = channel.receive(channel.begin(60))
                 read.append((frame.kind, frame.payload))
     assert read == frames[: len(read)]
     used = sum(5 + len(payload) for _, payload in read)
@@ -186,7 +186,7 @@ def test_frames_are_read_as_they_are_written_and_a_cut_is_seen(frames: list[tupl
 def test_bytes_are_frames_or_refused(data: bytes) -> None:
     with piped(data) as channel, pytest.raises((ConnectionLost, BadFrame)):
         while True:
-            frame = channel.receive(channel.begin(5))
+            frame = channel.receive(channel.begin(60))
             assert frame.kind in {MESSAGE, DATA}
 
 
@@ -194,7 +194,7 @@ def test_frame_over_its_limit_is_not_sent() -> None:
     with piped(b"") as channel:
         for kind, payload in ((MESSAGE, bytes(MAX_MESSAGE + 1)), (DATA, b"")):
             with pytest.raises(ValueError, match="over its limit"):
-                channel.send(kind, payload, channel.begin(5))
+                channel.send(kind, payload, channel.begin(60))
 
 
 def test_nothing_is_waited_for_in_vain() -> None:
@@ -270,7 +270,7 @@ def test_slow_line_gets_its_records_and_a_stuck_one_does_not(a_look_s: float, ar
                     channel.send(DATA, bytes(MAX_DATA), patience)
     finally:
         os.close(sink)
-        reader.join(10)
+        reader.join(60)
         os.close(source)
     assert (sum(taken) == 16 * (MAX_DATA + 5)) is arrives
 

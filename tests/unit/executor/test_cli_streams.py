@@ -63,5 +63,5 @@ def test_interrupt_while_modules_are_loading_is_a_line(console: Console) -> None
         process.stdout.readline()
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         assert "Traceback" not in out + err

@@ -31,7 +31,7 @@ class Ticker:
 
 
 def ask(port: int, path: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20, trust_env=False)
+    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60, trust_env=False)
 
 
 def test_health_says_what_the_executor_is_and_when_it_hangs() -> None:
@@ -119,7 +119,7 @@ def test_port_that_is_taken_is_one_clear_refusal() -> None:
 def test_who_asks_and_says_nothing_keeps_nobody_waiting() -> None:
     figures = Figures(Ticker())
     with serving(("127.0.0.1", 0), figures) as port:
-        silent = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(5)]
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(5)]
         assert ask(port, "/health").status_code == 200
         for each in silent:
             each.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -421,17 +422,24 @@ def test_missing_ssh_keygen_is_said(desk: Desk, tmp_path: Path) -> None:
         desk.find(root([TOKEN.blob])).sign(PAE, NAMESPACE)
 
 
-def test_ssh_keygen_that_hangs_is_ended(tmp_path: Path) -> None:
-    environment = {
-        "PATH": fake_keygen(
-            tmp_path / "bin", f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
-        )
-    }
+def test_ssh_keygen_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Recorded(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    monkeypatch.setattr("keys.keygen_signer._GRACE_S", 60.0)
+    environment = {"PATH": fake_keygen(tmp_path / "bin", "time.sleep(60)")}
     key = PersonKey("ada", parse_blob(TOKEN.blob), False)
     with refused("keygen_silent"):
-        KeygenSigner(key, tmp_path / "key", environment, seconds=1).sign(PAE, NAMESPACE)
+        KeygenSigner(key, tmp_path / "key", environment, seconds=0.5).sign(PAE, NAMESPACE)
+    (keygen,) = started
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(keygen.pid, 0)
+    assert keygen.returncode == -signal.SIGTERM
 
 
 def test_ssh_keygen_does_not_see_the_agent(desk: Desk, tmp_path: Path) -> None:
@@ -450,7 +458,7 @@ def test_file_with_another_cipher_is_signed_by_the_real_ssh_keygen(
 ) -> None:
     path = desk.put("id_ed25519", ADA)
     keygen = require_program("ssh-keygen")
-    subprocess.run([keygen, "-q", "-p", "-f", path, "-N", "right", *options], check=True, timeout=30)
+    subprocess.run([keygen, "-q", "-p", "-f", path, "-N", "right", *options], check=True, timeout=60)
     answer = tmp_path / "askpass"
     answer.write_text("#!/bin/sh\necho right\n", "ascii")
     answer.chmod(0o700)

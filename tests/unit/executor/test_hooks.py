@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from clocks import OVER, StandsUntil
 from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
@@ -22,6 +24,7 @@ from executor.processes import HOOK_MARKER
 from executor.progress import measure_progress
 from executor.tree import Tree
 from keys.errors import Exit
+from ledger.objects import DirectoryObjects
 from policies.deployment import Phase
 from policies.fleet import Instance
 from policies.kinds import ABSENT, Artifact
@@ -76,13 +79,17 @@ def test_hook_without_a_program_fails(host: LocalHost, instance: Instance) -> No
     assert "No such file" in refuse("drain_failed", lambda: host.run_hook(instance, run, FENCE)).message
 
 
-def test_hook_that_hangs_is_ended_with_all_that_it_started(host: LocalHost, instance: Instance, tmp_path: Path) -> None:
+def test_hook_that_hangs_is_ended_with_all_that_it_started(
+    objects: DirectoryObjects, instance: Instance, tmp_path: Path
+) -> None:
+    host = LocalHost(objects, monotonic=StandsUntil(tmp_path / "pids"))
     child = f"import signal,time; signal.alarm({LIFETIME_S}); time.sleep({LIFETIME_S})"
     text = f"""
-import subprocess, sys, time
+import os, subprocess, sys, time
 away = subprocess.Popen([sys.executable, "-I", "-c", {child!r}], start_new_session=True)
 near = subprocess.Popen([sys.executable, "-I", "-c", {child!r}])
-open({str(tmp_path / "pids")!r}, "w").write(f"{{away.pid}} {{near.pid}}")
+open({str(tmp_path / "new")!r}, "w").write(f"{{away.pid}} {{near.pid}}")
+os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "pids")!r})
 print("waiting", flush=True)
 time.sleep({LIFETIME_S})
 """
@@ -91,6 +98,22 @@ time.sleep({LIFETIME_S})
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+
+
+def test_hook_that_ended_while_the_machine_stood_still_was_in_time(
+    objects: DirectoryObjects, instance: Instance
+) -> None:
+    """Its time is over at the first look, and by then it has ended."""
+    others, looks = set(psutil.Process().children()), iter([0.0, OVER])
+
+    def late() -> float:
+        for child in set(psutil.Process().children()) - others:
+            while child.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)  # another process
+        return next(looks)
+
+    LocalHost(objects, monotonic=late).run_hook(instance, hook("print('done')", timeout_s=3), FENCE)
+    assert log_of(instance) == "calyx: drain balance: ended with 0\ndone\n"
 
 
 def test_hook_leaves_nothing_running_and_is_not_waited_for_by_its_open_output(
@@ -117,7 +140,7 @@ def test_hook_that_outlived_its_executor_is_ended_before_the_next(host: LocalHos
     )
     try:
         host.run_hook(instance, hook("pass"), FENCE)
-        left.wait(10)
+        left.wait(60)
         assert other.poll() is None
     finally:
         for process in (left, other):

@@ -25,7 +25,7 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
         yield server
 
 
-def source(publisher: Publisher, patience: float = 5) -> HttpSource:
+def source(publisher: Publisher, patience: float = 60) -> HttpSource:
     return HttpSource(publisher.address + "/", patience_s=patience, pause=lambda _: None)
 
 
@@ -56,7 +56,8 @@ def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.F
     publisher.fault = fault
     with source(publisher, 0.2) as web, refused("source_unreachable"):
         web.fetch("checkpoint", LIMIT)
-    assert len(publisher.asked) == 1
+    # Not at all where the host stalled before the server took the request.
+    assert len(publisher.asked) <= 1
 
 
 def test_file_one_byte_over_the_limit_is_refused(publisher: Publisher) -> None:
@@ -93,11 +94,14 @@ def test_cookies_are_not_kept(publisher: Publisher) -> None:
 
 def test_server_that_failed_often_is_left_alone(publisher: Publisher) -> None:
     publisher.fault = publishing.hang
+    said = []
     with source(publisher, 0.1) as web:
         for _ in range(6):
-            with refused("source_unreachable"):
+            with refused("source_unreachable") as refusal:
                 web.fetch("checkpoint", 1)
-    assert len(publisher.asked) == 3
+            said.append("is not asked again" in refusal.value.message)
+    assert said == [False] * 3 + [True] * 3
+    assert len(publisher.asked) <= 3
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

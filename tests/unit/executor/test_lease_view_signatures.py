@@ -56,7 +56,7 @@ def verify_with_ssh_keygen(folder: Path, cosigner: Any) -> int:
         ],
         input=pae(base64.b64decode(cosigner["payload"])),
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     return done.returncode

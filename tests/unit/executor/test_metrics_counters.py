@@ -13,6 +13,8 @@ from executor.metrics.http import MAX_BODY
 from executor.metrics.measure import Place, Reading
 from policies.fleet import Counters, Instance, Metrics
 
+PATIENCE_S = 60.0
+
 
 class Service:
     """A service that serves `body` with `status`; with `drip` it sends one byte and then nothing more."""
@@ -27,7 +29,7 @@ class Service:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 5
+            timeout = PATIENCE_S
 
             def do_GET(self) -> None:
                 service.asked += 1
@@ -39,7 +41,7 @@ class Service:
                 if service.drip:
                     self.wfile.write(service.body[:1])
                     self.wfile.flush()
-                    service._release.wait(5)
+                    service._release.wait(PATIENCE_S)
                 else:
                     self.wfile.write(service.body)
 
@@ -75,7 +77,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def source() -> CounterSource:
-    return CounterSource(1.0)
+    return CounterSource(PATIENCE_S)
 
 
 def read(source: CounterSource, place: Place) -> Reading:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clocks import StandsUntil
 from instances import (
     FENCE,
     LIFETIME_S,
@@ -43,7 +44,20 @@ def log_of(instance: Instance) -> str:
 def probed(host: LocalHost, instance: Instance, one: Tree) -> Instance:
     """An instance that runs the tree `one`, has no process of ours, and names a command."""
     deploy(host, instance, one)
-    return instance.model_copy(update={"probe": Probe(hook="health", timeout_s=1)})
+    return instance.model_copy(update={"probe": Probe(hook="health", timeout_s=60)})
+
+
+def hurried(instance: Instance) -> Instance:
+    """The same with a probe that may take a second."""
+    assert instance.probe is not None
+    return instance.model_copy(update={"probe": instance.probe.model_copy(update={"timeout_s": 1})})
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that begins late, on a host that stalls, is not taken for one that hangs."""
+    for name in ("local_host._STOPPED_S", "probe._TRY_S", "probe._LEAST_S"):
+        monkeypatch.setattr(f"executor.{name}", 60.0)
 
 
 def test_command_that_ends_with_0_passes(host: LocalHost, probed: Instance, one: Tree) -> None:
@@ -67,7 +81,8 @@ def test_command_that_leans_on_the_environment_fails(
 ) -> None:
     monkeypatch.setenv("SECRET", "of the executor")
     error = refuse(
-        "probe_failed", lambda: host.settle(probed, one.digest, check("import os; print(os.environ['SECRET'])"))
+        "probe_failed",
+        lambda: host.settle(hurried(probed), one.digest, check("import os; print(os.environ['SECRET'])")),
     )
     assert error.message.endswith("the hook health: " + f"{sys.executable} ended with 1: KeyError: 'SECRET'")
 
@@ -80,7 +95,7 @@ def test_command_that_leans_on_the_environment_fails(
     ],
 )
 def test_command_that_fails_says_why(host: LocalHost, probed: Instance, one: Tree, text: str, why: str) -> None:
-    error = refuse("probe_failed", lambda: host.settle(probed, one.digest, check(text)))
+    error = refuse("probe_failed", lambda: host.settle(hurried(probed), one.digest, check(text)))
     assert error.message.startswith("the probe did not pass in 1 s: the hook health: ")
     assert error.message.endswith(why)
 
@@ -90,9 +105,18 @@ def test_command_is_tried_until_it_passes_and_its_last_run_is_kept(
 ) -> None:
     place = str(tmp_path / "tries")
     text = f"import os; open({place!r}, 'a').write('x'); n = os.stat({place!r}).st_size; print(n); exit(n < 3)"
-    patient = probed.model_copy(update={"probe": Probe(hook="health", timeout_s=60)})
-    host.settle(patient, one.digest, check(text))
+    host.settle(probed, one.digest, check(text))
     assert log_of(probed) == "calyx: probe health: ended with 0\n3\n"
+
+
+def test_probe_of_what_something_else_runs_is_not_tried_without_a_pause(
+    objects: DirectoryObjects, probed: Instance, one: Tree
+) -> None:
+    pauses: list[float] = []
+    host = LocalHost(objects, monotonic=lambda: sum(pauses), pause=pauses.append)
+    refuse("probe_failed", lambda: host.settle(hurried(probed), one.digest, check("exit(1)")))
+    assert sum(pauses) == pytest.approx(1)
+    assert len(pauses) < 12
 
 
 def test_command_that_hangs_once_is_ended_at_its_own_limit_and_tried_again(
@@ -104,24 +128,25 @@ if not os.path.exists({str(tmp_path / "tried")!r}):
     open({str(tmp_path / "tried")!r}, "w").close()
     time.sleep({LIFETIME_S})
 """
-    patient = probed.model_copy(update={"probe": Probe(hook="health", timeout_s=60)})
-    host.settle(patient, one.digest, check(text, limit_s=1))
+    host.settle(probed, one.digest, check(text, limit_s=1))
 
 
 def test_command_that_hangs_is_ended_with_all_that_it_started(
-    host: LocalHost, probed: Instance, one: Tree, tmp_path: Path
+    objects: DirectoryObjects, probed: Instance, one: Tree, tmp_path: Path
 ) -> None:
+    host = LocalHost(objects, monotonic=StandsUntil(tmp_path / "pids"))
     child = f"import signal,time; signal.alarm({LIFETIME_S}); time.sleep({LIFETIME_S})"
     text = f"""
 import os, subprocess, sys, time
 away = subprocess.Popen([sys.executable, "-I", "-c", {child!r}], start_new_session=True)
-with open({str(tmp_path / "pids")!r}, "a") as file:
+with open({str(tmp_path / "new")!r}, "a") as file:
     print(away.pid, os.getpid(), file=file)
+if not os.path.exists({str(tmp_path / "pids")!r}):
+    os.link({str(tmp_path / "new")!r}, {str(tmp_path / "pids")!r})
 print("waiting", flush=True)
 time.sleep({LIFETIME_S})
 """
-    patient = probed.model_copy(update={"probe": Probe(hook="health", timeout_s=3)})
-    error = refuse("probe_failed", lambda: host.settle(patient, one.digest, check(text, limit_s=2)))
+    error = refuse("probe_failed", lambda: host.settle(probed, one.digest, check(text, limit_s=2)))
     assert "took longer than" in error.message
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert pids
@@ -132,7 +157,10 @@ def test_command_that_writes_without_end_is_ended_and_fills_no_disk(
     host: LocalHost, probed: Instance, one: Tree
 ) -> None:
     flood = check("while True: print('x' * 1000)", limit_s=1)
-    assert "took longer than 1 s" in refuse("probe_failed", lambda: host.settle(probed, one.digest, flood)).message
+    assert (
+        "took longer than 1 s"
+        in refuse("probe_failed", lambda: host.settle(hurried(probed), one.digest, flood)).message
+    )
     assert len(log_of(probed)) < MAX_OUTPUT + 200
 
 
@@ -164,7 +192,7 @@ def serving(tmp_path: Path) -> Instance:
 
 
 def with_probe(instance: Instance, **members: object) -> Instance:
-    return instance.model_copy(update={"probe": Probe.model_validate({"timeout_s": 20, **members})})
+    return instance.model_copy(update={"probe": Probe.model_validate({"timeout_s": 60, **members})})
 
 
 def test_command_proves_a_service_of_ours(
@@ -195,11 +223,10 @@ def test_url_and_command_must_both_pass(
         # The URL proves whose service it is, so the command may pass without one.
         host.reload(both, FENCE, check("pass"))
         host.settle(both, tree.digest, check("pass"))
-        hurried = with_probe(both, url=serving.probe.url, hook="health", timeout_s=1)
-        error = refuse("probe_failed", lambda: host.settle(hurried, tree.digest, check("exit(1)")))
+        error = refuse("probe_failed", lambda: host.settle(hurried(both), tree.digest, check("exit(1)")))
         assert "the hook health" in error.message
-        mute = with_probe(both, url=f"http://127.0.0.1:{free_port()}/", hook="health", timeout_s=1)
-        error = refuse("probe_failed", lambda: host.settle(mute, tree.digest, check("pass")))
+        mute = with_probe(both, url=f"http://127.0.0.1:{free_port()}/", hook="health")
+        error = refuse("probe_failed", lambda: host.settle(hurried(mute), tree.digest, check("pass")))
         assert "did not answer 200: ConnectError" in error.message
     finally:
         host.stop(both, FENCE)
@@ -221,13 +248,13 @@ def test_service_that_dies_meanwhile_is_not_waited_for(
         host.stop(serving, FENCE)
 
 
-def test_instance_that_waits_to_be_adopted_is_probed_too(host: LocalHost, instance: Instance, one: Tree) -> None:
+def test_instance_that_waits_to_be_adopted_is_probed_too(host: LocalHost, instance: Instance) -> None:
     current = Path(instance.root) / "current"
     current.mkdir(parents=True)
-    probed = instance.model_copy(update={"probe": Probe(hook="health", timeout_s=1)})
+    probed = instance.model_copy(update={"probe": Probe(hook="health", timeout_s=60)})
     tree = host.inspect(probed).tree
     host.settle(probed, tree, check("pass"))
-    refuse("probe_failed", lambda: host.settle(probed, tree, check("exit(1)")))
+    refuse("probe_failed", lambda: host.settle(hurried(probed), tree, check("exit(1)")))
 
 
 def test_nothing_deployed_has_no_probe(host: LocalHost, instance: Instance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.process_lock import ProcessLock
+from executor.process_lock import LOOKS, ProcessLock
 from keys.errors import Unavailable
 
 
@@ -26,7 +27,7 @@ def test_second_process_is_refused_and_a_killed_holder_lets_go(tmp_path: Path) -
     holder = context.Process(target=hold, args=(str(tmp_path / "lock"), ready))
     holder.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(60)
         lock = ProcessLock(tmp_path / "lock", "an executor")
         assert lock.held()
         with pytest.raises(Unavailable) as refusal:
@@ -40,6 +41,35 @@ def test_second_process_is_refused_and_a_killed_holder_lets_go(tmp_path: Path) -
     with lock:
         assert lock.held()
     assert not lock.held()
+
+
+@pytest.mark.parametrize(("how", "looks"), [(fcntl.LOCK_SH, 50), (fcntl.LOCK_EX, LOOKS)])
+def test_look_that_takes_long_on_a_host_that_stalls_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int, looks: int
+) -> None:
+    """It goes on after a second; one that holds the lock is an answer at once."""
+    other = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, how)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == looks:
+            fcntl.flock(other, fcntl.LOCK_UN)
+
+    monkeypatch.setattr("executor.process_lock.time.sleep", sleep)
+    lock = ProcessLock(tmp_path / "lock", "an executor")
+    if how == fcntl.LOCK_EX:
+        with pytest.raises(Unavailable, match="runs already"):
+            lock.acquire()
+    else:
+        with lock:
+            assert lock.held()
+        fcntl.flock(other, fcntl.LOCK_SH)
+        looks = -1
+        with pytest.raises(Unavailable, match="runs already"):
+            lock.acquire()
+    os.close(other)
 
 
 def test_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -680,9 +680,9 @@ def saying(*answers: bytes) -> Callable[[Channel], None]:
 
     def serve(channel: Channel) -> None:
         for answer in (frame(MESSAGE, HELLO), *answers):
-            channel.receive(channel.begin(5))
+            channel.receive(channel.begin(60))
             channel._out += answer
-            channel.flush(channel.begin(5))
+            channel.flush(channel.begin(60))
 
     return serve
 
@@ -720,9 +720,9 @@ def test_answer_that_is_none_ends_in_one_line(remote: Remote, answer: bytes, cod
 @pytest.mark.parametrize("greeting", [b"", b"Last login: Monday\n", frame(MESSAGE, b'{"ok":{"protocol":2}}')])
 def test_host_without_calyx_is_said_to_have_none(remote: Remote, greeting: bytes) -> None:
     def serve(channel: Channel) -> None:
-        channel.receive(channel.begin(5))
+        channel.receive(channel.begin(60))
         channel._out += greeting
-        channel.flush(channel.begin(5))
+        channel.flush(channel.begin(60))
 
     remote.serve = serve
     with remote.home() as home, pytest.raises(Unavailable) as caught:
@@ -738,7 +738,7 @@ def test_host_that_hangs_is_left(station: Station) -> None:
         saying()(channel)
         with pytest.raises(ConnectionLost):
             while True:
-                channel.receive(channel.begin(5))
+                channel.receive(channel.begin(60))
 
     remote.serve = hang
     with remote.home() as home, refused("peer_silent") as caught:
@@ -752,10 +752,10 @@ def test_host_that_floods_is_left(station: Station, remote: Remote) -> None:
 
     def flood(channel: Channel) -> None:
         saying(frame(MESSAGE, format_json({"ok": said})))(channel)
-        channel.receive(channel.begin(5))
+        channel.receive(channel.begin(60))
         with pytest.raises(ConnectionLost):
             while True:
-                channel.send(DATA, b"x", channel.begin(5))
+                channel.send(DATA, b"x", channel.begin(60))
 
     remote.serve = flood
     with remote.home() as home, refused("bad_answer"):
@@ -809,8 +809,8 @@ def ask(remote: Remote, *requests: bytes) -> list[Any]:
     for request in requests:
         try:
             pair.channel._out += request
-            pair.channel.flush(pair.channel.begin(5))
-            answers.append(parse_json(pair.channel.receive(pair.channel.begin(5)).payload))
+            pair.channel.flush(pair.channel.begin(60))
+            answers.append(parse_json(pair.channel.receive(pair.channel.begin(60)).payload))
         except ConnectionLost:
             answers.append(None)
     pair.close()
@@ -906,7 +906,7 @@ def test_records_behind_the_end_are_none(station: Station, remote: Remote) -> No
 def test_client_that_ends_in_the_middle_is_logged(remote: Remote) -> None:
     pair = Pair(remote.serve)
     pair.channel._out += SAY_HELLO[:7]
-    pair.channel.flush(pair.channel.begin(5))
+    pair.channel.flush(pair.channel.begin(60))
     pair.close()
     assert not pair.failed
     assert remote.said == ["connection_lost: the connection ended in the middle of a frame"]
@@ -919,7 +919,7 @@ def test_client_that_is_silent_in_a_request_is_left(station: Station, remote: Re
         Server(channel, StationDesk(station, station.root), remote.said.append, idle_s=0.1, frame_s=0.1).run()
 
     pair = Pair(serve)
-    pair._thread.join(10)
+    pair._thread.join(60)
     assert not pair._thread.is_alive()
     pair.close()
     assert remote.said and remote.said[0].startswith("peer_silent")

@@ -85,7 +85,7 @@ def test_ssh_that_is_not_there_is_named() -> None:
 def test_status_of_ssh_says_what_is_wrong(shim: Callable[[str], dict[str, str]], status: int, said: str) -> None:
     transport = SshTransport(HOST, shim(f"sys.exit({status})"), lambda _: None, person=False)
     with pytest.raises(ConnectionLost):
-        transport.channel.receive(transport.channel.begin(20))
+        transport.channel.receive(transport.channel.begin(60))
     ended = transport.close()
     assert said in ended and bool(said) == bool(ended)
 
@@ -97,7 +97,7 @@ def test_lines_of_the_host_are_told_with_their_origin_and_bounded(shim: Callable
     )
     transport = SshTransport(HOST, environment, told.append, person=False)
     with pytest.raises(ConnectionLost):
-        transport.channel.receive(transport.channel.begin(20))
+        transport.channel.receive(transport.channel.begin(60))
     transport.close()
     assert told[0] == "ssh: hello"
     assert told[-1] == "ssh: more was said, and is not shown"

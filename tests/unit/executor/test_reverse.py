@@ -14,6 +14,7 @@ import executor.reverse
 from executor.reverse import check_reverse, parse_way_back, prove_way_back, reverse_patch
 from executor.scan import ingest
 from executor.tree import Tree, load_tree, make_tree
+from executor.workplace import Workplace
 from keys.errors import CalyxError, Exit, FormatError, Unavailable
 from ledger.chain import Entry
 from ledger.objects import DirectoryObjects, ObjectRef
@@ -111,14 +112,12 @@ def test_what_no_patch_can_say_has_no_evidence_and_says_why(
     assert "git is not installed" in prove_way_back([(one.digest, two.digest)], objects).why
 
 
-def test_no_directory_to_work_in_is_said_with_what_to_do(
-    objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_directory_to_work_in_is_said_with_its_place(objects: DirectoryObjects, tmp_path: Path) -> None:
     one, two = tree(tmp_path, objects, "one", {"f": "a\n"}), tree(tmp_path, objects, "two", {"f": "b\n"})
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    (tmp_path / "run").touch()
     with pytest.raises(Unavailable) as error:
-        prove_way_back([(one.digest, two.digest)], objects)
-    assert (error.value.code, "TMPDIR" in error.value.hint) == ("scratch_failed", True)
+        prove_way_back([(one.digest, two.digest)], objects, Workplace(tmp_path / "run" / "work" / "cp20").folder)
+    assert (error.value.code, str(tmp_path / "run") in error.value.message) == ("scratch_failed", True)
 
 
 def test_tree_before_whose_files_are_lost_is_no_way_back(objects: DirectoryObjects, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from station import fleet, matrix
 
 from executor.agents.review import Report, Reviewer
 from executor.agents.sentinel import Sentinel
+from executor.workplace import Workplace
 from keys.canonical import format_json
 from policies.state import LeaseState, State
 
@@ -29,7 +30,7 @@ def sentinel(bench: Bench) -> Reviewer:
         station.objects,
         monotonic=bench.monotonic,
         log=bench.log,
-        scratch=bench.root,
+        new_folder=Workplace(bench.root / "work").folder,
     )
 
 
@@ -312,12 +313,14 @@ def test_scratch_is_left_empty(bench: Bench) -> None:
     patch = git_patch(bench.root, dict(OLD), dict(NEW))
     propose_patch(bench, patch)
     sentinel(bench).act(bench.station.state)
-    assert list(bench.root.glob("calyx-review-*")) == []
+    (own,) = (bench.root / "work").iterdir()
+    assert list(own.iterdir()) == []
 
 
 def test_no_directory_to_work_in_fails_no_lease(bench: Bench) -> None:
     subject = bench.propose()
     station = bench.station
+    (bench.root / "gone").touch()
     reviewer = Reviewer(
         "sentinel",
         Sentinel(station.objects),
@@ -326,7 +329,7 @@ def test_no_directory_to_work_in_fails_no_lease(bench: Bench) -> None:
         station.objects,
         monotonic=bench.monotonic,
         log=bench.log,
-        scratch=bench.root / "gone",
+        new_folder=Workplace(bench.root / "gone" / "cp14").folder,
     )
     reviewer.act(station.state)
     assert "cp14" not in bench.lease(subject).reviews

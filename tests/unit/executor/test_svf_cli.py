@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,10 +149,16 @@ def test_follower_hands_on_only_what_is_new(tmp_path: Path) -> None:
     assert [line.seq for line in got] == [station.state.leases[lease[1]].seq, station.state.size - 1]
 
 
-def start_tail(home: Path, *more: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def start_tail(home: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, "CALYX_HOME": str(home)}
     command = [sys.executable, "-m", "executor", "svf", "tail", "--follow", *more]
-    return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("end", ["interrupt", "reader leaves"])
@@ -167,11 +174,11 @@ def test_real_follower_ends_as_other_commands_do(tmp_path: Path, end: str) -> No
         assert json.loads(process.stdout.readline())["agent"] == "ada"
         if end == "interrupt":
             process.send_signal(signal.SIGINT)
-            assert (process.wait(20), process.stderr.read()) == (130, b"interrupted\n")
+            assert (process.wait(60), process.stderr.read()) == (130, b"interrupted\n")
         else:
             process.stdout.close()
             station.vote("ben", lease, "approver")
-            assert (process.wait(20), process.stderr.read()) == (141, b"")
+            assert (process.wait(60), process.stderr.read()) == (141, b"")
 
 
 # lease, intent

@@ -76,7 +76,7 @@ def test_host_says_nothing_between_question_and_answer(
 
     monkeypatch.setattr("executor.commands.terminal.sys.stdin", Person())
     assert not terminal.ask("Sign as ada?")
-    host.join(5)
+    host.join(60)
     assert "ssh: Lease LEASE-1" in screen()
 
 

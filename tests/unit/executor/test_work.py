@@ -12,7 +12,7 @@ from executor.effects import Outcome
 from executor.work import Result, Work
 from keys.errors import CalyxError
 
-LIMIT_S = 10
+LIMIT_S = 60
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ class Queue:
 
     def slow(self) -> Outcome:
         self.began.set()
-        return Outcome(rebuilt=self.go_on.wait(10 * LIMIT_S))
+        return Outcome(rebuilt=self.go_on.wait(2 * LIMIT_S))
 
     def never(self) -> Outcome:
         self.late.append("web-2")
@@ -52,7 +52,7 @@ def test_way_back_does_not_wait_for_a_way_forward_that_hangs(work: Work) -> None
     hangs = threading.Event()
 
     def hang() -> Outcome:
-        hangs.wait(10 * LIMIT_S)
+        hangs.wait(2 * LIMIT_S)
         return Outcome()
 
     work.begin("forward", {"web-1": hang}, back=False)

@@ -28,7 +28,7 @@ MESSAGE = b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
 
 def keygen(*args: str | Path, stdin: bytes = b"", fails: bool = False) -> str:
     done = subprocess.run(
-        [require_program("ssh-keygen"), *map(str, args)], input=stdin, capture_output=True, timeout=30, check=False
+        [require_program("ssh-keygen"), *map(str, args)], input=stdin, capture_output=True, timeout=60, check=False
     )
     assert (done.returncode != 0) == fails, done.stderr.decode()
     return done.stdout.decode()

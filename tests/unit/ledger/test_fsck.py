@@ -296,7 +296,7 @@ def test_ledger_that_another_process_has_open_is_not_repaired(patient: Patient, 
         assert not check_ledger(path, remembered=patient.remembered).whole, "a check needs no lock"
     finally:
         holder.stdin.close()
-        holder.wait(30)
+        holder.wait(60)
         holder.stdout.close()
     assert repair(patient, path).repaired
     assert_whole(patient, path)
@@ -311,7 +311,7 @@ connection.execute("PRAGMA user_version = 7")
 
 def written_by_another(path: Path) -> bool:
     """Whether another process can write to the ledger now."""
-    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False, capture_output=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False, capture_output=True, timeout=60)
     assert done.returncode == 0 or b"is locked" in done.stderr
     return done.returncode == 0
 
@@ -348,7 +348,7 @@ def test_what_is_written_just_before_a_repair_takes_the_place_is_not_lost(
         else:
             # Whoever is killed leaves what it wrote in the log.
             script = WRITER.replace("import sqlite3", "import os, sqlite3") + "os._exit(0)"
-            subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)
+            subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
             assert path.with_name("ledger.db-wal").stat().st_size
 
     monkeypatch.setattr(Held, "let_go", late)
@@ -367,7 +367,7 @@ def test_log_is_folded_in_before_the_new_file_takes_its_place(patient: Patient, 
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
         "c.execute('DELETE FROM node'); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
     log = path.with_name("ledger.db-wal")
     assert log.stat().st_size
     mended = repair(patient, path)
@@ -386,7 +386,7 @@ def test_ledger_that_is_in_the_log_alone(patient: Patient, path: Path) -> None:
         "old.backup(new); new.execute('DELETE FROM node'); new.commit(); os._exit(0)"
     )
     fresh = path.with_name("fresh.db")
-    subprocess.run([sys.executable, "-c", script, str(path), str(fresh)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script, str(path), str(fresh)], check=True, timeout=60)
     log = fresh.with_name("fresh.db-wal")
     assert log.stat().st_size > fresh.stat().st_size
     path.unlink()

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from folders import open_folder
 from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records, next_record, signed
 
 from keys.errors import CalyxError, Unavailable, UsageError
@@ -283,10 +284,13 @@ def sealed_audit(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_sealed_copy_is_read_with_its_log(tmp_path: Path, with_log: bool) -> None:
-    # Not under tmp_path: its parents are closed to the user that the child becomes.
-    with tempfile.TemporaryDirectory() as name, make_ledger(tmp_path / "ledger.db", 30) as store:
-        folder = Path(name)
+def test_sealed_copy_is_read_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_log: bool) -> None:
+    with open_folder() as place, make_ledger(tmp_path / "ledger.db", 30) as store:
+        folder, passing = place / "copy", place / "passing"
+        folder.mkdir()
+        passing.mkdir()
+        passing.chmod(0o777)
+        monkeypatch.setattr(tempfile, "tempdir", str(passing))
         if with_log:
             for part in ("ledger.db", "ledger.db-wal"):
                 shutil.copyfile(tmp_path / part, folder / part)
@@ -297,6 +301,7 @@ def test_sealed_copy_is_read_with_its_log(tmp_path: Path, with_log: bool) -> Non
         before = sorted(each.name for each in folder.iterdir())
         assert sealed_audit(folder) == "30 0"
         assert sorted(each.name for each in folder.iterdir()) == before
+        assert list(passing.iterdir()) == []
 
 
 def test_damaged_log_that_hides_commits_is_found(tmp_path: Path) -> None:
@@ -396,9 +401,9 @@ def test_check_gives_back_no_lock_of_this_process(tmp_path: Path) -> None:
     with SqliteStore.open(path, read_only=True) as reader:
         assert reader.head().size == 3
         assert check_store(path) == []
-        done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=30)
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=60)
         assert b"ledger_busy" in done.stderr or b"another program has" in done.stderr
-    assert subprocess.run(command, env=environment, check=False, timeout=30).returncode == 0
+    assert subprocess.run(command, env=environment, check=False, timeout=60).returncode == 0
 
 
 def test_copy_that_is_not_in_wal_mode_is_whole(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import executor.logbook
 import executor.turn
 from executor.exposition import expose
 from executor.figures import Figures, GateFigure, Standing
+from executor.home import Home
 
 DOCUMENT = CHECKOUT / "docs" / "RUNNING.md"
 
@@ -54,8 +55,10 @@ def test_systemd_finds_the_units_exposure_low(unit: Path) -> None:
 def test_strict_protection_leaves_a_place_to_work_out_patches(unit: Path) -> None:
     text = unit.read_text(encoding="utf-8")
     assert "ProtectSystem=strict" in text
-    (writable,) = re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
-    assert {"/tmp", "/var/tmp"} <= set(writable.split())  # noqa: S108  # where Python and git look
+    (home,) = re.findall(r"^Environment=CALYX_HOME=(.*)$", text, re.MULTILINE)
+    (writable,) = re.findall(r"^StateDirectory=(.*)$", text, re.MULTILINE)
+    assert home in {f"/var/lib/{name}" for name in writable.split()}
+    assert Home(Path(home)).workplace("cp20")._directory == Path(home) / "run" / "work" / "cp20"
 
 
 def test_the_document_names_every_metric_and_the_codes_own_times() -> None:

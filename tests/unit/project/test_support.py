@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import platformdirs
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import storage_directory
 from programs import require_program
 
 ABSENT = "calyx-no-such-program"
@@ -37,6 +41,18 @@ def test_state_and_agent_of_the_person_are_out_of_reach(tmp_path_factory: pytest
     assert "CALYX_HOME" not in os.environ
 
 
+def test_what_tests_and_their_children_make_in_passing_lies_where_pytest_keeps_house(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    base = tmp_path_factory.getbasetemp()
+    child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+    said = subprocess.run(child, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert Path(tempfile.gettempdir()).is_relative_to(base)
+    assert Path(said.strip()).is_relative_to(base)
+
+
 def test_property_tests_keep_no_database_and_no_deadline() -> None:
     assert settings().database is None
     assert settings().deadline is None
+    with pytest.raises(OSError, match="Not a directory"):
+        storage_directory("constants").create_if_missing()
