@@ -197,9 +197,12 @@ def test_order_that_cannot_be_obeyed_is_refused_before_the_key(console: Console)
     seq = claim(console, lease)
     lose_the_key(console)
     said = console.refused("resume", lease, "--yes", code="bad_command", ends=1)
-    assert f"(rule command, entry {seq})" in said.err
-    console.refused("promote", lease, "--yes", code="bad_command", ends=1)
-    console.refused("start", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} is not paused; it is CLAIMED (rule command, entry {seq})" in said.err
+    assert f"hint: calyx watch {lease} --once" in said.err
+    said = console.refused("promote", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} is not baking a tier yet; it is CLAIMED" in said.err
+    said = console.refused("start", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} waits for no command to start; it is CLAIMED" in said.err
 
 
 def test_order_is_prepared_without_the_key(console: Console) -> None:
