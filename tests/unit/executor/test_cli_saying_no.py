@@ -272,3 +272,15 @@ def test_order_toward_safety_under_a_clock_years_ahead_does_not_carry_the_ledger
     said = console.refused(verb, lease, code="clock_suspect", ends=5)
     assert "--accept-clock" in said.err
     console.done(verb, lease, "--accept-clock")
+
+
+def test_check_says_what_the_executor_found_beside_the_rule(console: Console) -> None:
+    lease = console.propose()
+    assert console.run("check", lease, "--json").json["preflight"] == []
+    found = console.state().find_lease(lease)
+    assert found is not None
+    say(console, "cp20", "term", {"epoch": 1, "reason": "start"})
+    detail = {"type": "PREFLIGHT_FAILED", "code": "tree_dirty", "instance": "web-1", "text": "app.py was changed"}
+    entry = say(console, "cp20", "event", {"epoch": 1, "detail": detail}, (lease, found.digest))
+    said = console.run("check", lease, "--json").json
+    assert said["preflight"] == [{"seq": entry.seq, "code": "tree_dirty", "text": "app.py was changed"}]
