@@ -12,7 +12,9 @@ Source: docs/FORMAT.md, checkpoint.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from keys.errors import CalyxError, FormatError
 from ledger.checkpoint import Checkpoint
@@ -41,7 +43,7 @@ class ChainBroken(CalyxError):
         self.reason: Final[Reason] = reason
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """A record at its place in an unbroken chain. Only `Chain` and who is about to append make one.
 
     `leaf`: 64 hex digits.

@@ -16,7 +16,9 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from keys.canonical import Json, parse_json
 from keys.errors import FormatError
@@ -57,7 +59,7 @@ class WireEnvelope(Plain, frozen=True, rename={"payload_type": "payloadType"}):
     signatures: tuple[_Signature]
 
 
-class Envelope(NamedTuple):
+class Envelope(Struct, frozen=True, gc=False):
     """Statement bytes, and the key id and signature that came with them. Nothing here is verified."""
 
     body: bytes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from keys.values import ZERO_HASH
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True, gc=False):
     """A prefix of a ledger: `size` records, and `hash`, the leaf of record `size - 1` (64 hex digits; zeros at size
     0).
     """

@@ -12,7 +12,7 @@ Source: docs/FORMAT.md, records; RFC 8785 for the canonical form; RFC 6962 secti
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -54,7 +54,7 @@ _decode: Final = msgspec.json.Decoder(_Wire).decode
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One entry's bytes, read. Made by `parse_record` and `make_record` only, so `data` and `leaf` belong together.
 
     `prev`, `leaf`: 64 hex digits. `time`: UTC text; `seconds`: the same since 1970.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -77,7 +77,7 @@ class PlainPredicate(Plain, frozen=True):
     made_at: str
 
 
-class Statement(NamedTuple):
+class Statement(msgspec.Struct, frozen=True, gc=False):
     """One statement, read but not verified. Made by `parse_statement`, `make_statement` and `Typed` only.
 
     `body`: its canonical bytes. `digest`: SHA-256 of them, its identity. `by`: principal id. `ledger`: leaf hash of

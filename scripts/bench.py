@@ -18,6 +18,7 @@ the load is part of what is said.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -30,19 +31,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from bench_append import append_batch_row, append_one_row
 from bench_audits import audit_again_row
+from bench_big import Ledgers
 from bench_executor import approve_row, flip_back_row, flip_row, help_row, restore_row
 from bench_fleet import fleet_row
-from bench_ledger import (
-    Ledgers,
-    append_batch_row,
-    append_one_row,
-    audit_row,
-    follow_row,
-    growth_row,
-    memory_row,
-    proof_row,
-)
+from bench_ledger import audit_row, follow_row, growth_row, memory_row, proof_row
 from bench_measure import Row, Spread, machine
 from bench_orders import order_row
 from bench_others import dsse_row, git_row, pymerkle_row, sqlite_row
@@ -125,6 +119,10 @@ def measure(names: Sequence[str], sizes: Sizes, root: Path, told: Callable[[str]
     for name, row in ROWS.items():
         if name in names:
             told(name)
+            # What the rows before keep is walked through by no collection of this one.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
             rows.append(row(ledgers, root, sizes))
     return rows
 

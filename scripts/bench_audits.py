@@ -16,7 +16,7 @@ from policies.scratch import Scratch
 from policies.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from bench_ledger import Big, Ledgers
+    from bench_big import Big, Ledgers
 
 NEW: Final = 256
 """Entries that are new."""

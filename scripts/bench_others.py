@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from bench_ledger import Bare
+from bench_append import Bare
 from bench_measure import Row, Spread, installed, missing, timed, warmed
 
 PAYLOAD = b"x" * 700

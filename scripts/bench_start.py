@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench_ledger import Big, Ledgers
+from bench_big import Big, Ledgers
 from bench_measure import CHECKOUT, Row, Spread
 from ledger_factory import A_LEASE, BEGINNING
 

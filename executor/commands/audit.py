@@ -94,7 +94,7 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             {
                 **{name: getattr(report, name) for name in names},
                 "before": None if before is None else asdict(before),
-                "head": report.head._asdict(),
+                "head": {"size": report.head.size, "hash": report.head.hash},
                 "findings": [asdict(finding) for finding in report.findings],
                 "notes": list(report.notes),
             }

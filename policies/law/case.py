@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
+
+from msgspec import Struct
 
 from keys.errors import LawRefused
 from keys.principals import Holder, Principal, Role, TrustRoot
@@ -22,7 +24,7 @@ Effect: TypeAlias = Callable[[Deployment], None]
 """What a lawful event does to its deployment."""
 
 
-class Case(NamedTuple):
+class Case(Struct, frozen=True, gc=False):
     """One entry before its judge. `seq`: position of the entry. `now`: the record's time, seconds since 1970. `holder`:
     who signs, as enrolled at this position.
     """

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fleetsim import Simulation
+from msgspec.structs import replace
 from station import Station, fleet, matrix, tree_digest
 
 import executor.reserve
@@ -142,7 +143,7 @@ def test_forged_step_toward_safety_costs_no_reserve(tmp_path: Path, low: bool, f
     registrar = station.new_registrar(reserve=room)
     said = station.sign("cp20", Draft("term", {"epoch": 1, "reason": "start"}))
     other = station.sign("cbo", Draft("term", {"epoch": 1, "reason": "start"}))
-    forged = said._replace(sig=other.sig) if forge == "signature" else said._replace(keyid=other.keyid)
+    forged = replace(said, sig=other.sig) if forge == "signature" else replace(said, keyid=other.keyid)
     for _ in range(2):
         with pytest.raises(CalyxError) as caught:
             registrar.append([forged])

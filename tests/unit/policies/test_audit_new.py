@@ -12,7 +12,7 @@ from typing import IO, Any
 import auditing
 import pytest
 from auditing import NOW, Auditor, counting, put
-from bench_ledger import Endless
+from bench_big import Endless
 from station import Station, new_station
 
 from keys.errors import Unavailable
