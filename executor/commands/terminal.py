@@ -128,7 +128,7 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         table = Table(
             title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False
         )
-        whole = _kept_whole([list(column) for column in zip(headers, *cells, strict=True)], console.width // 2)
+        whole = _kept_whole([list(column) for column in zip(headers, *cells, strict=True)], console.width * 3 // 5)
         for at, header in enumerate(headers):
             table.add_column(Text(header), overflow="fold", no_wrap=at in whole)
         for row in cells:
