@@ -36,6 +36,7 @@ from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
+from ledger.sqlite_file import ledger_missing
 from ledger.store import Reader
 from policies.registrar import Registrar, open_registrar
 from policies.replay import Observer, Pin, Replay
@@ -291,7 +292,7 @@ class Home:
     def _missing(self) -> Unavailable:
         remembered = self.pin().load()
         if remembered is None:
-            return Unavailable("ledger_missing", f"there is no ledger at {self.ledger}", hint="calyx init makes one")
+            return ledger_missing(self.ledger)
         # Another `init` would forget the ledger that is lost.
         return Unavailable(
             "ledger_missing",

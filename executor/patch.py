@@ -97,7 +97,7 @@ def _apply(patch_file: Path, tree_dir: Path, *options: str) -> bytes:
         if error.code != "git_failed":
             raise
         code = "path_escapes" if "symbolic link" in error.message or "invalid path" in error.message else "patch_failed"
-        raise CalyxError(code, f"the patch does not apply: {error.message}") from None
+        raise CalyxError(code, f"the patch does not apply: {error.message.removeprefix('error: ')}") from None
 
 
 def refuse_links(tree_dir: Path, path: str, gone: Collection[str | None] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from executor.gates import RunningJudge
 from executor.waiting import awaited_order
@@ -12,6 +13,9 @@ from policies.deployment import Deployment, Phase
 from policies.kinds import Lease
 from policies.state import LeaseState, State
 from policies.two_key import examine_lease
+
+_NEED_KEYS: Final = frozenset({5, 6})
+"""Steps of the two-key rule that only another cosignature settles, and after `approve_by` there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, 
         return "expired", f"at {lease.lease.execute_by}"
     missing = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
     note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
+    if now > parse_time(lease.lease.approve_by) and any(step.number in _NEED_KEYS for step in missing):
+        note += f"; approval was possible until {lease.lease.approve_by}"
     if not missing and base_moved(lease):
         return "base_moved", _loud(lease.lease, f"{lease.preflight[-1][2]}; calyx lease rebase {lease.lease.id}")
     if lease.preflight:

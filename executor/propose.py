@@ -21,7 +21,7 @@ from executor.patch import plan_patch
 from executor.preflight import Hosts
 from executor.scan import ingest
 from executor.tree import Tree, changed_paths, make_tree
-from keys.errors import LawRefused, Unavailable, UsageError
+from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
 from keys.principals import count_distinct
 from keys.values import fold_id, format_time
 from ledger.objects import ObjectRef, ObjectStore
@@ -146,9 +146,21 @@ def lead_by_patch(
         if key not in made:
             with tempfile.TemporaryDirectory(prefix="calyx-propose-") as scratch:
                 start = before if before is not None else make_tree(())
-                made[key] = plan_patch(start, objects, patch, Path(scratch), shared)
+                try:
+                    made[key] = plan_patch(start, objects, patch, Path(scratch), shared)
+                except CalyxError as error:
+                    if error.code != "patch_failed":
+                        raise
+                    raise _failed_on(instance.name, before, error) from None
         afters[instance.name] = made[key]
     return Artifact(type="patch", sha256=ref.sha256, size=ref.size), afters
+
+
+def _failed_on(name: str, before: Tree | None, error: CalyxError) -> CalyxError:
+    """The refusal of a patch with the instance that it met: the others may well run what it starts from."""
+    runs = "where nothing is deployed yet" if before is None else f"which runs {before.digest[:12]}"
+    hint = "bring it to the others' tree first, with --dir" if before is None else "make it against what runs there"
+    return CalyxError("patch_failed", f"{error.message}, on {name}, {runs}", hint=hint, **error.fields)
 
 
 def lease_fields(wish: Asked, planned: Planned, state: State, objects: ObjectStore, now: int) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
                 f"BREAK-GLASS change of {lease.lease.target}, asked by {lease.proposer.principal}: "
                 + shorten(lease.lease.reason or "", MAX_REASON)
                 if glass
-                else f"change of {lease.lease.target}, asked by {lease.proposer.principal}",
+                else f"change of {lease.lease.target}, asked by {lease.proposer.principal}: "
+                + shorten(state.intents[fold_id(lease.lease.intent)].why, MAX_REASON),
                 lease.time,
                 lease.lease.approve_by,
                 f"calyx approve {lease.lease.id}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -25,6 +26,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from keys.canonical import Json, format_json
 from keys.errors import FormatError
@@ -246,9 +248,20 @@ class Model(BaseModel):
         return validated
 
 
+def first_fault(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The error to tell a person. A misspelled field is two, what is missing and what is unknown; its name is the
+    second one's, which can be looked for in the text.
+    """
+    first = errors[0]
+    if first["type"] != "missing":
+        return first
+    unknown = (each for each in errors if each["type"] == "extra_forbidden" and each["loc"][:-1] == first["loc"][:-1])
+    return next(unknown, first)
+
+
 def explain(error: ValidationError, what: str) -> str:
     """One line for the first wrong field; never repeats a value of the input, which may be hostile or secret."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = first_fault(error.errors(include_url=False, include_input=False))
     # A name that is no field's, or a key of a mapping, is as hostile as a value: shown only where it looks like a name.
     where = ".".join(part if _SHOWN.fullmatch(part) else "?" for part in map(str, first["loc"]))
     if first["type"] == "missing":

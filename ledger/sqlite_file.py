@@ -170,13 +170,19 @@ class OpenFile:
             self._copy.cleanup()
 
 
+def ledger_missing(path: Path) -> Unavailable:
+    """What to raise where no ledger is. Who named the wrong directory must not be sent off to make another ledger."""
+    hint = "name its directory with --home or CALYX_HOME; calyx init makes a new ledger"
+    return Unavailable("ledger_missing", f"there is no ledger at {path}", hint=hint)
+
+
 def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
     """Open a ledger file and prove that its schema is ours, to the letter.
 
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`, `ledger_read_only`); CalyxError (`ledger_corrupt`).
     """
     if not path.is_file():
-        raise Unavailable("ledger_missing", f"there is no ledger at {path}", hint="calyx init makes one")
+        raise ledger_missing(path)
     with mapped(path):
         opened = _open_private(path) if mode == "ro" and _is_sealed(path) else OpenFile(path, _connect(path, mode))
         try:
@@ -256,7 +262,7 @@ def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
-        raise corrupt(path, "it is another program's database")
+        raise corrupt(path, "it is another program's database" if path.stat().st_size else "it is empty")
     if version != SCHEMA_VERSION:
         raise CalyxError(
             "ledger_version",

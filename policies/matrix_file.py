@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from keys.canonical import MAX_INTEGER, Json
 from keys.errors import FormatError
+from keys.values import first_fault
 from policies.matrix import CapabilityMatrix
 from policies.notices import ALL, NOTICES, unknown_notices
 
@@ -46,7 +47,7 @@ def load_matrix(text: str) -> CapabilityMatrix:
     try:
         matrix = CapabilityMatrix.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        first = first_fault(error.errors(include_url=False, include_input=False, include_context=False))
         place = tuple(str(part) for part in first["loc"])
         where = ".".join(place) or "the policy"
         if first["type"] == "missing":

@@ -1272,7 +1272,7 @@ def examine_export(root: Path, objects: Objects, leaves: list[str]) -> Refused |
 
 
 def main() -> int:
-    """Say whether a ledger is right."""
+    """Say whether a ledger is right: 0 when it is, 1 when it is not or cannot be read, 5 when there is none."""
     parser = argparse.ArgumentParser(description="A second opinion on a ledger.")
     parser.add_argument("ledger", type=Path, help="a home, its ledger.db, or an export")
     parser.add_argument("--objects", type=Path, help="the folder of objects; beside the ledger's file when left out")
@@ -1286,6 +1286,9 @@ def main() -> int:
         return file.open("rb") if file.is_file() else None
 
     objects, leaves = Objects(find), list[str]()
+    if not path.exists() and not (path.parent / "checkpoint").exists():
+        print(f"second_opinion: there is no ledger and no export at {arguments.ledger}", file=sys.stderr)
+        return 5
     try:
         exported = not path.exists() and (path.parent / "checkpoint").exists()
         if exported:

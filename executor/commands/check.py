@@ -16,7 +16,8 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
 
     Example: calyx check LEASE-20260105-090000
 
-    Ends with 0 when the lease may be claimed now, and with 1 when a step fails.
+    Ends with 0 when the lease may be claimed now, and with 1 when a step fails. What keeps the executor from claiming
+    it all the same is a note, and `preflight` in --json, the newest last.
     """
     from executor.home import system_clock
     from keys.values import format_time
@@ -36,6 +37,7 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
                 "now": format_time(now),
                 "ok": good,
                 "steps": [asdict(step) for step in steps],
+                "preflight": [{"seq": seq, "code": code, "text": text} for seq, code, text in found.preflight],
             }
         )
     else:

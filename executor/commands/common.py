@@ -166,7 +166,8 @@ def _ambiguous(name: str) -> UsageError:
 def parse_duration(text: str) -> int:
     """Seconds of a duration such as `90s`, `30m`, `2h` or `1d`. Raises: UsageError (`bad_duration`)."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    number, unit = (text[:-1], text[-1]) if text and text[-1] in units else (text, "s")
-    if not (number.isascii() and number.isdigit() and len(number) <= 9) or not int(number):
+    number, unit = text[:-1], text[-1:]
+    # Without a unit one person means minutes and another seconds, and a lease would be over before it was read.
+    if unit not in units or not (number.isascii() and number.isdigit() and len(number) <= 9) or not int(number):
         raise UsageError("bad_duration", f"{text} is not a duration", hint="write 90s, 30m, 2h or 1d")
     return int(number) * units[unit]

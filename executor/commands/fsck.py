@@ -60,10 +60,11 @@ def fsck(
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
     from ledger.fsck import check_ledger, repair_ledger
+    from ledger.sqlite_file import ledger_missing
 
     remembered = place.pin().load()
     if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
-        raise Unavailable("ledger_missing", f"there is no ledger at {place.ledger}", hint="calyx init makes one")
+        raise ledger_missing(place.ledger)
     if repair:
         copy = None if source is None else source.expanduser().absolute()
         return repair_ledger(place.ledger, remembered=remembered, copy=copy, progress=progress)

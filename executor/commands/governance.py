@@ -111,7 +111,11 @@ def _submit(
         say(f"To approve it: calyx approve {receipt.digest[:12]}")
         return
     subject = registrar.sync().proposals[receipt.digest]
-    approve_subject(home, registrar, subject, signer=signer, **options)
+    try:
+        approve_subject(home, registrar, subject, signer=signer, **options)
+    except typer.Exit:
+        note(f"note: the proposal stands and waits: calyx approve {receipt.digest[:12]}")
+        raise
     said = registrar.state.proposals[receipt.digest]
     proposed: TrustRoot | None = said.proposal.trust if isinstance(said.proposal, TrustProposal) else None
     if said.decided_seq is None and proposed is not None and proposed.find_key(signer.keyid) is None:

@@ -92,14 +92,16 @@ def init(
         _check_new(place, continuing=continues is not None)
         found = place.key_path(name) if place.key_path(name).exists() else Path.home() / ".ssh" / "id_ed25519"
         chosen = key or (found if found.exists() else None)
-        own = None if chosen is None else load_founder(name, chosen)
+        # Files first: nobody types a passphrase to hear of a slip in one.
         recovery = None if recovery_key is None else read_public(recovery_key.expanduser())
+        old = None if continues is None else _read_old(continues.expanduser())
+        terms = _choose_policy(policy, old)
+        own = None if chosen is None else load_founder(name, chosen)
         if recovery is not None and own is not None and recovery.raw == own.public.raw:
             raise UsageError(
                 "same_key", "the recovery key is your own key", hint="make another one, and keep it off line"
             )
-        old = None if continues is None else _read_old(continues.expanduser())
-        wish = _Wish(name, own, recovery, _choose_policy(policy, old), _origin(origin, old), old)
+        wish = _Wish(name, own, recovery, terms, _origin(origin, old), old)
         if old is None:
             _found(place, wish, None)
             return
@@ -170,6 +172,11 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
         f"Write the ledger's first 16 digits down: {receipt.leaf[:16]}",
         "Next: calyx fleet propose FILE --approve",
     )
+    if wish.own is None:
+        note(
+            f"note: there is no ~/.ssh/id_ed25519, so {name} got a new key, without a passphrase: {own.path}",
+            "hint: calyx trust propose --add-key adds another one",
+        )
     if wish.recovery is not None:
         note(
             f"note: {name} or recovery, either one alone, can change trust and policy: were both needed, losing one "

@@ -132,13 +132,13 @@ def rebase(
         objects = place.open_objects()
         promised = None if first is None else promised_trees(state, first, old.lease.target, now)
         planned = plan_rebase(state, old, host_finder(objects), objects, promised, now)
-        name, receipt = submit_change(place, registrar, signer, asked, planned, replaces=old)
+        submitted = submit_change(place, registrar, signer, asked, planned, replaces=old)
     named = {one for names in planned.groups.values() for one in names}.union(planned.settled)
     gone = sorted(old.after.keys() - named)
     if gone:
         note(f"note: the target has {', '.join(gone)} no more; left out")
     more = {"replaces": old.lease.id, **({} if first is None else {"onto": first.lease.id})}
-    tell_change(asked, planned, name, receipt, as_json=as_json, more=more)
+    tell_change(asked, planned, submitted, as_json=as_json, more=more)
 
 
 @app.command()

@@ -63,7 +63,8 @@ def proof(
     elif out is None:
         write_out(data)
     else:
-        note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}")
+        grown = "" if consistency is None else " --old CHECKPOINT"
+        note(f"check it with: calyx ledger proof --check {shlex.quote(str(out))} --key {shlex.quote(vkey)}{grown}")
 
 
 def _write(out: Path, data: bytes) -> None:

@@ -113,11 +113,11 @@ def propose(
         promised = {} if first is None else promised_trees(state, first, target, ledger_now(registrar))
         objects = place.open_objects()
         planned = plan_change(wish, found, host_finder(objects), objects, promised)
-        lease, receipt = submit_change(place, registrar, signer, wish, planned)
+        submitted = submit_change(place, registrar, signer, wish, planned)
         if first is None:
             note_busy(registrar.state, target)
     more = {} if first is None else {"onto": first.lease.id}
-    tell_change(wish, planned, lease, receipt, as_json=as_json, more=more)
+    tell_change(wish, planned, submitted, as_json=as_json, more=more)
 
 
 def _source(

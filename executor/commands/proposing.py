@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from executor.commands.common import check_begun
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from keys.signer import Signer
     from policies.state import LeaseState, State
     from policies.submitter import Receipt, Submitter
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A lease that is in the ledger. `approve_by`: UTC text."""
+
+    lease: str
+    approve_by: str
+    receipt: Receipt
 
 
 def load_proposer(home: Home, state: State) -> Signer:
@@ -37,9 +47,9 @@ def ledger_now(registrar: Submitter) -> int:
 
 def submit_change(
     home: Home, registrar: Submitter, signer: Signer, asked: Asked, planned: Planned, replaces: LeaseState | None = None
-) -> tuple[str, Receipt]:
-    """Sign and append an intent and its lease; the lease's id and entry. `replaces`: a lease that is denied with it, in
-    one commit, so that never both can be claimed.
+) -> Submitted:
+    """Sign and append an intent and its lease. `replaces`: a lease that is denied with it, in one commit, so that never
+    both can be claimed.
 
     Raises: LawRefused where nobody could claim it; UsageError (`key_not_enrolled`); CalyxError of the ledger.
     """
@@ -69,7 +79,7 @@ def submit_change(
     if replaces is not None:
         end = {"verb": "deny", "reason": f"replaced by {name}"}
         drafts.append(Draft("objection", end, (replaces.lease.id, replaces.digest)))
-    return name, registrar.submit_all(signer, drafts)[1]
+    return Submitted(name, str(fields["approve_by"]), registrar.submit_all(signer, drafts)[1])
 
 
 def note_busy(state: State, target: str) -> None:
@@ -81,13 +91,15 @@ def note_busy(state: State, target: str) -> None:
 
 
 def tell_change(
-    asked: Asked, planned: Planned, lease: str, receipt: Receipt, *, as_json: bool, more: Mapping[str, str]
+    asked: Asked, planned: Planned, submitted: Submitted, *, as_json: bool, more: Mapping[str, str]
 ) -> None:
     """Say what was asked, and what comes next. `more`: what else a program is told; a person reads it as a line."""
     if planned.settled:
         note(f"note: {len(planned.settled)} instances have this tree already and are left out")
+    lease, receipt = submitted.lease, submitted.receipt
     if as_json:
-        say_json({"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "paths": list(planned.paths), **more})
+        facts = {"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "approve_by": submitted.approve_by}
+        say_json({**facts, "paths": list(planned.paths), **more})
         return
     count = sum(len(names) for names in planned.groups.values())
     glass = asked.break_glass is not None
@@ -95,5 +107,6 @@ def tell_change(
         f"{lease}  BREAK-GLASS" if glass else lease,
         f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {asked.target}",
         *(f"  {word} {value}" for word, value in more.items()),
+        f"  approval until {submitted.approve_by}",
         f"  next: calyx approve {lease}" + (", by two humans; an agent then owes a review" if glass else ""),
     )

@@ -33,7 +33,7 @@ def propose_revert(
             why=reason or "not said",
             valid_s=parse_duration(valid_for) if valid_for else None,
         )
-        revert, receipt = submit_change(place, registrar, signer, asked, planned)
+        submitted = submit_change(place, registrar, signer, asked, planned)
     if gone:
         note(f"note: the target has {', '.join(gone)} no more; left out")
-    tell_change(asked, planned, revert, receipt, as_json=as_json, more={"undoes": lease.lease.id})
+    tell_change(asked, planned, submitted, as_json=as_json, more={"undoes": lease.lease.id})

@@ -123,18 +123,35 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: s
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(title) if title else None, title_justify="left")
-        for header in headers:
-            table.add_column(Text(header), overflow="fold")
+        console = Console(markup=False, emoji=False, highlight=False)
+        # Without a frame, a line can be copied, and the columns have its room.
+        table = Table(
+            title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False
+        )
+        whole = _kept_whole([list(column) for column in zip(headers, *cells, strict=True)], console.width * 3 // 5)
+        for at, header in enumerate(headers):
+            table.add_column(Text(header), overflow="fold", no_wrap=at in whole)
         for row in cells:
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        Console(markup=False, emoji=False, highlight=False).print(table)
+        console.print(table)
         return
     if title:
         say(title)
     widths = [max(len(cell) for cell in column) for column in zip(headers, *cells, strict=True)]
     for row in (list(headers), *cells):
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _kept_whole(columns: Sequence[Sequence[str]], room: int) -> set[int]:
+    """The columns of words whose cells stay on one line: an id in two pieces cannot be copied into the next command.
+    The first, which names the row, then the narrow ones, as many as have `room`, so that some is left for the prose.
+    """
+    whole = set[int]()
+    for _, width, at in sorted((at > 0, max(map(len, column)), at) for at, column in enumerate(columns)):
+        if not any(" " in cell for cell in columns[at]) and width <= room:
+            room -= width
+            whole.add(at)
+    return whole
 
 
 @contextmanager

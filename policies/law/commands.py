@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn
 
 from keys.values import format_time, parse_time
 from policies.deployment import CommandNote, Deployment, Phase
@@ -139,14 +139,14 @@ def check_order(
         hint = _AFTER_THE_END.get(deployment.phase, "").format(deployment.lease.id)
         refuse("deployment_ended", text, rule=RULE, entry=deployment.ended_seq, hint=hint)
     if verb == "start" and (deployment.started or deployment.lease.start != "command"):
-        refuse("bad_command", "it waits for no command to start", rule=RULE, entry=deployment.state_seq)
+        _refuse_order(deployment, "waits for no command to start")
     if verb == "resume":
         if deployment.phase is not Phase.PAUSED and deployment.pause_order is None:
-            refuse("bad_command", "it is not paused", rule=RULE, entry=deployment.state_seq)
+            _refuse_order(deployment, "is not paused")
         _check_no_breach(deployment, verb)
     if verb == "promote":
         if deployment.working_phase is not Phase.BAKING or tier != deployment.tier:
-            refuse("bad_command", f"it is not baking the tier {tier} %", rule=RULE, entry=deployment.state_seq)
+            _refuse_order(deployment, f"is not baking the tier {tier} %" if tier else "is not baking a tier yet")
         _check_no_breach(deployment, verb)
         if skip_bake and not _terms(state, deployment).skip_bake:
             text, since = (
@@ -154,6 +154,12 @@ def check_order(
                 state.in_force_since(deployment.lease.policy),
             )
             refuse("skip_not_allowed", text, rule=RULE, entry=since)
+
+
+def _refuse_order(deployment: Deployment, why: str) -> NoReturn:
+    name = deployment.lease.id
+    text, hint = f"{name} {why}; it is {deployment.phase}", f"calyx watch {name} --once shows what it waits for"
+    refuse("bad_command", text, rule=RULE, entry=deployment.state_seq, hint=hint)
 
 
 def _busy_hint(lease: str) -> str:

@@ -423,7 +423,8 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     proofs = {"with": (), "without": ("--no-record",)}
     for name, more in proofs.items():
         console.done("ledger", "proof", "1", "--out", str(tmp_path / name), *more)
-    console.done("ledger", "proof", "--consistency", str(old), "--out", str(tmp_path / "grown"))
+    made = console.run("ledger", "proof", "--consistency", str(old), "--out", str(tmp_path / "grown"))
+    assert made.err.endswith(f"--key {vkey} --old CHECKPOINT\n"), made
     said = json.loads(console.done("ledger", "proof", "1", "--json"))
     assert (said["key"], said["proof"]) == (vkey, (tmp_path / "with").read_text("utf-8"))
     said = json.loads(console.done("ledger", "proof", "1", "--json", "--out", str(tmp_path / "again")))

@@ -32,6 +32,18 @@ def shown(simulation: Simulation, lease: tuple[str, str]) -> tuple[str, str]:
     return describe_unclaimed(state, state.leases[lease[1]], simulation.station.clock.now)
 
 
+def test_open_lease_that_can_get_no_key_any_more_says_so(tmp_path: Path) -> None:
+    simulation, _, _ = begin(tmp_path)
+    station = simulation.station
+    until = station.after(600)
+    lease = station.propose("LEASE-20260105-095959", approve_by=until)
+    assert until not in shown(simulation, lease)[1]
+    station.clock.tick(601)
+    state, why = shown(simulation, lease)
+    assert state == "open"
+    assert why == f"step 5: no human approver's key; approval was possible until {until}"
+
+
 @pytest.mark.parametrize("bad", [False, True], ids=["completed", "rolled back"])
 def test_lease_for_a_busy_target_waits_visibly_and_is_looked_at_again_when_the_target_is_free(
     tmp_path: Path, bad: bool

@@ -345,6 +345,13 @@ def test_leases_that_become_void_are_named_before_the_change(console: Console) -
     assert f"{lease} becomes void: it names the policy in force now" in said
 
 
+def test_proposal_that_its_proposer_did_not_approve_is_said_to_wait(console: Console) -> None:
+    said = console.run("policy", "propose", "--deactivate", "--approve", typed="y\nn\n")
+    digest = next(d for d, p in console.state().proposals.items() if p.decided_seq is None)
+    assert said.code == 1
+    assert said.err.endswith(f"nothing was signed\nnote: the proposal stands and waits: calyx approve {digest[:12]}\n")
+
+
 def test_revoked_key_still_audits_and_signs_nothing_more(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     console.done("approve", lease, "--yes")

@@ -123,6 +123,21 @@ def test_policy_with_a_mistake_is_refused_with_its_line(console: Console, tmp_pa
     assert not console.home.exists()
 
 
+def test_mistake_in_the_policy_is_said_before_the_key_is_opened(console: Console, tmp_path: Path) -> None:
+    new_key(Path.home() / ".ssh" / "id_ed25519", passphrase=b"secret")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nphases: {}\nphases: {}\n")
+    asked = ["init", "--no-recovery", "--human", "ada"]
+    console.refused(*asked, "--policy", str(policy), code="bad_policy", ends=1)
+    console.refused(*asked, code="passphrase_needed", ends=2)
+
+
+def test_new_key_without_a_passphrase_is_named(console: Console) -> None:
+    said = console.run("init", "--no-recovery", "--human", "ada")
+    assert said.code == 0
+    assert f"ada got a new key, without a passphrase: {console.home / 'keys' / 'ada.key'}" in said.err
+
+
 def test_crash_before_genesis_blocks_no_second_init(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as crash:
         crash.setattr(Registrar, "create", lambda *_: (_ for _ in ()).throw(MemoryError))

@@ -40,7 +40,7 @@ WRITERS = (
 @pytest.mark.parametrize("command", [*READERS, *WRITERS], ids=" ".join)
 def test_missing_ledger_is_said_with_what_to_do(console: Console, command: list[str]) -> None:
     said = console.refused(*command, code="ledger_missing", ends=5)
-    assert "hint: calyx init" in said.err
+    assert "hint: name its directory with --home or CALYX_HOME; calyx init makes a new ledger" in said.err
 
 
 @pytest.mark.parametrize("command", [*READERS, *WRITERS], ids=" ".join)
@@ -160,7 +160,7 @@ def test_agent_without_its_own_key_does_not_run_with_another(console: Console) -
     console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=2)
 
 
-@pytest.mark.parametrize("text", ["", "0s", "-1h", "1w", "1.5h", "h", "9" * 10, "\u0661h"])
+@pytest.mark.parametrize("text", ["", "15", "0s", "-1h", "1w", "1.5h", "h", "9" * 10, "\u0661h"])
 def test_duration_that_is_none_is_refused(console: Console, text: str) -> None:
     console.begin()
     console.refused("propose", "web", "--dir", ".", "--valid-for", text, code="bad_duration", ends=2)
@@ -183,6 +183,8 @@ def test_tiers_that_do_not_rise_to_all_are_refused(console: Console, text: str) 
     [
         ("targets: {web: {instances: [{name: a, root: /srv/a, prob: 1}]}}", "there is no such field"),
         ("targets: {web: {instances: [{name: a}]}}", "targets.web.instances.0.root is missing"),
+        # A misspelled field is also one that is missing; its name is what can be looked for.
+        ("targets: {web: {instances: [{name: a, roots: /a}]}}", "instances.0.roots: there is no such field"),
         ("", "line 1: there is nothing in it"),
         ("targets: {web: {instances: [{name: a, root: /a}, {name: A, root: /b}]}}", "web: two instances of a target"),
     ],

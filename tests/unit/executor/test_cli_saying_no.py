@@ -197,9 +197,12 @@ def test_order_that_cannot_be_obeyed_is_refused_before_the_key(console: Console)
     seq = claim(console, lease)
     lose_the_key(console)
     said = console.refused("resume", lease, "--yes", code="bad_command", ends=1)
-    assert f"(rule command, entry {seq})" in said.err
-    console.refused("promote", lease, "--yes", code="bad_command", ends=1)
-    console.refused("start", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} is not paused; it is CLAIMED (rule command, entry {seq})" in said.err
+    assert f"hint: calyx watch {lease} --once" in said.err
+    said = console.refused("promote", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} is not baking a tier yet; it is CLAIMED" in said.err
+    said = console.refused("start", lease, "--yes", code="bad_command", ends=1)
+    assert f"{lease} waits for no command to start; it is CLAIMED" in said.err
 
 
 def test_order_is_prepared_without_the_key(console: Console) -> None:
@@ -269,3 +272,15 @@ def test_order_toward_safety_under_a_clock_years_ahead_does_not_carry_the_ledger
     said = console.refused(verb, lease, code="clock_suspect", ends=5)
     assert "--accept-clock" in said.err
     console.done(verb, lease, "--accept-clock")
+
+
+def test_check_says_what_the_executor_found_beside_the_rule(console: Console) -> None:
+    lease = console.propose()
+    assert console.run("check", lease, "--json").json["preflight"] == []
+    found = console.state().find_lease(lease)
+    assert found is not None
+    say(console, "cp20", "term", {"epoch": 1, "reason": "start"})
+    detail = {"type": "PREFLIGHT_FAILED", "code": "tree_dirty", "instance": "web-1", "text": "app.py was changed"}
+    entry = say(console, "cp20", "event", {"epoch": 1, "detail": detail}, (lease, found.digest))
+    said = console.run("check", lease, "--json").json
+    assert said["preflight"] == [{"seq": entry.seq, "code": "tree_dirty", "text": "app.py was changed"}]

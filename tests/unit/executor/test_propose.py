@@ -114,11 +114,21 @@ def test_patch_leads_each_tree_to_its_own(station: Station, tmp_path: Path) -> N
     assert all(station.objects.find(after) is not None for _, after in planned.groups)
 
 
-def test_patch_that_does_not_apply_is_refused(station: Station, tmp_path: Path) -> None:
+def test_patch_that_does_not_apply_is_refused_with_the_instance(station: Station, tmp_path: Path) -> None:
     (tmp_path / "change.patch").write_bytes(PATCH)
+    asked = wish(tmp_path / "change.patch", "patch")
     with pytest.raises(CalyxError) as caught:
-        plan_change(wish(tmp_path / "change.patch", "patch"), target(tmp_path), Machines(), station.objects)
+        plan_change(asked, target(tmp_path), Machines(), station.objects)
     assert caught.value.code == "patch_failed"
+    # It applies to what the first two run: without a name the person would look there.
+    one = ingest(write_files(tmp_path / "one", {"app.py": "print(1)\n"}), station.objects, ())
+    two = ingest(write_files(tmp_path / "two", {"app.py": "print(7)\n"}), station.objects, ())
+    machines = Machines({"web-000": one.digest, "web-001": one.digest})
+    with pytest.raises(CalyxError, match=r"app\.py is not there, on web-002, where nothing is deployed yet"):
+        plan_change(asked, target(tmp_path), machines, station.objects)
+    machines.trees["web-002"] = two.digest
+    with pytest.raises(CalyxError, match=rf"patch failed: app\.py:1, on web-002, which runs {two.digest[:12]}"):
+        plan_change(asked, target(tmp_path), machines, station.objects)
 
 
 def test_tree_before_is_read_from_the_instance_when_nobody_kept_it(station: Station, tmp_path: Path) -> None:

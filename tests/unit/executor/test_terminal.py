@@ -88,3 +88,20 @@ def test_reason_of_a_proposer_wraps_into_no_line_of_ours(
     monkeypatch.setattr("executor.commands.terminal.sys.stdout", SimpleNamespace(isatty=lambda: True, encoding="utf-8"))
     terminal.say_theirs(f"  asked by  bob, {FORGED}")
     assert all(row.startswith(("  asked by  bob, ", " | ")) or not row for row in rows(screen()))
+
+
+def test_id_in_a_table_is_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"LEASE-20260105-09000{n}" for n in range(3)]
+    forged = FORGED.replace("x", "x ")
+    cells = [(name, "web", "ROLLBACK_FAILED", "ada, cp14, cp18", forged, "2026-01-05T09:00:00Z") for name in names]
+    terminal.say_table(("lease", "target", "state", "cosigners", "note", "since"), cells)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    # Each row begins with its id, whole, and what was folded stays below its own column.
+    begun = [line.split()[:3] for line in lines if not line.startswith(" ")]
+    assert begun == [["lease", "target", "state"], *([name, "web", "ROLLBACK_FAILED"] for name in names)]
+    assert all(line.startswith(" " * 40) for line in lines if line.startswith(" "))

@@ -55,6 +55,9 @@ def test_lease_waits_for_each_approver_since_it_was_proposed(station: Station) -
         [item] = inbox(station, who)
         assert (item.kind, item.name, item.since, item.urgent) == ("lease", lease[0], proposed, False)
         assert item.until == station.state.leases[lease[1]].lease.approve_by
+        # Two leases for one target are told apart by what they are for.
+        why = next(iter(station.state.intents.values())).why
+        assert item.text == f"change of web, asked by cbo: {why}"
     assert inbox(station, "cp14") == []
     assert inbox(station, "nobody") == []
 

@@ -149,7 +149,7 @@ def test_other_files_are_not_ledgers(tmp_path: Path) -> None:
     path.write_bytes(b"SQLite format 3? No, just text that is long enough to be read as a header" * 9)
     refusal("ledger_corrupt", lambda: SqliteStore.open(path))
     path.write_bytes(b"")
-    refusal("ledger_corrupt", lambda: SqliteStore.open(path))
+    assert refusal("ledger_corrupt", lambda: SqliteStore.open(path)).message.endswith("it is empty")
     path.unlink()
     edit(path, "CREATE TABLE record (seq INTEGER PRIMARY KEY, leaf BLOB, data BLOB)")
     refusal("ledger_corrupt", lambda: SqliteStore.open(path, read_only=True))

@@ -88,7 +88,7 @@ def test_loading_and_canonical_bytes_agree() -> None:
         ("bake_s: 900", "bake_s: !!python/object:os.system 900", "tags"),
         ("targets: {}", "targets: {[a]: {}}", "key"),
         ("targets: {}", "targets: {web: {paths: [app.py], more: 1}}", "no such field"),
-        ("skip_bake: false", "skip_bakes: false", "missing"),
+        ("skip_bake: false", "skip_bakes: false", "skip_bakes: there is no such field"),
         ("hooks: {}", "hooks: {x: {argv: [a]}}", "missing"),
         ("hooks: {}", "hooks: " + "[" * 40, "deeper"),
         ("hooks: {}", "hooks: {", "not YAML"),
