@@ -1,4 +1,4 @@
-"""Who did what to a deployment: who asked, whose keys counted, who gave orders, who judged and who ended it."""
+"""Who did what to a deployment: who asked, who approved and whose keys counted, who gave orders, who judged and who ended it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from executor.lease_view import read_entry
 from ledger.store import Reader
 from policies.deployment import CommandNote, Deployment
-from policies.state import State
+from policies.state import State, Vote
 
 _ORDERING: Final = frozenset({"approver", "operator"})
 _MACHINES: Final = frozenset({"executor", "monitor"})
@@ -35,10 +35,9 @@ def list_deeds(state: State, deployment: Deployment, reader: Reader) -> tuple[De
     Raises: as `executor.lease_view.read_entry`.
     """
     lease = state.leases[deployment.lease_digest]
-    votes = [vote for vote in lease.ballot.votes if vote.seq in deployment.counted]
     found = [
         Deed(lease.seq, lease.time, lease.proposer.principal, "proposer", "asked for it", ""),
-        *(Deed(vote.seq, vote.time, vote.signer.principal, vote.role, "approved it", "") for vote in votes),
+        *(_approved(vote, counted=vote.seq in deployment.counted) for vote in lease.ballot.votes),
         _said(state, reader, deployment.claim_seq, "claimed it", ""),
         *(_ordered(state, note) for note in deployment.commands),
     ]
@@ -48,6 +47,11 @@ def list_deeds(state: State, deployment: Deployment, reader: Reader) -> tuple[De
     if deployment.ended_seq is not None:
         found.append(_said(state, reader, deployment.ended_seq, f"said {deployment.phase}", ""))
     return tuple(sorted(found, key=lambda deed: deed.entry))
+
+
+def _approved(vote: Vote, *, counted: bool) -> Deed:
+    did = "approved it" if counted else "approved it, and was not counted"
+    return Deed(vote.seq, vote.time, vote.signer.principal, vote.role, did, "")
 
 
 def _ordered(state: State, note: CommandNote) -> Deed:

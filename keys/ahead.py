@@ -35,6 +35,8 @@ MAX_FORESEEN: Final = 4_096
 _PIPE_SIZE: Final = 1 << 20
 _READ_SIZE: Final = 1 << 16
 _WAIT_S: Final = 60
+_PATIENCE_S: Final = 10
+"""As `_WAIT_S`, for who can do without them, and may hold a ledger's lock meanwhile."""
 _END_S: Final = 5
 
 
@@ -165,8 +167,9 @@ class SignaturesAhead:
             poll.register(worker.answers, select.POLLIN)
             if worker.outbox:
                 poll.register(worker.requests, select.POLLOUT)
-        if not poll.poll(_WAIT_S * 1000):
-            raise WorkerFailed(f"they gave no answer for {_WAIT_S} s")
+        wait_s = _WAIT_S if self._required else _PATIENCE_S
+        if not poll.poll(wait_s * 1000):
+            raise WorkerFailed(f"they gave no answer for {wait_s} s")
         self._exchange()
 
 

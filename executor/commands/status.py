@@ -90,7 +90,9 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
 
 
 def _runs(running: list[str] | None) -> str:
-    return "is not seen from another machine" if running is None else ", ".join(running) or "nothing here"
+    if running is None:
+        return "is not seen from another machine"
+    return ", ".join(running) or "nothing here: calyx agent run NAME reviews, calyx executor run deploys"
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:

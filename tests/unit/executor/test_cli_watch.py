@@ -233,6 +233,7 @@ def test_everyone_who_did_something_is_named_with_their_role_and_words(
 ) -> None:
     lease = station.propose(start="command", promotion="manual", tiers=[5, 25, 100])
     station.approve(lease)
+    station.vote("ben", lease, "approver")
     station.take_term()
     station.claim(lease)
     station.baseline(lease)
@@ -259,6 +260,7 @@ def test_everyone_who_did_something_is_named_with_their_role_and_words(
         "cbo (proposer) asked for it",
         "ada (approver) approved it",
         "cp14 (sentinel) approved it",
+        "ben (approver) approved it, and was not counted",
         "cp20 (executor) claimed it",
         "ben (approver, operator) ordered start",
         "ada (approver, operator) ordered promote from 5 %",
