@@ -1,4 +1,4 @@
-"""Who did what to a deployment: who asked, who approved and whose keys counted, who gave orders, who judged and who ended it."""
+"""Who did what to a deployment: who asked, who approved it, who gave orders, who judged and who ended it."""
 
 from __future__ import annotations
 
