@@ -16,22 +16,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Final, Literal, Self, overload
 
-from pydantic import Field
-
+from executor.key_file import Passphrase, find_enrolled, open_signer
 from executor.reserve import Reserve
+from executor.settings import Settings, load_settings, store_settings
 from keys.ahead import usable_cores
-from keys.canonical import parse_json
-from keys.errors import FormatError, Unavailable, UsageError
-from keys.openssh import fingerprint, load_private_key
+from keys.errors import Unavailable, UsageError
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
-from keys.values import Ident, Model, One
-from ledger.durable import make_directory, replace_file
+from ledger.durable import make_directory
 from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectStore
@@ -50,26 +47,10 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE: Final = "CALYX_HOME"
 
-Passphrase = Callable[[Path], bytes]
-"""Asks a person for the passphrase of a key file."""
-
 
 def system_clock() -> int:
     """Seconds since 1970, UTC, whole."""
     return int(time.time())
-
-
-class Settings(Model):
-    """What a home knows of the person at it. `me`: principal id. `keys`: principal id -> path of a key file that lies
-    outside the home.
-    """
-
-    version: One
-    me: Ident | None
-    keys: Annotated[dict[Ident, Annotated[str, Field(min_length=1, max_length=4096)]], Field(max_length=64)]
-
-
-NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
 
 
 class Home:
@@ -335,14 +316,8 @@ class Home:
 
         Raises: UsageError (`unknown_principal`, `key_missing`, `key_not_enrolled`; as `keys.openssh.load_private_key`).
         """
-        if state.trust is None:
-            raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
-        roots = [root for root in (state.trust, proposed) if root is not None]
-        principal = next((p for root in roots if (p := root.find_principal(principal_id)) is not None), None)
-        if principal is None:
-            raise UsageError(
-                "unknown_principal", f"the trust root has no principal {principal_id}", hint="calyx keys show --all"
-            )
+        roots = [] if state.trust is None else [state.trust, *([] if proposed is None else [proposed])]
+        principal = find_enrolled(roots, principal_id)
         path = path or self.find_key(principal_id)
         if path is None:
             raise UsageError(
@@ -350,36 +325,15 @@ class Home:
                 f"there is no key file of {principal_id} at {self.key_path(principal_id)}",
                 hint="name it with --key" if principal.kind == "human" else "put it there, mode 0600",
             )
-        found = path
-        private = load_private_key(found, None if passphrase is None else lambda: passphrase(found))
-        keyid = fingerprint(private.public)
-        holders = {h.principal.id for root in roots if (h := root.find_key(keyid)) is not None}
-        if principal_id not in holders:
-            whose = " and ".join(sorted(holders)) or "nobody"
-            raise UsageError(
-                "key_not_enrolled",
-                f"{path} holds the key {keyid}, which is enrolled for {whose}, not for {principal_id}",
-                hint="calyx keys show --all lists the enrolled keys",
-            )
-        return FileSigner(principal_id, principal.kind, private)
+        return open_signer(roots, principal, path, passphrase)
 
     def load_settings(self) -> Settings:
         """The settings; none is as good as empty ones. Raises: UsageError (`bad_settings`)."""
-        try:
-            return Settings.from_json(parse_json(self.settings.read_bytes()), what="settings")
-        except FileNotFoundError:
-            return NO_SETTINGS
-        except (OSError, FormatError) as error:
-            raise UsageError(
-                "bad_settings", f"{self.settings} cannot be used: {error}", hint="remove it, or make it again"
-            ) from None
+        return load_settings(self.settings)
 
     def store_settings(self, settings: Settings) -> None:
         """Replace the settings, durable on return. Raises: Unavailable (`home_write_failed`)."""
-        try:
-            replace_file(self.settings, settings.canonical(), 0o600)
-        except OSError as error:
-            raise Unavailable("home_write_failed", f"cannot write {self.settings}: {error.strerror}") from None
+        store_settings(self.settings, settings)
 
     def find_me(self, state: State) -> Principal:
         """The human who sits here: whom the settings name; where they name nobody, the only human with a key here: in

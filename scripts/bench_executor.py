@@ -19,10 +19,11 @@ from bench_measure import CHECKOUT, Row, Spread, missing, ssh_agent, timed, warm
 from ledger_factory import Factory
 
 from executor.effects import Step, apply_instance, restore_instance
-from executor.home import Home, Settings
+from executor.home import Home
 from executor.host import Fence, Plan
 from executor.local_host import LocalHost
 from executor.scan import ingest
+from executor.settings import Settings
 from executor.tree import Tree
 from executor.work import WORKERS
 from ledger.log_key import store_log_key

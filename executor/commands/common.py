@@ -145,7 +145,9 @@ def find_subject(state: State, name: str) -> LeaseState | ProposalState:
         found = leases or proposals
     if found is None:
         raise UsageError(
-            "unknown_id", f"{name} names no lease and no proposal of this ledger", hint="calyx inbox lists what waits"
+            "unknown_id",
+            f"{name} names no lease and no proposal of this ledger",
+            hint="calyx inbox lists what waits, calyx lease list every lease",
         )
     return found
 

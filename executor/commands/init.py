@@ -127,7 +127,8 @@ class _Wish:
 def _found(home: Home, wish: _Wish, before: Before | None) -> None:
     """Make everything; genesis last. A crash before it leaves key files, which the next init takes up."""
     from executor.founding import FIRST, MACHINES, plan_genesis
-    from executor.home import Settings, system_clock
+    from executor.home import system_clock
+    from executor.settings import Settings
     from executor.succession import store_lineage
     from keys.openssh import fingerprint
     from ledger.log_key import LogKey, store_log_key

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from executor.escape import escape
 from executor.fence import load_fence
-from executor.home import Home, Settings
+from executor.home import Home
 from executor.http_source import parse_address as parse_url
 from executor.layout import Layout
 from executor.metrics.counters import parse_counts
@@ -44,6 +44,7 @@ from executor.remote.messages import (
     parse_request,
 )
 from executor.reverse import _parse_directories
+from executor.settings import Settings
 from executor.tree import check_path, format_manifest, parse_manifest
 from keys.canonical import format_json
 from keys.errors import CalyxError, LawRefused
