@@ -104,10 +104,10 @@ def audit(
     """Check a ledger from its first entry to its last; every finding, at most 1,000.
 
     `remembered`: what this reader verified before, or None. `store_path`: the SQLite file, to compare its caches with
-    the records too. `jobs`: how many processes check signatures; with 1, or for a short ledger, this one does. What is
-    found does not depend on it. `scratch`: where that lies which is too much for memory. `start`: the state after
-    entries that this reader audited before, and whose last record the ledger still has; only what follows is looked
-    at. `keep`: called with the state at the end when nothing is wrong; what it says is a note.
+    the records too. `jobs`: how many processes work, this one included; for a short ledger it does alone. What is found
+    does not depend on it. `scratch`: where that lies which is too much for memory. `start`: the state after entries
+    that this reader audited before, and whose last record the ledger still has; only what follows is looked at. `keep`:
+    called with the state at the end when nothing is wrong; what it says is a note.
 
     Raises: Unavailable when the ledger cannot be read at all, a process fails (`worker_failed`) or the disk of
     `scratch` does (`scratch_failed`).

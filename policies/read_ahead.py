@@ -28,7 +28,8 @@ _STRIDE: Final = 64
 
 @contextmanager
 def signatures_ahead(jobs: int, entries: int, *, required: bool) -> Iterator[SignaturesAhead | None]:
-    """Who checks the signatures of so many entries ahead, in `jobs` processes; None where this process does it as fast.
+    """Who checks the signatures of so many entries ahead, in `jobs - 1` processes beside this one, which judges: one
+    more would take the cores from them in turn. None where this process alone is as fast.
     `required`: as `keys.ahead.SignaturesAhead` has it.
 
     Raises: WorkerFailed, where they are required.
@@ -37,7 +38,7 @@ def signatures_ahead(jobs: int, entries: int, *, required: bool) -> Iterator[Sig
     if jobs < 2 or entries < WORTH_PROCESSES or sys.platform == "win32":
         yield None
         return
-    with SignaturesAhead(jobs, required=required) as ahead:
+    with SignaturesAhead(jobs - 1, required=required) as ahead:
         yield ahead
 
 

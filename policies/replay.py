@@ -109,7 +109,7 @@ class Replay:
     `snapshots`: where to begin, if there is one that may be believed; entries before it are not read, and `observer`
     does not see them. `scratch`: where what the state seldom needs lies, None for memory. With either, its leases,
     deployments and messages are shelves: one is made when it is asked for, and all of them take long. `jobs`: how many
-    processes check signatures where much is new; what is read does not depend on it.
+    processes work where much is new, this one included; what is read does not depend on it.
     """
 
     def __init__(

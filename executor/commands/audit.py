@@ -39,7 +39,7 @@ def audit(
     ] = MAX_GIB,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, max=64, help="How many processes check signatures; else one for each core."),
+        typer.Option("--jobs", min=1, max=64, help="How many processes work; else one for each core."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
