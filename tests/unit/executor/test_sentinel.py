@@ -20,7 +20,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def sentinel(bench: Bench) -> Reviewer:
+def sentinel(bench: Bench, work: str = "work") -> Reviewer:
     station = bench.station
     return Reviewer(
         "sentinel",
@@ -30,7 +30,7 @@ def sentinel(bench: Bench) -> Reviewer:
         station.objects,
         monotonic=bench.monotonic,
         log=bench.log,
-        new_folder=Workplace(bench.root / "work").folder,
+        new_folder=Workplace(bench.root / work).folder,
     )
 
 
@@ -319,18 +319,7 @@ def test_scratch_is_left_empty(bench: Bench) -> None:
 
 def test_no_directory_to_work_in_fails_no_lease(bench: Bench) -> None:
     subject = bench.propose()
-    station = bench.station
     (bench.root / "gone").touch()
-    reviewer = Reviewer(
-        "sentinel",
-        Sentinel(station.objects),
-        station.registrar,
-        station.signer("cp14"),
-        station.objects,
-        monotonic=bench.monotonic,
-        log=bench.log,
-        new_folder=Workplace(bench.root / "gone" / "cp14").folder,
-    )
-    reviewer.act(station.state)
+    sentinel(bench, "gone/cp14").act(bench.station.state)
     assert "cp14" not in bench.lease(subject).reviews
     assert "scratch_failed" in bench.lines[-1]

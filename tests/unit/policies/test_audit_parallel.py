@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forged import MESSAGE, forged_signature, signature_of_another_statement
 from governing import revoke
 from ledger_factory import make_ledger
 from station import Station, new_station
 
 from keys import ahead as ahead_module
 from keys.ahead import SignaturesAhead, WorkerFailed
-from keys.ed25519 import SigningKey
-from ledger.envelope import Envelope
 from ledger.objects import DirectoryObjects
 from ledger.sqlite_store import SqliteStore
 from policies import audit_shelf, read_ahead
@@ -30,10 +29,8 @@ from policies.deployment import Deployment
 from policies.replay import Replay
 from policies.scratch import IN_MEMORY
 from policies.snapshot import Folded
-from policies.submitter import Draft
 
 ENTRIES = 400
-MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
 
 
 @pytest.fixture(autouse=True)
@@ -94,16 +91,6 @@ def test_report_does_not_depend_on_the_number_of_processes(
     alone = examine(root, 1)
     assert alone.ok is (harm is good)
     assert alone == examine(root, 2) == examine(root, 4)
-
-
-def forged_signature(station: Station) -> int:
-    said = station.sign("cbo", MESSAGE)
-    return station.force(Envelope(said.body, said.keyid, SigningKey(b"\x07" * 32).sign(said.body)))
-
-
-def signature_of_another_statement(station: Station) -> int:
-    first, second = station.sign("cbo", MESSAGE), station.sign("cbo", MESSAGE)
-    return station.force(Envelope(second.body, second.keyid, first.sig))
 
 
 def key_that_was_revoked(station: Station) -> int:

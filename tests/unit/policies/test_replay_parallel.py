@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forged import MESSAGE, forged_signature, signature_of_another_statement
 from ledger_factory import make_ledger
 from station import Station, new_station
 
 from keys import ahead as ahead_module
 from keys.ahead import SignaturesAhead
-from keys.ed25519 import SigningKey
-from ledger.envelope import Envelope
 from ledger.objects import DirectoryObjects
 from ledger.sqlite_store import SqliteStore
 from policies import read_ahead
 from policies.replay import Replay, Unlawful
 from policies.state import State
-from policies.submitter import Draft
 
 ENTRIES = 400
-MESSAGE = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
 
 
 @pytest.fixture(autouse=True)
@@ -104,16 +101,6 @@ def test_process_that_dies_is_done_without_and_no_entry_is_seen_twice(
 def test_process_that_cannot_be_started_is_done_without(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead_module, "COMMAND", ("/nowhere/python",))
     assert read(made, 2) == read(made, 1)
-
-
-def forged_signature(station: Station) -> int:
-    said = station.sign("cbo", MESSAGE)
-    return station.force(Envelope(said.body, said.keyid, SigningKey(b"\x07" * 32).sign(said.body)))
-
-
-def signature_of_another_statement(station: Station) -> int:
-    first, second = station.sign("cbo", MESSAGE), station.sign("cbo", MESSAGE)
-    return station.force(Envelope(second.body, second.keyid, first.sig))
 
 
 @pytest.mark.parametrize("forge", [forged_signature, signature_of_another_statement])
