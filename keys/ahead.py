@@ -2,8 +2,8 @@
 
 Whoever reads many signed things says early which signatures will be asked for (`foresee`). Later `verify`, which proves
 exactly what `keys.ed25519.verify` proves, finds most of them proved already. An answer counts only for the key, the
-message and the signature that were sent, compared byte by byte; for anything else, and for whatever the other
-processes did not prove, the signature is checked here.
+message and the signature that were sent, compared byte by byte; for anything else, for whatever the other processes did
+not prove, and for what they were too busy to be sent, the signature is checked here.
 
 They run the same verifier, in interpreters that this process started, and it believes what they say as it believes
 itself. One that dies or answers out of turn is not believed any more: that is an error, or the end of all of them for
@@ -66,17 +66,25 @@ class _Batch:
         self.count = 0
         self.answers = b""
 
+    def leave(self) -> None:
+        """Send it to nobody: nothing in it is proved."""
+        self.parts.clear()
+        self.answers = bytes(self.count)
+
 
 class SignaturesAhead:
     """Checks signatures in `jobs` processes. A context; use it in the thread that made it.
 
     `required`: a process that fails is an error. Else all of them end with it, and what is asked then is checked here.
+    `busy`: signatures that a process has not answered from which on it is sent no more; what finds them all busy is
+    checked here, so that this process does not wait for them while it could do their work.
 
     Raises: WorkerFailed when a process that is required cannot be started.
     """
 
-    def __init__(self, jobs: int, *, required: bool = True) -> None:
+    def __init__(self, jobs: int, *, required: bool = True, busy: int = MAX_FORESEEN) -> None:
         self._required: Final = required
+        self._busy: Final = busy
         self._foreseen: dict[bytes, tuple[_Batch, int, PublicKey, bytes]] = {}
         self._batch = _Batch()
         self._workers: list[_Worker] = []
@@ -118,11 +126,16 @@ class SignaturesAhead:
 
     def flush(self) -> None:
         """Send what was foreseen so far, even if it is little. Raises: WorkerFailed, where they are required."""
-        if self._batch.count:
-            min(self._workers, key=lambda worker: worker.pending).send(self._batch)
-            self._batch = _Batch()
         with self._trying():
             self._exchange()
+            if self._batch.count:
+                batch, self._batch = self._batch, _Batch()
+                worker = min(self._workers, key=lambda worker: worker.pending)
+                if worker.pending < self._busy:
+                    worker.send(batch)
+                    worker.exchange()
+                else:
+                    batch.leave()
 
     def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
         """Prove that the holder of `public` signed exactly `message`.

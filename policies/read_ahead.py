@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from keys.ahead import SignaturesAhead
+from keys.ahead import BATCH, SignaturesAhead
 from keys.errors import CalyxError
 from keys.principals import TrustRoot
 from ledger.chain import Entry
@@ -24,6 +24,8 @@ WINDOW: Final = 256
 """Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
 _STRIDE: Final = 64
 """Entries that are given out before more are read."""
+_BUSY: Final = 3 * BATCH
+"""Signatures that keep a process busy for as long as this one judges what is before them."""
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def signatures_ahead(jobs: int, entries: int, *, required: bool) -> Iterator[Sig
     if jobs < 2 or entries < WORTH_PROCESSES or sys.platform == "win32":
         yield None
         return
-    with SignaturesAhead(jobs - 1, required=required) as ahead:
+    with SignaturesAhead(jobs - 1, required=required, busy=_BUSY) as ahead:
         yield ahead
 
 

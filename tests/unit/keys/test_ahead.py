@@ -14,7 +14,7 @@ import pytest
 from keys import ahead as module
 from keys.ahead import BATCH, MAX_FORESEEN, SignaturesAhead, WorkerFailed
 from keys.ahead_worker import HEADER, ITEM, answer
-from keys.ed25519 import SigningKey
+from keys.ed25519 import PublicKey, SigningKey, verify
 from keys.errors import SignatureRefused
 
 KEY = SigningKey(b"\x01" * 32)
@@ -82,6 +82,35 @@ def test_what_nobody_asks_for_is_not_kept(ahead: SignaturesAhead) -> None:
     for number in range(MAX_FORESEEN + 100):
         ahead.foresee(KEY.public, b"x", number.to_bytes(64, "big"))
     assert len(ahead._foreseen) == MAX_FORESEEN
+
+
+def test_what_finds_every_process_busy_is_checked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[bytes] = []
+
+    def check(public: PublicKey, said: bytes, signature: bytes) -> None:
+        here.append(said)
+        verify(public, said, signature)
+
+    monkeypatch.setattr(module, "verify", check)
+    # Nothing is heard from them before this one waits, so each is sent two batches.
+    monkeypatch.setattr(SignaturesAhead, "_exchange", lambda _: None)
+    with SignaturesAhead(2, busy=BATCH + 1) as ahead:
+        signatures = foresee(ahead, 6 * BATCH - 1)
+        forged = OTHER.sign(b"forged")
+        ahead.foresee(KEY.public, b"forged", forged)
+        assert [worker.pending for worker in ahead._workers] == [2 * BATCH, 2 * BATCH]
+        monkeypatch.undo()
+        monkeypatch.setattr(module, "verify", check)
+        for number, signature in enumerate(signatures):
+            ahead.verify(KEY.public, message(number), signature)
+        with pytest.raises(SignatureRefused):
+            ahead.verify(KEY.public, b"forged", forged)
+        assert here == [*(message(number) for number in range(4 * BATCH, 6 * BATCH - 1)), b"forged"]
+        # Busy no more, they are sent what comes.
+        here.clear()
+        for number, signature in enumerate(foresee(ahead, BATCH)):
+            ahead.verify(KEY.public, message(number), signature)
+        assert here == []
 
 
 def test_process_that_died_is_an_error(ahead: SignaturesAhead) -> None:
