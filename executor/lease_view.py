@@ -21,7 +21,7 @@ from ledger.statement import Statement, parse_statement
 from ledger.store import Reader
 from policies.deployment import Deployment
 from policies.state import LeaseState, ReviewNote, State, Vote, Withdrawal
-from policies.two_key import weigh_vote
+from policies.votes import weigh_vote
 
 SCHEMA: Final = "lease.schema.json"
 

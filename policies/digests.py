@@ -10,8 +10,8 @@ from typing import Final, Generic, TypeVar
 from policies.scratch import IN_MEMORY, Column, Scratch
 from policies.slots import Slots
 
-RECENT: Final = 2_048
-"""Rows that at least stay in memory: the law's lag of 1,024 entries reaches no farther back."""
+FULL: Final = 4_096
+"""Rows in memory from which on the older half leaves it. The law's lag of 1,024 entries reaches into the other."""
 _LOW: Final = (1 << 32) - 1
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Rows(Generic[T]):
     """Rows of `width` bytes, by number; the newest ones are in memory as they were given.
 
-    `pack`: the bytes of many rows; `unpack`: one row again.
+    `pack`: the bytes of many rows; `unpack`: one row again. `recent`: the rows from number `begin` on.
     """
 
     def __init__(
@@ -30,42 +30,46 @@ class Rows(Generic[T]):
         self._pack = pack
         self._unpack = unpack
         self._column = column or Column()
-        self._begin = self._column.size // width
-        self._recent: list[T] = []
+        self.begin = self._column.size // width
+        self.recent: list[T] = []
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rows):
             return NotImplemented
-        if self._begin == other._begin == 0:
-            return self._recent == other._recent
+        if self.begin == other.begin == 0:
+            return self.recent == other.recent
         return len(self) == len(other) and self._digest() == other._digest()
 
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __len__(self) -> int:
-        return self._begin + len(self._recent)
+        return self.begin + len(self.recent)
 
     def __getitem__(self, number: int) -> T:
-        at = number - self._begin
+        at = number - self.begin
         if at >= 0:
-            return self._recent[at]
+            return self.recent[at]
         if number < 0:
             raise IndexError(number)
         return self._unpack(self._column.read(self._width * number, self._width))
 
     def append(self, row: T) -> None:
         """Add a row."""
-        recent = self._recent
-        recent.append(row)
-        if len(recent) >= 2 * RECENT:
-            self._column.append(self._pack(recent[:RECENT]))
-            del recent[:RECENT]
-            self._begin += RECENT
+        self.recent.append(row)
+        if len(self.recent) >= FULL:
+            self.spill()
+
+    def spill(self) -> None:
+        """Let the older half leave memory; for whoever adds to `recent` by itself."""
+        half = len(self.recent) // 2
+        self._column.append(self._pack(self.recent[:half]))
+        del self.recent[:half]
+        self.begin += half
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes of every row, in pieces."""
         yield from self._column.chunks()
-        yield self._pack(self._recent)
+        yield self._pack(self.recent)
 
     def _digest(self) -> bytes:
         digest = sha256()

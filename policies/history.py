@@ -17,13 +17,14 @@ class History:
     """Leaf and time of every entry, and the seq of every statement digest. Grows by one entry at a time.
 
     In memory stay the newest few thousand entries, and what finds the newest 32,768 to 65,536; of all others 80 bytes
-    each lie in `scratch`, which is memory too unless the caller has a directory for it.
+    each lie in `scratch`, which is memory too unless the caller has a directory for it. `size`: number of entries.
     """
 
     def __init__(self, scratch: Scratch = IN_MEMORY) -> None:
         self._leaves = hex_rows(HASH_SIZE, Column(scratch))
         self._times = integer_rows(Column(scratch))
         self._digests = Digests(HASH_SIZE, scratch)
+        self.size = 0
 
     @classmethod
     def resume(
@@ -36,6 +37,7 @@ class History:
         history._digests = Digests(HASH_SIZE, scratch, digests, slots)
         if not len(history._leaves) == len(history._times) == len(history._digests):
             raise ValueError("the parts of a history are of different sizes")
+        history.size = len(history._leaves)
         return history
 
     def parts(self) -> dict[str, Iterator[bytes]]:
@@ -54,11 +56,6 @@ class History:
 
     __hash__ = None  # type: ignore[assignment]  # it grows
 
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return len(self._leaves)
-
     def leaf(self, seq: int) -> str:
         """Leaf of entry `seq` (64 hex digits). Raises: IndexError."""
         return self._leaves[seq]
@@ -75,6 +72,11 @@ class History:
 
     def append(self, leaf: str, time: int, digest: str) -> None:
         """Add the next entry. `digest`: of a statement that `find` does not know."""
+        # Every entry comes here, so one of the three tables says when old rows leave memory.
         self._digests.append(digest)
-        self._leaves.append(leaf)
-        self._times.append(time)
+        self._leaves.recent.append(leaf)
+        self._times.recent.append(time)
+        self.size += 1
+        if self._leaves.begin != self._digests.rows.begin:
+            self._leaves.spill()
+            self._times.spill()

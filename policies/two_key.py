@@ -22,20 +22,19 @@ what can have changed since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass
-from itertools import combinations
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from keys.errors import CalyxError, LawRefused
-from keys.openssh_public import HARDWARE
 from keys.principals import TrustRoot
-from keys.values import fold_id, format_time, parse_time
+from keys.values import format_time, parse_time
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
-from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
+from policies.law.case import holds_now, policy_of, trust_of
 from policies.lease_terms import check_in_force, fail_step
 from policies.places import find_neighbour
-from policies.state import LeaseState, ReviewNote, SignerRef, State, Vote
+from policies.state import LeaseState, ReviewNote, State, Vote
+from policies.votes import Weighed, best_pair, verifies_user, weigh_votes
 
 _MADE_HERE: Final = object()
 
@@ -92,8 +91,8 @@ def examine_lease(state: State, digest: str, now: int) -> list[StepResult]:
 
     Raises: LawRefused (`unknown_lease`).
     """
-    lease = _find(state, digest)
-    return [_examine(number, step, state, lease, now) for number, step in _STEPS.items()]
+    look = _look_at(state, digest, now)
+    return [_examine(number, step, look) for number, step in _STEPS.items()]
 
 
 def check_two_key(state: State, digest: str, now: int) -> VerifiedLease:
@@ -101,13 +100,12 @@ def check_two_key(state: State, digest: str, now: int) -> VerifiedLease:
 
     Raises: LawRefused with the failed step in `step`; `unknown_lease`.
     """
-    lease = _find(state, digest)
+    look = _look_at(state, digest, now)
     for step in _STEPS.values():
-        step(state, lease, now)
-    pair = _best_pair(state, lease)
-    if pair is None:
+        step(look)
+    if look.pair is None:
         fail_step(6, "quorum_unmet", "no two cosignatures count together")
-    return VerifiedLease(lease, pair, cohorts_for(state, lease, pair[1].leaf), now, _MADE_HERE)
+    return VerifiedLease(look.lease, look.pair, cohorts_for(state, look.lease, look.pair[1].leaf), now, _MADE_HERE)
 
 
 def cohorts_for(state: State, lease: LeaseState, last_leaf: str) -> dict[int, tuple[str, ...]]:
@@ -118,18 +116,32 @@ def cohorts_for(state: State, lease: LeaseState, last_leaf: str) -> dict[int, tu
     return plan_cohorts(lease.lease.tiers, ordered)
 
 
-def _find(state: State, digest: str) -> LeaseState:
+class _Look(NamedTuple):
+    """What the steps look at. `votes`: the lease's cosignatures, weighed once for all steps; `pair`: the two that are
+    counted.
+    """
+
+    state: State
+    lease: LeaseState
+    now: int
+    votes: Weighed
+    pair: tuple[Vote, Vote] | None
+
+
+def _look_at(state: State, digest: str, now: int) -> _Look:
     lease = state.leases.get(digest)
     if lease is None:
         raise LawRefused("unknown_lease", "there is no such lease in this ledger", rule="two_key", hint="calyx inbox")
-    return lease
+    votes = weigh_votes(state, lease)
+    return _Look(state, lease, now, votes, best_pair(state, lease, votes.good))
 
 
-def _examine(
-    number: int, step: Callable[[State, LeaseState, int], str], state: State, lease: LeaseState, now: int
-) -> StepResult:
+_Step: TypeAlias = Callable[[_Look], str]
+
+
+def _examine(number: int, step: _Step, look: _Look) -> StepResult:
     try:
-        text = step(state, lease, now)
+        text = step(look)
     except CalyxError as error:
         missing = error.fields.get("missing")
         return StepResult(
@@ -138,19 +150,20 @@ def _examine(
     return StepResult(number, TITLES[number], True, "ok", text)
 
 
-def _step_1(state: State, lease: LeaseState, now: int) -> str:
+def _step_1(look: _Look) -> str:
+    lease = look.lease
     # The law judged the lease and its proposer's role at its entry; what it judged does not change.
-    del state, now
     return f"entry {lease.seq}, proposed by {lease.proposer.principal}"
 
 
-def _step_2(state: State, lease: LeaseState, now: int) -> str:
-    del now
+def _step_2(look: _Look) -> str:
+    state, lease = look.state, look.lease
     check_in_force(state, lease)
     return f"target {lease.lease.target}, {len(lease.paths)} changed paths, all allowed"
 
 
-def _step_3(state: State, lease: LeaseState, now: int) -> str:
+def _step_3(look: _Look) -> str:
+    state, lease, now = look.state, look.lease, look.now
     if now < parse_time(lease.lease.not_before):
         fail_step(3, "too_early", f"execution is possible from {lease.lease.not_before}", "wait", entry=lease.seq)
     if now > parse_time(lease.lease.execute_by):
@@ -167,18 +180,17 @@ def _step_3(state: State, lease: LeaseState, now: int) -> str:
     return f"{format_time(now)} is between {lease.lease.not_before} and {lease.lease.execute_by}"
 
 
-def _step_4(state: State, lease: LeaseState, now: int) -> str:
-    del now
-    good, reasons = _good_votes(state, lease)
+def _step_4(look: _Look) -> str:
+    good, reasons = look.votes
     if not good and reasons:
         fail_step(4, reasons[0].code, reasons[0].text, entry=reasons[0].seq)
     ignored = "".join(f"; not counted: {reason.text}" for reason in reasons)
     return f"{len(good)} good{ignored}"
 
 
-def _step_5(state: State, lease: LeaseState, now: int) -> str:
-    del now
-    good, reasons = _good_votes(state, lease)
+def _step_5(look: _Look) -> str:
+    state, lease = look.state, look.lease
+    good, reasons = look.votes
     people = [vote for vote in good if vote.role == "approver"]
     agents = [vote for vote in good if vote.role in {"sentinel", "validator"}]
     why = "".join(f" ({reason.text})" for reason in reasons)
@@ -203,7 +215,7 @@ def _step_5_break_glass(state: State, people: list[Vote], why: str) -> str:
     if len({vote.signer.principal for vote in people}) < 2:
         fail_step(5, "quorum_unmet", f"break-glass needs two human approvers{why}", missing="human")
     if policy_of(state).deploy_production.break_glass.user_verification and not any(
-        _verifies_user(trust_of(state), vote) for vote in people
+        verifies_user(trust_of(state), vote) for vote in people
     ):
         fail_step(
             5,
@@ -215,24 +227,13 @@ def _step_5_break_glass(state: State, people: list[Vote], why: str) -> str:
     return ", ".join(f"{v.signer.principal} (entry {v.seq})" for v in people)
 
 
-def _verifies_user(trust: TrustRoot, vote: Vote) -> bool:
-    """Whether a vote is by a token that verified its user: the root asked that of the key when the vote was verified,
-    and asks it now. A signature from before the root asked was never checked for it.
-    """
-    holder = trust.find_key(vote.signer.keyid)
-    if holder is None or holder.entry.public.type != HARDWARE:
-        return False
-    return vote.user_verified and holder.entry.user_verification
-
-
 def has_good_review(trust: TrustRoot, lease: LeaseState) -> bool:
     """Whether an agent that holds its key and role now has reviewed the lease, whatever it found."""
     return any(holds_now(trust, note.signer, note.review.role) for note in lease.reviews.values())
 
 
-def _step_6(state: State, lease: LeaseState, now: int) -> str:
-    del now
-    pair = _best_pair(state, lease)
+def _step_6(look: _Look) -> str:
+    pair = look.pair
     if pair is None:
         fail_step(
             6, "quorum_unmet", "no two cosignatures differ in principal, key and custodian, and from the proposer"
@@ -240,8 +241,8 @@ def _step_6(state: State, lease: LeaseState, now: int) -> str:
     return f"counted: {pair[0].signer.principal} (entry {pair[0].seq}) and {pair[1].signer.principal} ({pair[1].seq})"
 
 
-def _step_7(state: State, lease: LeaseState, now: int) -> str:
-    del state, now
+def _step_7(look: _Look) -> str:
+    lease = look.lease
     if lease.denied is not None:
         fail_step(
             7,
@@ -253,7 +254,8 @@ def _step_7(state: State, lease: LeaseState, now: int) -> str:
     return "none"
 
 
-def _step_8(state: State, lease: LeaseState, now: int) -> str:
+def _step_8(look: _Look) -> str:
+    state, lease, now = look.state, look.lease, look.now
     if lease.claim_seq is not None:
         text = f"the lease was claimed in entry {lease.claim_seq}"
         fail_step(8, "lease_consumed", text, "propose a new lease", entry=lease.claim_seq)
@@ -276,8 +278,8 @@ def _step_8(state: State, lease: LeaseState, now: int) -> str:
     return f"{lease.lease.target} is free"
 
 
-def _step_9(state: State, lease: LeaseState, now: int) -> str:
-    del now
+def _step_9(look: _Look) -> str:
+    state, lease = look.state, look.lease
     if lease.lease.rule == "break_glass":
         return "an agent has reviewed it" if has_good_review(trust_of(state), lease) else "owed after the claim"
     wanted = policy_of(state).deploy_production.reviews
@@ -301,7 +303,7 @@ def _key_holds(trust: TrustRoot, note: ReviewNote, role: str) -> bool:
     return holder is not None and role in holder.principal.roles
 
 
-_STEPS: Final[dict[int, Callable[[State, LeaseState, int], str]]] = {
+_STEPS: Final[dict[int, _Step]] = {
     1: _step_1,
     2: _step_2,
     3: _step_3,
@@ -312,74 +314,3 @@ _STEPS: Final[dict[int, Callable[[State, LeaseState, int], str]]] = {
     8: _step_8,
     9: _step_9,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Why a cosignature does not count; `seq`: the entry that is in the way, its own where no other is."""
-
-    code: str
-    text: str
-    seq: int
-
-
-def weigh_vote(state: State, lease: LeaseState, vote: Vote) -> Ignored | None:
-    """Why a cosignature of a lease does not count now, or None where it does."""
-    trust = trust_of(state)
-    who = f"{vote.signer.principal}'s in entry {vote.seq}"
-    if lease.ballot.withdrawn(vote):
-        seq = lease.ballot.withdrawn_in(vote)
-        return Ignored("withdrawn", f"{who} was withdrawn in entry {seq}", seq)
-    if max(vote.made_at, vote.time) > parse_time(lease.lease.approve_by):
-        return Ignored("approval_expired", f"{who} came after {lease.lease.approve_by}", vote.seq)
-    if vote_compromised(trust, vote):
-        seq = state.in_force_since(state.trust_digest)
-        return Ignored("key_compromised", f"{who} was made with a key revoked as compromised", seq)
-    if not holds_now(trust, vote.signer, vote.role):
-        seq = state.in_force_since(state.trust_digest)
-        return Ignored("role_missing", f"{who}: the signer no longer holds that key and the role {vote.role}", seq)
-    return None
-
-
-def _good_votes(state: State, lease: LeaseState) -> tuple[list[Vote], list[Ignored]]:
-    """Votes that count now, by seq, and why each of the others does not."""
-    weighed = [(vote, weigh_vote(state, lease, vote)) for vote in lease.ballot.votes]
-    return [vote for vote, ignored in weighed if ignored is None], [why for _, why in weighed if why is not None]
-
-
-def _best_pair(state: State, lease: LeaseState) -> tuple[Vote, Vote] | None:
-    """Of all pairs that count, the one with the lowest last seq, then the lowest first."""
-    good, _ = _good_votes(state, lease)
-    pairs = sorted(_pairs(state, lease, good), key=lambda pair: (pair[1].seq, pair[0].seq))
-    return pairs[0] if pairs else None
-
-
-def _pairs(state: State, lease: LeaseState, votes: list[Vote]) -> Iterator[tuple[Vote, Vote]]:
-    trust = trust_of(state)
-    for first, second in combinations(votes, 2):
-        roles = {first.role, second.role}
-        if lease.lease.rule == "break_glass":
-            if roles != {"approver"}:
-                continue
-            clause = policy_of(state).deploy_production.break_glass
-            if clause.user_verification and not (_verifies_user(trust, first) or _verifies_user(trust, second)):
-                continue
-        elif "approver" not in roles or not roles & {"sentinel", "validator"}:
-            continue
-        if _independent(trust, first.signer, second.signer, lease.proposer):
-            yield first, second
-
-
-def _independent(trust: TrustRoot, *signers: SignerRef) -> bool:
-    for a, b in combinations(signers, 2):
-        same_custodian = _custodian(trust, a) == _custodian(trust, b) or a.custodian == b.custodian
-        # A root that spells an id anew makes nobody another principal.
-        same_principal = fold_id(a.principal) == fold_id(b.principal)
-        if same_principal or a.raw == b.raw or same_custodian:
-            return False
-    return True
-
-
-def _custodian(trust: TrustRoot, signer: SignerRef) -> str:
-    principal = trust.find_spelled(signer.principal)
-    return signer.custodian if principal is None else principal.custodian

@@ -107,8 +107,10 @@ def check_forward(state: State, deployment: Deployment, now: int) -> None:
 def tainted_votes(state: State, deployment: Deployment) -> list[int]:
     """Seqs of counted cosignatures whose key was revoked for compromise from there on, or before."""
     trust = state.trust
+    if trust is None or not trust.compromised:
+        return []
     votes = state.leases[deployment.lease_digest].ballot.votes
-    return [v.seq for v in votes if trust is not None and v.seq in deployment.counted and vote_compromised(trust, v)]
+    return [v.seq for v in votes if v.seq in deployment.counted and vote_compromised(trust, v)]
 
 
 def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from keys.ahead import SignaturesAhead
@@ -111,14 +112,16 @@ def find_holder(state: State, statement: Statement, predicate: AnyPredicate, key
     )
 
 
-def _roots(state: State, statement: Statement, predicate: AnyPredicate) -> tuple[TrustRoot, ...]:
+def _roots(state: State, statement: Statement, predicate: AnyPredicate) -> Iterator[TrustRoot]:
     if isinstance(predicate, Genesis):
-        return (predicate.trust,)
+        yield predicate.trust
+        return
+    yield trust_of(state)
+    # Nearly every key is in the root in force, so what else there is is looked for only then.
     if isinstance(predicate, Cosignature) or (isinstance(predicate, Objection) and predicate.verb == "withdraw"):
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
-            return (trust_of(state), proposal.proposal.trust)
-    return (trust_of(state),)
+            yield proposal.proposal.trust
 
 
 def check_place(state: State, entry: Entry, statement: Statement) -> None:

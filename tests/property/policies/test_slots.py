@@ -75,7 +75,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots_module, "_PIECE", 5)
     monkeypatch.setattr(slots_module, "_SAME", 2)
     monkeypatch.setattr(cells_module, "BLOCK", 4)
-    monkeypatch.setattr(digests_module, "RECENT", 3)
+    monkeypatch.setattr(digests_module, "FULL", 6)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -406,7 +406,7 @@ def test_disk_that_is_full_ends_the_audit_and_proves_nothing(user: Auditor) -> N
             raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digests, "RECENT", 16)
+        patch.setattr(digests, "FULL", 32)
         patch.setattr(auditing, "Scratch", Full)
         with pytest.raises(Unavailable, match="No space left") as error:
             user.whole()
