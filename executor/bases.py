@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from executor.host import Host
-from executor.preflight import Hosts
+from executor.host import Host, Hosts
 from executor.scan import ingest
 from executor.tree import Tree, load_tree, parse_manifest
 from keys.errors import CalyxError, LawRefused, Unavailable, UsageError

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Final
 
-from executor.logbook import fact_line
-from executor.preflight import Hosts, NotReady, check_ready
+from executor.host import Hosts
+from executor.logbook import Log, fact_line
+from executor.preflight import NotReady, check_ready
 from executor.reserve import Reserve
 from executor.reverse import WayBack
-from executor.speaker import Log, Speaker
+from executor.speaker import Speaker
 from executor.tree import shown
 from executor.workplace import NewFolder, temporary_folder
 from keys.errors import FormatError, LawRefused, Unavailable

@@ -11,7 +11,8 @@ Every operation is idempotent, and takes and gives only values that can be sent 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Protocol
+from collections.abc import Callable
+from typing import Annotated, Final, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -166,3 +167,7 @@ class Host(Protocol):
         Raises: CalyxError (as `flip` for the fence; `current_unknown`, `host_busy`).
         """
         ...
+
+
+Hosts: TypeAlias = Callable[[Instance], Host]
+"""The machine that an instance is on."""

@@ -16,6 +16,8 @@ from typing import Final, TypeAlias
 from executor.escape import escape
 
 Fact: TypeAlias = str | int | float | None
+Log: TypeAlias = Callable[[str], None]
+"""Takes one line."""
 
 MAX_LOG: Final = 4 * 1024 * 1024
 """Bytes of a log before it begins again; the one before it is kept beside it, with `.1` at its end."""

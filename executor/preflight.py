@@ -7,11 +7,10 @@ the new release, and a patch leads back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from executor.fence import pass_fence
-from executor.host import Fence, Host
+from executor.host import Fence, Host, Hosts
 from executor.reserve import Reserve
 from executor.reverse import WayBack, prove_way_back
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
@@ -24,8 +23,6 @@ from policies.state import LeaseState
 
 SPARE_BYTES: Final = 64 * 1024 * 1024
 """Room that must stay free on a host after staging."""
-
-Hosts = Callable[[Instance], Host]
 
 
 class NotReady(CalyxError):

@@ -17,8 +17,8 @@ from typing import Any, Final, Literal, cast
 
 from executor.archive import ingest_archive
 from executor.bases import see_trees
+from executor.host import Hosts
 from executor.patch import plan_patch
-from executor.preflight import Hosts
 from executor.scan import ingest
 from executor.tree import Tree, changed_paths, make_tree
 from keys.errors import CalyxError, LawRefused, Unavailable, UsageError

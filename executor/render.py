@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from executor.bounds import FULL, SHORT, Bounds
 from executor.escape import escape
-from executor.governance import describe_trust
 from executor.render_changes import diff_values
 from executor.render_lease import bound_rows, lease_sections, loud_lines
 from executor.render_said import said_sections, votes_section
 from executor.render_text import Rendering, Row, Section, optional_rows, text_rows
+from executor.render_trust import describe_trust
 from keys.canonical import format_json
 from keys.errors import FormatError
 from keys.values import format_time

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from executor.bases import places_today, see_trees, why_never_claimed
+from executor.host import Hosts
 from executor.lease_view import read_entry
-from executor.preflight import Hosts
 from executor.propose import Asked, Planned, find_target, group_change, lead_by_patch
 from executor.reverse import check_reverse, parse_way_back, patch_of, undo_change
 from executor.tree import Tree, load_tree

@@ -23,10 +23,10 @@ from executor.claim import PREFLIGHTS, Claims
 from executor.decide import Apply, Finished, Observations, Restore, Say, decide
 from executor.effects import Outcome, Step, apply_instance, restore_instance
 from executor.figures import Figures
-from executor.logbook import fact_line
-from executor.preflight import Hosts
+from executor.host import Hosts
+from executor.logbook import Log, fact_line
 from executor.reserve import Reserve
-from executor.speaker import Log, Speaker
+from executor.speaker import Speaker
 from executor.standing import take_standing
 from executor.upkeep import Upkeep
 from executor.work import Pools, Result, Work

@@ -10,15 +10,13 @@ from typing import Final
 
 from executor.figures import Figures, Standing
 from executor.home import Home
-from executor.host import MAX_LINEAGE, Fence, Host, Pruned
+from executor.host import MAX_LINEAGE, Fence, Host, Hosts, Pruned
 from executor.local_host import LocalHost
-from executor.logbook import fact_line
-from executor.preflight import Hosts
+from executor.logbook import Log, fact_line
 from executor.process_lock import ProcessLock
 from executor.retention import plan_pruning
 from executor.run import Executor, Wait
 from executor.snapshots import KEEP_EVERY, begin_fold, keep_fold
-from executor.speaker import Log
 from executor.succession import trace_lineage
 from executor.supervisor import Supervisor
 from executor.turn import STALE_S, Turn

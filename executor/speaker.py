@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from executor.figures import Figures
 from executor.host import MAX_LINEAGE, Fence
-from executor.logbook import fact_line
+from executor.logbook import Log, fact_line
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
 from policies.state import State
@@ -19,8 +19,6 @@ MAX_REFUSALS: Final = 100
 LEVELS: Final = {"PREFLIGHT_FAILED": "warning", "HALTED": "warning", "ROLLBACK_FAILED": "error"}
 """Log levels of what is said; what is not named here is information."""
 
-Log: TypeAlias = Callable[[str], None]
-"""Takes one line."""
 Subject: TypeAlias = tuple[str, str]
 """A lease's id and digest."""
 

@@ -20,10 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from executor.logbook import fact_line
+from executor.logbook import Log, fact_line
 from executor.process_lock import ProcessLock
 from executor.processes import end_process, status_of
-from executor.speaker import Log
 from keys.errors import Unavailable
 
 BEAT_S: Final = 1.0

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from typing import Final
 
-from executor.host import Fence
-from executor.preflight import Hosts
+from executor.host import Fence, Hosts
+from executor.logbook import Log
 from executor.reserve import Reserve
 from executor.retention import plan_pruning
-from executor.speaker import Log
 from executor.tree import shown
 from keys.errors import CalyxError, Unavailable
 from policies.fleet import Instance

@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from executor.logbook import trim_log
+from executor.logbook import Log, trim_log
 from executor.process_lock import ProcessLock
-from executor.speaker import Log
 from keys.errors import CalyxError
 
 RESTART_S: Final = 2.0

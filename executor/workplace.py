@@ -28,7 +28,7 @@ from keys.errors import Unavailable
 from ledger.durable import make_directory
 
 if TYPE_CHECKING:
-    from executor.speaker import Log
+    from executor.logbook import Log
 
 NewFolder = Callable[[], AbstractContextManager[Path]]
 """Makes an empty private folder that is gone at the context's end. Raises: OSError."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from executor.logbook import Log
 from keys.errors import CalyxError
 from keys.signer import Signer
 from policies.state import State
@@ -29,8 +30,6 @@ FATAL: Final = frozenset(
 
 Wait: TypeAlias = Callable[[float], bool]
 """Waits up to some seconds; true when the process is to stop."""
-Log: TypeAlias = Callable[[str], None]
-"""Takes one line."""
 
 
 class Ledger(Protocol):

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from executor.agents.loop import Ledger, Log, Tries, one_line
+from executor.agents.loop import Ledger, Tries, one_line
 from executor.decide import WATCHED
 from executor.gates import RunningJudge
-from executor.host import Observed
+from executor.host import Hosts, Observed
+from executor.logbook import Log
 from executor.metrics.measure import MAX_NOTE, Meters, Place, Snapshot, gate_values, raw_values
-from executor.preflight import Hosts
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError, Unavailable
 from keys.signer import Signer

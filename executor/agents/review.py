@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
-from executor.agents.loop import Ledger, Log, Tries
+from executor.agents.loop import Ledger, Tries
+from executor.logbook import Log
 from executor.workplace import NewFolder, nowhere, temporary_folder
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError, Unavailable

@@ -17,7 +17,7 @@ from executor.commands.terminal import note, say, say_json
 from keys.errors import CalyxError, Exit
 
 if TYPE_CHECKING:
-    from executor.speaker import Log
+    from executor.logbook import Log
 
 app = noun("Run the executor, which deploys leases that carry both keys.")
 

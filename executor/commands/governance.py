@@ -128,8 +128,9 @@ def _submit(
 def _prospect(state: State, kind: GovernedKind, value: Value, now: int) -> list[str]:
     """What a person reads before they sign a proposal; every line escaped."""
     from executor.escape import escape
-    from executor.governance import describe_need, describe_trust, diff_versions, list_needs, value_in_force
+    from executor.governance import describe_need, diff_versions, list_needs, value_in_force
     from executor.governance_check import check_change
+    from executor.render_trust import describe_trust
     from keys.principals import TrustRoot
 
     outlook = check_change(state, kind, value, now)

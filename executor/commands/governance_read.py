@@ -43,8 +43,9 @@ def diff_versions(
     Raises: UsageError (`no_proposal`, `unknown_version`).
     """
     from executor.escape import escape
-    from executor.governance import describe_trust, find_in_force, list_proposals
     from executor.governance import diff_versions as compare
+    from executor.governance import find_in_force, list_proposals
+    from executor.render_trust import describe_trust
     from keys.principals import TrustRoot
 
     with opened(home) as place:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from executor.agents.loop import FATAL, Log, Wait, one_line
+from executor.agents.loop import FATAL, Wait, one_line
+from executor.logbook import Log
 from executor.notify.addresses import AddressBook, Book
 from executor.notify.notices import DAY, Notice, Notices, due_notices, kind_of
 from executor.notify.outbox import Delivery, Outbox

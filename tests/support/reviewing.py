@@ -10,7 +10,7 @@ from typing import Any
 
 from station import Station, new_station
 
-from executor.agents.loop import Log
+from executor.logbook import Log
 from executor.scan import ingest
 from executor.tree import Tree, changed_paths
 from keys.canonical import parse_json
