@@ -195,7 +195,7 @@ class Home:
         # Whoever observes wants to see every entry, and a snapshot shows none of those before it.
         snapshots = None if observer is not None else self._folds(pin)
         replay = Replay(
-            self.open_store(),
+            self._open_reader(),
             self.open_objects(),
             pin,
             observer,
@@ -205,6 +205,10 @@ class Home:
         )
         self._opened.callback(self._keep, replay)
         return replay
+
+    def _open_reader(self) -> Reader:
+        """The ledger for whoever replays it."""
+        return self.open_store()
 
     @staticmethod
     def _keep(reader: Replay | Submitter) -> None:

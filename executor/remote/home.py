@@ -33,7 +33,8 @@ from ledger.memory import HeadMemory
 from ledger.objects import ObjectStore
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.replay import Observer, Pin, Replay
+from policies.replay import Pin
+from policies.snapshots import Snapshots
 from policies.submitter import Clock, Receipt, Submitter
 
 
@@ -95,7 +96,7 @@ class RemoteHome(Home):
         from platformdirs import user_state_path
 
         memory = HeadMemory(user_state_path("calyx") / "heads")
-        return FirstSightPin(memory, self._address.identity, self._named, self._tell, self._kept_records().commit)
+        return FirstSightPin(memory, self._address.identity, self._named, self._tell, self._verified)
 
     def open_store(self) -> Reader:
         """The ledger, for reading. Nothing that it gives is verified: `open_replay` does that."""
@@ -104,9 +105,12 @@ class RemoteHome(Home):
     def open_objects(self) -> ObjectStore:
         return self._objects
 
-    def open_replay(self, observer: Observer | None = None) -> Replay:
-        reader = RemoteReader(self._client, self._kept_records())
-        return Replay(reader, self._objects, self.pin(), observer, jobs=usable_cores())
+    def _open_reader(self) -> Reader:
+        return RemoteReader(self._client, self._kept_records)
+
+    def _verified(self, size: int) -> None:
+        if self._kept is not None:
+            self._kept.commit(size)
 
     def _kept_records(self) -> KeptRecords:
         from platformdirs import user_cache_path
@@ -126,8 +130,12 @@ class RemoteHome(Home):
         return None if named is None else Path(named)
 
     def _open_submitter(self, clock: Clock, *, accept_clock: bool) -> Submitter:
-        reader = RemoteReader(self._client, self._kept_records())
-        return RemoteSubmitter(self._client, reader, self._objects, self.pin(), clock=clock, accept_clock=accept_clock)
+        reader, pin = RemoteReader(self._client, self._kept_records), self.pin()
+        submitter = RemoteSubmitter(
+            self._client, reader, self._objects, pin, clock=clock, accept_clock=accept_clock, snapshots=self._folds(pin)
+        )
+        self._opened.callback(self._keep, submitter)
+        return submitter
 
 
 class RemoteSubmitter(Submitter):
@@ -144,8 +152,9 @@ class RemoteSubmitter(Submitter):
         *,
         clock: Clock,
         accept_clock: bool = False,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        super().__init__(reader, objects, pin, clock=clock, random=os.urandom, jobs=usable_cores())
+        super().__init__(reader, objects, pin, clock=clock, random=os.urandom, snapshots=snapshots, jobs=usable_cores())
         self._client = client
         self._client.submits = True
         self._accept_clock = accept_clock

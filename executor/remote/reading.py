@@ -39,11 +39,14 @@ MAX_KEPT: Final = 32 * 1024 * 1024
 
 
 class RemoteReader:
-    """`ledger.store.Reader` of a ledger elsewhere. `kept`: verified records that need not come again."""
+    """`ledger.store.Reader` of a ledger elsewhere. `open_kept`: gives verified records that need not come again. To
+    open them is to read all of them, so they are of use to whoever begins at the first entry only.
+    """
 
-    def __init__(self, client: Client, kept: KeptRecords | None = None) -> None:
+    def __init__(self, client: Client, open_kept: Callable[[], KeptRecords] | None = None) -> None:
         self._client = client
-        self._kept = kept
+        self._open_kept = open_kept
+        self._kept: KeptRecords | None = None
         self._compared = False
 
     def tip(self) -> Tip:
@@ -61,6 +64,8 @@ class RemoteReader:
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         at, end = start, self.head().size if stop is None else stop
+        if start == 0 and self._open_kept is not None:
+            self._kept = self._open_kept()
         if self._kept is not None and at < self._kept.count:
             self._compare(self._kept)
             for data in self._kept.read(at, end):
@@ -98,7 +103,9 @@ class RemoteReader:
     def leaf(self, seq: int) -> str:
         from ledger.chain import leaf_of
 
-        for data in self.read(seq, seq + 1):
+        # One leaf is not worth opening what is kept.
+        reader = RemoteReader(self._client) if self._kept is None else self
+        for data in reader.read(seq, seq + 1):
             return leaf_of(data)
         raise CalyxError("ledger_corrupt", f"the host does not give entry {seq}", entry=seq)
 
