@@ -136,13 +136,12 @@ def references(value: Json) -> Iterator[ObjectRef]:
     if isinstance(value, dict):
         # Members whose names are data, as those of a policy's hooks, may be called so too; they are objects.
         digest, size = value.get("sha256"), value.get("size")
-        if set(value) - {"type"} == {"sha256", "size"} and isinstance(digest, str) and isinstance(size, int):
+        if isinstance(digest, str) and isinstance(size, int) and value.keys() - {"type"} == {"sha256", "size"}:
             yield ObjectRef.from_json({"sha256": digest, "size": size})
             return
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        # Nearly everything in a predicate is text, and a lease has a name for each instance.
+        if type(item) is dict or type(item) is list:
             yield from references(item)
 
 
