@@ -199,22 +199,22 @@ def version_json(state: State, version: Version) -> dict[str, Any]:
     return {
         "kind": version.kind,
         "digest": version.digest,
-        "entry": version.seq,
-        "said_at": format_time(version.time),
+        "seq": version.seq,
+        "timestamp": format_time(version.time),
         "by": version.by,
         "reason": version.reason,
         "approve_by": version.approve_by,
-        "in_force_from": version.since,
+        "in_force_seq": version.since,
         "in_force_at": None if version.since is None else format_time(state.history.time(version.since)),
         "in_force": version.digest == digest_in_force(state, version.kind),
-        "signed_with": version.key,
+        "keyid": version.key,
         "cosignatures": [
             {
-                "entry": vote.seq,
-                "principal": vote.signer.principal,
+                "seq": vote.seq,
+                "by": vote.signer.principal,
                 "keyid": vote.signer.keyid,
                 "custodian": vote.signer.custodian,
-                "time": format_time(vote.time),
+                "timestamp": format_time(vote.time),
             }
             for vote in version.votes
         ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit
 
@@ -48,7 +49,7 @@ def _write(place: Home, directory: Path, *, as_json: bool) -> None:
             count, missing = walk_objects(copied, carrier, progress)
         made.replace()
     if as_json:
-        rows = [{"entry": seq, "code": error.code, "message": error.message} for seq, error in missing]
+        rows = [fault_form(error.code, seq, error.message) for seq, error in missing]
         say_json(
             {
                 "ok": not missing,

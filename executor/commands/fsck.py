@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, Unavailable, UsageError
 
@@ -123,7 +123,7 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, 
                 "objects": objects,
                 "repaired": checked.repaired,
                 "kept": None if checked.kept is None else str(checked.kept),
-                "damage": [asdict(each) for each in damage],
+                "damage": [{**fault_form(each.code, each.entry, each.message), "left": each.left} for each in damage],
             }
         )
     else:

@@ -193,18 +193,28 @@ def _metadata(state: State, version: Version) -> dict[str, Any]:
 
 
 def _history_json(state: State, version: Version, taints: list[Taint]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from executor.governance import version_json
     from keys.openssh_public import fingerprint
     from keys.principals import TrustRoot
 
     value = version.value
     revoked = value.compromised if isinstance(value, TrustRoot) else ()
-    current = version.since is not None and version.digest == state.trust_digest
+    # For trust the newest version lists everything that its compromised keys had a part in.
+    all_of_them = version.kind == "trust" and version.since is not None and version.digest == state.trust_digest
     return {
         **version_json(state, version),
-        "compromised": [{"keyid": fingerprint(item.public), "position": item.position} for item in revoked],
-        # For trust the newest version lists everything that its compromised keys had a part in.
-        "tainted": [asdict(t) for t in taints if t.digest == version.digest or (version.kind == "trust" and current)],
+        "compromised": [{"keyid": fingerprint(item.public), "seq": item.position} for item in revoked],
+        "tainted": [_taint_json(taint) for taint in taints if all_of_them or taint.digest == version.digest],
+    }
+
+
+def _taint_json(taint: Taint) -> dict[str, Any]:
+    return {
+        "kind": taint.kind,
+        "lease_id": taint.name if taint.kind == "deployment" else None,
+        "digest": taint.digest,
+        "seq": taint.entry,
+        "keyid": taint.keyid,
+        "counted_seq": taint.counted_at,
+        "live": taint.live,
     }

@@ -31,7 +31,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     elif rows:
         say_table(
             ("intent", "target", "what", "by", "leases"),
-            [(r["intent_id"], r["target"], r["what"], r["by"], ", ".join(r["leases"])) for r in rows],
+            [(r["intent_id"], r["target"], r["what"], r["by"], ", ".join(r["lease_ids"])) for r in rows],
         )
     else:
         say("There is no intent.")
@@ -62,7 +62,7 @@ def show(
         f"Intent  {row['intent_id']} on {row['target']}, by {row['by']} at {row['timestamp']}",
         f"What    {row['what']}",
         f"Why     {row['why']}",
-        f"Leases  {', '.join(row['leases']) or 'none'}",
+        f"Leases  {', '.join(row['lease_ids']) or 'none'}",
     )
 
 
@@ -89,5 +89,5 @@ def _row(state: State, intent: Intent, leases: list[str]) -> dict[str, Any]:
         "target": intent.target,
         "what": intent.what,
         "why": intent.why,
-        "leases": leases,
+        "lease_ids": leases,
     }

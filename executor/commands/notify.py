@@ -169,7 +169,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say_table(
             ("notice", "event", "channel", "state", "attempts", "error"),
             [
-                (row["id"][:12], row["event"], row["channel"], row["state"], str(row["attempts"]), row["error"])
+                (row["notice_id"][:12], row["event"], row["channel"], row["state"], str(row["attempts"]), row["error"])
                 for row in found["failures"]
             ],
         )
@@ -201,20 +201,20 @@ def _waiting(outbox: Outbox | None) -> dict[str, Any]:
     from keys.values import format_time
 
     if outbox is None:
-        return {"cursor": None, "pending": 0, "sent": 0, "given_up": 0, "failures": []}
+        return {"next_seq": None, "pending": 0, "sent": 0, "given_up": 0, "failures": []}
     return {
-        "cursor": outbox.cursor,
+        "next_seq": outbox.cursor,
         **outbox.counts(),
         "failures": [
             {
-                "id": one.id,
+                "notice_id": one.id,
                 "event": one.event,
                 "channel": one.channel,
-                "lease": one.lease,
+                "lease_id": one.lease,
                 "state": one.state,
                 "attempts": one.attempts,
                 "error": one.error,
-                "next": format_time(one.next_at) if one.state == "pending" else None,
+                "next_at": format_time(one.next_at) if one.state == "pending" else None,
             }
             for one in outbox.failures()
         ],

@@ -59,7 +59,8 @@ def proof(
     if out is not None:
         _write(out, data)
     if as_json:
-        say_json({"ok": True, "key": vkey, **({"proof": data.decode("utf-8")} if out is None else {"file": str(out)})})
+        what = {"proof": data.decode("utf-8")} if out is None else {"file": str(out)}
+        say_json({"ok": True, "log_key": vkey, **what})
     elif out is None:
         write_out(data)
     else:

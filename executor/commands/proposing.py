@@ -98,7 +98,7 @@ def tell_change(
         note(f"note: {len(planned.settled)} instances have this tree already and are left out")
     lease, receipt = submitted.lease, submitted.receipt
     if as_json:
-        facts = {"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "approve_by": submitted.approve_by}
+        facts = {"lease_id": lease, "digest": receipt.digest, "seq": receipt.seq, "approve_by": submitted.approve_by}
         say_json({**facts, "paths": list(planned.paths), **more})
         return
     count = sum(len(names) for names in planned.groups.values())

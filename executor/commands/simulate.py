@@ -16,7 +16,7 @@ from keys.errors import Exit, FormatError, UsageError
 
 if TYPE_CHECKING:
     from executor.recording import Recording
-    from executor.simulate import Simulation, TierSaid
+    from executor.simulate import GateSaid, Simulation, TierSaid
     from policies.matrix import CapabilityMatrix
 
 
@@ -100,10 +100,19 @@ def _json(simulation: Simulation) -> dict[str, Any]:
 
     tiers = []
     for tier in simulation.tiers:
-        gates = [
-            {**asdict(gate), "first_bad": None if gate.first_bad is None else format_time(gate.first_bad)}
-            for gate in tier.gates
-        ]
-        times = {"began": format_time(tier.began), "ended": format_time(tier.ended)}
-        tiers.append({**asdict(tier), **times, "gates": gates})
+        gates = [{**_without(gate, "first_bad"), "first_bad_at": _time(gate.first_bad)} for gate in tier.gates]
+        times = {"began_at": format_time(tier.began), "ended_at": format_time(tier.ended)}
+        samples = {"samples": {"taken": tier.samples, "whole": tier.whole, "needed": tier.needed}}
+        left = _without(tier, "began", "ended", "samples", "whole", "needed")
+        tiers.append({**left, **times, **samples, "gates": gates})
     return {"halted": simulation.halted, "left_out": list(simulation.left_out), "tiers": tiers}
+
+
+def _time(seconds: int | None) -> str | None:
+    from keys.values import format_time
+
+    return None if seconds is None else format_time(seconds)
+
+
+def _without(value: GateSaid | TierSaid, *names: str) -> dict[str, Any]:
+    return {name: each for name, each in asdict(value).items() if name not in names}

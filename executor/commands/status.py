@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, opened
+from executor.commands.forms import progress_form
 from executor.commands.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
     for owed in found["owed_reviews"]:
         word = "OVERDUE" if owed["overdue"] else "Owed   "
-        say(f"{word} review of {owed['lease']}, BREAK-GLASS, due {owed['due']}: {owed['answer']}")
+        say(f"{word} review of {owed['lease_id']}, BREAK-GLASS, due {owed['until']}: {owed['command']}")
     if found["leases"]:
         say("")
         say_table(
             ("lease", "target", "state", "note", "since"),
-            [(row["lease"], row["target"], row["state"], row["note"], row["since"]) for row in found["leases"]],
+            [(row["lease_id"], row["target"], row["state"], row["note"], row["timestamp"]) for row in found["leases"]],
         )
 
 
@@ -71,7 +71,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "ledger": state.ledger,
         "origin": state.origin,
         "size": state.size,
-        "head": state.history.leaf(state.size - 1),
+        "head": {"size": state.size, "hash": state.history.leaf(state.size - 1)},
         "trust_expires": "" if state.trust is None else state.trust.expires,
         "trust_warning": None if state.trust is None else warn_expiry(state.trust, now),
         "continues": None if state.continues is None else state.continues.to_json(),
@@ -82,7 +82,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "epoch": None if state.term is None else state.term.epoch,
         "running": home.running(RUNNERS),
         "owed_reviews": [
-            {"lease": item.name, "due": item.until, "overdue": item.urgent, "answer": item.command}
+            {"lease_id": item.name, "until": item.until, "overdue": item.urgent, "command": item.command}
             for item in owed_reviews(state, now)
         ],
         "leases": rows,
@@ -100,15 +100,15 @@ def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
     from keys.values import format_time
 
     row: dict[str, Any] = {
-        "lease": lease.lease.id,
+        "lease_id": lease.lease.id,
         "digest": lease.digest,
         "target": lease.lease.target,
-        "since": format_time(lease.time),
+        "timestamp": format_time(lease.time),
         "progress": None,
     }
     deployment = state.deployments.get(lease.digest)
     if deployment is not None:
         progress = measure_progress(deployment, now)
-        return {**row, "state": progress.phase, "note": progress.note, "progress": asdict(progress)}
+        return {**row, "state": progress.phase, "note": progress.note, "progress": progress_form(progress)}
     standing, note = describe_unclaimed(state, lease, now)
     return {**row, "state": standing, "note": note}

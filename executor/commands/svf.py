@@ -48,7 +48,7 @@ def export(
         with SvfFiles(directory.expanduser()) as files:
             added = files.take(_read(replay, feed))
             if as_json:
-                say_json({"added": added, "entries": replay.state.size, "ledger": replay.state.ledger})
+                say_json({"added": added, "size": replay.state.size, "ledger": replay.state.ledger})
             else:
                 say(f"{added} lines added to {directory}, which tells of {replay.state.size} entries now")
             if follow:

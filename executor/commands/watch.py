@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
+from executor.commands.forms import progress_form
 from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
 from keys.errors import Exit, LawRefused, UsageError
@@ -98,7 +99,7 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
         line = f"{name} on {lease.lease.target}: {standing}, {note}"
         if line != said:
             if as_json:
-                say_json({"lease": name, "target": lease.lease.target, "phase": standing, "note": note})
+                say_json({"lease_id": name, "target": lease.lease.target, "state": standing, "note": note})
             else:
                 say_theirs(line)
             said = line
@@ -164,7 +165,7 @@ def _objects(looks: _Looks, *, once: bool) -> None:
         view = looks.look()
         # The time left changes by itself; it is no change of the rollout.
         if shown is None or _timeless(view) != _timeless(shown):
-            say_json(asdict(view.progress) | {"deeds": [_deed_json(deed) for deed in view.deeds]})
+            say_json(progress_form(view.progress) | {"deeds": [_deed_json(deed) for deed in view.deeds]})
             shown = view
         if view.progress.ended or once:
             return
@@ -194,7 +195,14 @@ def _deed(deed: Deed) -> str:
 
 
 def _deed_json(deed: Deed) -> dict[str, str | int]:
-    return {**asdict(deed), "time": format_time(deed.time)}
+    return {
+        "seq": deed.entry,
+        "timestamp": format_time(deed.time),
+        "by": deed.by,
+        "role": deed.role,
+        "did": deed.did,
+        "text": deed.text,
+    }
 
 
 def _headline(progress: Progress) -> str:

@@ -426,9 +426,9 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     made = console.run("ledger", "proof", "--consistency", str(old), "--out", str(tmp_path / "grown"))
     assert made.err.endswith(f"--key {vkey} --old CHECKPOINT\n"), made
     said = json.loads(console.done("ledger", "proof", "1", "--json"))
-    assert (said["key"], said["proof"]) == (vkey, (tmp_path / "with").read_text("utf-8"))
+    assert (said["log_key"], said["proof"]) == (vkey, (tmp_path / "with").read_text("utf-8"))
     said = json.loads(console.done("ledger", "proof", "1", "--json", "--out", str(tmp_path / "again")))
-    assert said == {"ok": True, "key": vkey, "file": str(tmp_path / "again")}
+    assert said == {"ok": True, "log_key": vkey, "file": str(tmp_path / "again")}
     console.refused("ledger", "proof", "1", "--out", str(tmp_path / "with"), code="file_exists", ends=2)
     console.refused("ledger", "proof", "1000", code="unknown_entry", ends=2)
     console.refused("ledger", "proof", "--consistency", "1000", code="unknown_entry", ends=2)

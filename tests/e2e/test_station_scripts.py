@@ -68,7 +68,7 @@ def test_person_signs_and_the_verifier_says_what_is_missing(station: Station) ->
     assert waits.code == 1
     assert lease in waits.out
     (item,) = json.loads(station.here("phase3_auto_check", "--json").out)
-    assert item["name"] == lease
+    assert item["lease_id"] == lease
 
     before = station.console.size()
     declined = station.here("phase3_human_cli", "sign-lease", "--lease", lease, typed="n\n")
@@ -82,8 +82,8 @@ def test_person_signs_and_the_verifier_says_what_is_missing(station: Station) ->
     assert said.code == 1
     assert "quorum_unmet" in said.out
     steps = json.loads(station.here("cp14_two_key_verifier", "--lease", lease, "--json").out)["steps"]
-    assert [step["number"] for step in steps] == list(range(1, 10))
-    assert [step["number"] for step in steps if not step["ok"]] == [5, 6, 9]
+    assert [step["step"] for step in steps] == list(range(1, 10))
+    assert [step["step"] for step in steps if not step["ok"]] == [5, 6, 9]
     (row,) = json.loads(station.here("phase3_human_cli", "list-leases", "--json").out)
     assert (row["lease_id"], row["cosigners"]) == (lease, ["ada"])
     assert lease in station.here("phase3_human_cli", "list-leases").out

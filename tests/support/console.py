@@ -85,7 +85,7 @@ class Console:
     def propose(self, files: dict[str, str] | None = None, *more: str) -> str:
         """Propose the content `files` for `web`; the lease's id."""
         source = write_files(self.root / f"content-{self.size()}", dict(CONTENT if files is None else files))
-        return str(json.loads(self.done("propose", "web", "--dir", str(source), "--json", *more))["lease"])
+        return str(json.loads(self.done("propose", "web", "--dir", str(source), "--json", *more))["lease_id"])
 
     def write_policy(self, **terms: Any) -> Path:
         """A policy file."""

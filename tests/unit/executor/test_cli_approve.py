@@ -264,7 +264,7 @@ def test_inbox_lists_what_waits_until_it_is_answered(console: Console) -> None:
     console.clock.tick(30)
     said = console.run("inbox", "--exit-code", "--json")
     assert said.code == 6
-    assert [(row["kind"], row["name"], row["command"]) for row in said.json] == [
+    assert [(row["kind"], row["lease_id"], row["command"]) for row in said.json] == [
         ("lease", lease, f"calyx approve {lease}")
     ]
     # The command stands on a line of its own and whole, so that it can be copied.
@@ -283,7 +283,7 @@ def test_inbox_lists_a_proposal_that_needs_a_vote(console: Console) -> None:
     console.done("fleet", "propose", str(console.write_fleet(3)), "--yes")
     said = console.run("inbox", "--json").json
     assert [row["kind"] for row in said] == ["fleet"]
-    console.done("approve", said[0]["name"], "--yes")
+    console.done("approve", said[0]["digest"], "--yes")
     assert console.run("inbox", "--json").json == []
     fleet = console.state().fleet
     assert fleet is not None
@@ -295,8 +295,8 @@ def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
     console.done("sign", lease, "--yes")
     said = console.run("verify", lease, "--json")
     assert said.code == 1
-    assert [step["number"] for step in said.json["steps"]] == list(range(1, 10))
-    assert [step["number"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]
+    assert [step["step"] for step in said.json["steps"]] == list(range(1, 10))
+    assert [step["step"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]
 
 
 def test_inbox_of_nobody_is_refused_and_not_empty(console: Console) -> None:

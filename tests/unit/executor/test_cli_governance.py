@@ -279,7 +279,7 @@ def test_history_names_entries_people_keys_and_reasons(console: Console) -> None
     assert f"ada, {ada}" in second
     rows = json.loads(console.done("policy", "history", "--json"))
     assert [row["in_force"] for row in rows] == [False, True]
-    assert rows[0]["signed_with"] == ada
+    assert rows[0]["keyid"] == ada
     assert rows[1]["cosignatures"][0]["keyid"] == ada
     assert rows[1]["digest"] == console.state().policy_digest
 
@@ -296,7 +296,7 @@ def test_earlier_version_by_entry_and_by_digest_can_be_proposed_again(
     first: dict[str, Any] = json.loads(console.done(noun, "history", "--json"))[0]
     change(console, noun, *arguments)
     path = tmp_path / "again.yaml"
-    for name in (str(first["in_force_from"]), first["digest"], first["digest"][:12].upper()):
+    for name in (str(first["in_force_seq"]), first["digest"], first["digest"][:12].upper()):
         path.write_text(console.done(noun, "show", name, "--yaml"))
     said = change(console, noun, str(path))
     assert "it is in force" in said
@@ -394,7 +394,7 @@ def test_compromise_is_told_with_what_it_taints(console: Console, tmp_path: Path
     assert f"revoked   {old} as compromised from entry 1 on" in history
     assert "Tainted by keys that are revoked as compromised" in history
     rows = json.loads(console.done("trust", "history", "--json"))
-    assert rows[-1]["compromised"] == [{"keyid": old, "position": 1}]
+    assert rows[-1]["compromised"] == [{"keyid": old, "seq": 1}]
     assert {taint["kind"] for taint in rows[-1]["tainted"]} == {"fleet", "trust"}
     assert "TAINTED" in console.done("fleet", "history")
     # It never comes back, not for its owner and not under another type.
