@@ -50,7 +50,7 @@ if __name__ == "__main__":
         try:
             check_intent(given.home, given.lease, given.intent)
         except CalyxError as error:
-            show_error(error)
+            show_error(error, as_json="--json" in options)
             sys.exit(error.exit_code)
     command = ["promote", "--to", given.promote] if given.promote else ["start" if given.start else "rollback"]
     place = [] if given.home is None else ["--home", given.home]

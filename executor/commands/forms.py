@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from executor.progress import Progress
+    from keys.errors import CalyxError
 
 
 def fault_form(code: str, seq: int | None, message: str) -> dict[str, Any]:
     """Something that is wrong. `seq`: the entry that it is about, None for the ledger as a whole."""
     return {"code": code, "seq": seq, "message": message}
+
+
+def error_form(error: CalyxError, exit_code: int) -> dict[str, Any]:
+    """A refusal. `exit_code`: what the process ends with. What it does not have is None."""
+    rule, step, seq = (error.fields.get(name) for name in ("rule", "step", "entry"))
+    said = {"code": error.code, "message": error.message, "hint": error.hint or None, "exit_code": int(exit_code)}
+    return {**said, "rule": rule, "step": step, "seq": seq}
 
 
 def preflight_form(failed: Iterable[tuple[int, str, str]]) -> list[dict[str, Any]]:
