@@ -40,7 +40,7 @@ def attach(
 def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None) -> None:
     """Check what lies in a directory, say what it is, append it. `expected`: what it must be an approval of.
 
-    Raises: UsageError, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
+    Raises: UsageError, Refused, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
     """
     from executor.approval import find_said, summarise
     from executor.commands.approve import say_approved
@@ -87,11 +87,11 @@ def _about(state: State, prepared: Prepared) -> list[str]:
 
 
 def _check_expected(prepared: Prepared, expected: LeaseState | ProposalState | None) -> None:
-    from keys.errors import UsageError
+    from keys.errors import Refused
 
     statement = prepared.statement
     if expected is not None and (statement.kind, statement.subject_digest) != ("cosignature", expected.digest):
-        raise UsageError(
+        raise Refused(
             "other_subject",
             f"this is a {statement.kind} about {statement.subject_name} {statement.subject_digest[:12]}",
             hint="leave the id out, or name the directory that was prepared for it",

@@ -32,7 +32,7 @@ def confirm(
 ) -> Before:
     """Show both ledgers, warn, and ask; what the new one takes over. Nothing is made before the answer.
 
-    Raises: UsageError (`unknown_principal`, `not_a_human`); Unavailable (`still_running`); typer.Exit when it is no.
+    Raises: Refused (`unknown_principal`, `not_a_human`); Unavailable (`still_running`); typer.Exit when it is no.
     """
     from executor.home import Home
     from executor.succession import contradictions, take_over

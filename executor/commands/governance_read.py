@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from executor.commands.common import check_begun, opened
 from executor.commands.governance_show import show_value
 from executor.commands.terminal import say, say_json, say_theirs, write_out
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.governance import GovernedKind, Version
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def show_version(kind: GovernedKind, home: str | None, name: str | None, *, as_json: bool, as_yaml: bool) -> None:
     """Print what is in force, or the version that is named.
 
-    Raises: UsageError (`two_forms`, `no_fleet`, `unknown_version`).
+    Raises: UsageError (`two_forms`); Refused (`no_fleet`, `unknown_version`).
     """
     if as_json and as_yaml:
         raise UsageError("two_forms", "--json and --yaml exclude each other", hint="give one of them")
@@ -40,7 +40,7 @@ def diff_versions(
 ) -> None:
     """Print how a proposal differs from what is in force, or one version from another.
 
-    Raises: UsageError (`no_proposal`, `unknown_version`).
+    Raises: Refused (`no_proposal`, `unknown_version`).
     """
     from executor.escape import escape
     from executor.governance import describe_trust, find_in_force, list_proposals
@@ -57,7 +57,7 @@ def diff_versions(
             before = find_in_force(state, kind, reader)
             proposals = list_proposals(state, kind)
             if first is None and not proposals:
-                raise UsageError(
+                raise Refused(
                     "no_proposal", f"no {kind} is proposed", hint=f"calyx {kind} history lists what may be compared"
                 )
             after = proposals[-1] if first is None else _find(state, kind, first, reader)
@@ -112,7 +112,7 @@ def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) ->
         return find_version(state, kind, name, reader)
     found = find_in_force(state, kind, reader)
     if found is None:
-        raise UsageError(f"no_{kind}", f"no {kind} is in force yet", hint=f"calyx {kind} propose FILE --approve")
+        raise Refused(f"no_{kind}", f"no {kind} is in force yet", hint=f"calyx {kind} propose FILE --approve")
     return found
 
 
@@ -132,7 +132,7 @@ def _as_yaml(version: Version) -> str:
     )
     text = head + format_document(version.value.to_json(), comment)
     if len(text) > MAX_CHARACTERS:
-        raise UsageError(
+        raise Refused(
             "too_large", f"as YAML it is over {MAX_CHARACTERS} characters, more than is read back", hint="use --json"
         )
     return text

@@ -8,7 +8,7 @@ import typer
 
 from executor.commands.common import AsOption, HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import say, say_json
-from keys.errors import Exit, UsageError
+from keys.errors import Exit, Refused
 
 if TYPE_CHECKING:
     from executor.waiting import Waiting
@@ -39,7 +39,7 @@ def inbox(
         now = system_clock()
         principal = as_principal or place.find_me(state).id
         if state.trust is None or state.trust.find_principal(principal) is None:
-            raise UsageError(
+            raise Refused(
                 "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
             )
         waiting = list_waiting(state, principal, now)

@@ -15,7 +15,7 @@ from executor.commands.continuing import confirm
 from executor.commands.files import MAX_YAML, read_public, read_text
 from executor.commands.person import load_founder
 from executor.commands.terminal import note, say
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.find_signer import OwnKey
@@ -191,7 +191,7 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
 
 
 def _check_new(home: Home, *, continuing: bool) -> None:
-    """Raises: UsageError (`ledger_exists`) when there is an entry already."""
+    """Raises: Refused (`ledger_exists`) when there is an entry already."""
     if not home.ledger.exists():
         return
     if home.open_store().head().size:
@@ -200,7 +200,7 @@ def _check_new(home: Home, *, continuing: bool) -> None:
             if continuing
             else "use another --home, or calyx status"
         )
-        raise UsageError("ledger_exists", f"there is a ledger at {home.root} already", hint=way)
+        raise Refused("ledger_exists", f"there is a ledger at {home.root} already", hint=way)
     home.close()
 
 

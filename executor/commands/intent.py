@@ -8,7 +8,7 @@ import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.terminal import say, say_json, say_table, say_theirs
-from keys.errors import UsageError
+from keys.errors import Refused
 
 if TYPE_CHECKING:
     from policies.kinds import Intent
@@ -53,7 +53,7 @@ def show(
         state = check_begun(place.open_replay().sync())
         found = _with_leases(state).get(fold_id(intent))
         if found is None:
-            raise UsageError("unknown_intent", f"there is no intent {intent} in this ledger", hint="calyx intent list")
+            raise Refused("unknown_intent", f"there is no intent {intent} in this ledger", hint="calyx intent list")
         row = _row(state, *found)
     if as_json:
         say_json(row)

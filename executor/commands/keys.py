@@ -10,7 +10,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.files import read_text
 from executor.commands.terminal import note, person_present, say, say_json, say_table
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -115,5 +115,5 @@ def _new_passphrase() -> bytes | None:
 
     first = getpass("New passphrase (empty for none): ")
     if first != getpass("The same again: "):
-        raise UsageError("bad_passphrase", "the two passphrases differ", hint="try again")
+        raise Refused("bad_passphrase", "the two passphrases differ", hint="try again")
     return first.encode("utf-8", "surrogateescape") or None

@@ -13,7 +13,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note, say, say_json, say_table
-from keys.errors import Unavailable, UsageError
+from keys.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -61,9 +61,7 @@ def run(
     with opened(home, here=True) as place, stopping(parent) as stop:
         book = AddressBook(place.addresses)
         if not book.load():
-            raise UsageError(
-                "no_addresses", f"{place.addresses} names no channel", hint="docs/NOTIFICATIONS.md shows one"
-            )
+            raise Refused("no_addresses", f"{place.addresses} names no channel", hint="docs/NOTIFICATIONS.md shows one")
         with ProcessLock(place.lock_path("notify"), f"a notifier on {place.root}"):
             log_line(f"notifier runs on {place.root}")
             notifier = Notifier(
@@ -119,7 +117,7 @@ def try_channel(
         book = load_book(place.addresses)
         if channel not in book:
             known = ", ".join(book) or "none"
-            raise UsageError("unknown_channel", f"{place.addresses} has no channel {channel}; it has {known}")
+            raise Refused("unknown_channel", f"{place.addresses} has no channel {channel}; it has {known}")
         state = check_begun(place.open_replay().sync())
         notice = trial_notice(channel, state.ledger, os.urandom(16), system_clock())
         letter = Letter(notice.title, f"{notice.body}\nNotice {notice.id_for(channel)}", kind_of(notice.event))
@@ -223,6 +221,6 @@ def _waiting(outbox: Outbox | None) -> dict[str, Any]:
 
 def _check_apprise() -> None:
     if find_spec("apprise") is None:
-        raise UsageError(
+        raise Unavailable(
             "apprise_missing", "notifications need the library apprise", hint="install calyx with its extra: notify"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from executor.commands.common import check_begun
 from executor.commands.terminal import ask_passphrase, note, say, say_json
-from keys.errors import UsageError
+from keys.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -30,13 +30,13 @@ class Submitted:
 def load_proposer(home: Home, state: State) -> Signer:
     """The signer of a principal with the role proposer whose key this home holds.
 
-    Raises: UsageError (`no_proposer`).
+    Raises: Unavailable (`no_proposer`).
     """
     known = [] if state.trust is None else [p.id for p in state.trust.principals if "proposer" in p.roles]
     for principal in known:
         if home.find_key(principal) is not None:
             return home.load_signer(principal, state, ask_passphrase)
-    raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
+    raise Unavailable("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
 
 
 def ledger_now(registrar: Submitter) -> int:
@@ -51,7 +51,7 @@ def submit_change(
     """Sign and append an intent and its lease. `replaces`: a lease that is denied with it, in one commit, so that never
     both can be claimed.
 
-    Raises: LawRefused where nobody could claim it; UsageError (`key_not_enrolled`); CalyxError of the ledger.
+    Raises: LawRefused where nobody could claim it; Refused (`key_not_enrolled`); CalyxError of the ledger.
     """
     from executor.propose import check_terms, lease_fields
     from policies.state import SignerRef
@@ -63,7 +63,7 @@ def submit_change(
     lease = Draft("lease", fields)
     holder = None if state.trust is None else state.trust.find_key(signer.keyid)
     if holder is None:
-        raise UsageError("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
+        raise Refused("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
     proposer = SignerRef(
         signer.principal,
         holder.principal.kind,

@@ -31,8 +31,8 @@ def simulate_policy(
 ) -> None:
     """Replay a file, or the samples of a deployment, and say what came of it.
 
-    Raises: typer.Exit (1) when a tier would have been halted; UsageError (`unknown_field`, `unknown_lease`,
-    `file_unreadable`); FormatError (`bad_recording`).
+    Raises: typer.Exit (1) when a tier would have been halted; UsageError (`unknown_field`, `file_unreadable`); Refused
+    (`unknown_lease`); FormatError (`bad_recording`).
     """
     from executor.recording import FIELDS, REST
     from executor.simulate import simulate

@@ -12,7 +12,7 @@ from executor.commands.common import HomeOption, JsonOption, check_begun, find_l
 from executor.commands.forms import progress_form
 from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
-from keys.errors import Exit, LawRefused, UsageError
+from keys.errors import Exit, LawRefused, Refused, UsageError
 from keys.values import format_time
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def watch(
 
 
 def _choose(state: State, name: str | None) -> str:
-    """Digest of the lease to watch. Raises: UsageError (`unknown_lease`, `nothing_runs`, `which_one`)."""
+    """Digest of the lease to watch. Raises: UsageError (`which_one`); Refused (`unknown_lease`, `nothing_runs`)."""
     if name is not None:
         return find_lease(state, name).digest
     live = list(state.live.values())
     if not live:
-        raise UsageError("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
+        raise Refused("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
     if len(live) > 1:
         names = ", ".join(state.leases[digest].lease.id for digest in live)
         raise UsageError("which_one", f"{len(live)} deployments are running: {names}", hint="name one of them")

@@ -224,7 +224,7 @@ def test_machines_key_in_a_persons_agent_is_of_no_use(desk: Desk, monkeypatch: p
         agent.add(desk.station.keys[key])
         monkeypatch.setenv("SSH_AUTH_SOCK", agent.socket)
         desk.refused("key_missing")
-        said = desk.console.refused("approve", desk.lease, "--yes", "--as", key, code="not_a_human", ends=2)
+        said = desk.console.refused("approve", desk.lease, "--yes", "--as", key, code="not_a_human", ends=1)
     assert "from the ssh-agent" not in said.err
 
 

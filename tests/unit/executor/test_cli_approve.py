@@ -70,24 +70,24 @@ def test_interrupt_at_the_question_signs_nothing(console: Console, monkeypatch: 
 def test_key_of_nobody_is_refused(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     key = new_key(tmp_path / "stranger")
-    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=1)
     assert "enrolled for nobody" in said.err
 
 
 def test_key_of_another_principal_is_refused(console: Console) -> None:
     lease = console.propose()
     key = console.home / "keys" / "cp14.key"
-    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=1)
     assert "enrolled for cp14, not for ada" in said.err
 
 
 def test_human_who_is_not_enrolled_is_refused(console: Console) -> None:
-    console.refused("approve", console.propose(), "--yes", "--as", "ben", code="unknown_principal", ends=2)
+    console.refused("approve", console.propose(), "--yes", "--as", "ben", code="unknown_principal", ends=1)
 
 
 @pytest.mark.parametrize("machine", ["cp14", "cbo", "cp20"])
 def test_machine_does_not_approve_at_the_command_line(console: Console, machine: str) -> None:
-    console.refused("approve", console.propose(), "--yes", "--as", machine, code="not_a_human", ends=2)
+    console.refused("approve", console.propose(), "--yes", "--as", machine, code="not_a_human", ends=1)
 
 
 def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
     lease = console.propose()
-    said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=2)
+    said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=1)
     assert "not the one" not in said.err
     # Nobody opens a key for what they have not seen.
     assert "Changed paths, as signed" in said.out
@@ -169,7 +169,7 @@ def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) ->
 def test_key_that_is_not_enrolled_is_not_opened(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     key = new_key(tmp_path / "id", b"right")
-    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=2, typed="right\n")
+    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=1, typed="right\n")
 
 
 def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
@@ -179,11 +179,11 @@ def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
     console.init(look=True)
     fleet = str(console.write_fleet())
     said = console.run("fleet", "propose", fleet, "--approve", "--yes")
-    assert (said.code, "error: look_needed: " in said.err) == (2, True)
+    assert (said.code, "error: look_needed: " in said.err) == (1, True)
     console.done("fleet", "propose", fleet, "--yes")
     digest = next(iter(console.state().proposals))
-    console.refused("approve", digest[:12], "--yes", code="look_needed", ends=2)
-    said = console.refused("approve", digest[:12], code="look_needed", ends=2, typed="y\n")
+    console.refused("approve", digest[:12], "--yes", code="look_needed", ends=1)
+    said = console.refused("approve", digest[:12], code="look_needed", ends=1, typed="y\n")
     assert "--prepare" in said.err
 
 
@@ -218,7 +218,7 @@ def test_approval_after_a_withdrawal_counts_again(console: Console) -> None:
 
 @pytest.mark.parametrize("name", ["LEASE-20990101-000000", "abcdef", "0" * 12, "\x1b[2J"])
 def test_unknown_id_is_a_usage_error(console: Console, name: str) -> None:
-    said = console.refused("approve", name, code="unknown_id", ends=2)
+    said = console.refused("approve", name, code="unknown_id", ends=1)
     assert "\x1b" not in said.err
 
 
@@ -226,7 +226,7 @@ def test_short_beginning_of_a_digest_names_nothing(console: Console) -> None:
     lease = console.propose()
     found = console.state().find_lease(lease)
     assert found is not None
-    console.refused("show", found.digest[:11], code="unknown_id", ends=2)
+    console.refused("show", found.digest[:11], code="unknown_id", ends=1)
     assert found.digest in console.done("show", found.digest[:12])
 
 
@@ -300,7 +300,7 @@ def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
 
 
 def test_inbox_of_nobody_is_refused_and_not_empty(console: Console) -> None:
-    console.refused("inbox", "--as", "ben", code="unknown_principal", ends=2)
+    console.refused("inbox", "--as", "ben", code="unknown_principal", ends=1)
 
 
 @pytest.mark.parametrize("lost", ["manifest", "file"])

@@ -44,9 +44,9 @@ def change(console: Console, noun: str, *arguments: str) -> str:
 def test_what_is_shown_as_yaml_is_what_is_in_force(console: Console, tmp_path: Path, noun: str) -> None:
     path = tmp_path / f"{noun}.yaml"
     path.write_text(console.done(noun, "show", "--yaml"), "utf-8")
-    console.refused(noun, "propose", str(path), "--yes", code="no_change", ends=2)
+    console.refused(noun, "propose", str(path), "--yes", code="no_change", ends=1)
     path.with_suffix(".json").write_text(console.done(noun, "show", "--json"), "utf-8")
-    console.refused(noun, "propose", str(path.with_suffix(".json")), "--yes", code="no_change", ends=2)
+    console.refused(noun, "propose", str(path.with_suffix(".json")), "--yes", code="no_change", ends=1)
 
 
 @pytest.mark.parametrize("noun", ["trust", "policy", "fleet"])
@@ -99,7 +99,7 @@ def test_renewal_that_is_over_before_it_begins(console: Console, tmp_path: Path)
     root["expires"] = "2026-01-05T09:00:00Z"
     path = tmp_path / "trust.json"
     path.write_text(json.dumps(root))
-    console.refused("trust", "propose", str(path), "--yes", code="already_expired", ends=2)
+    console.refused("trust", "propose", str(path), "--yes", code="already_expired", ends=1)
 
 
 def test_second_key_of_a_person_approves(console: Console, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_rotation_of_the_sole_governors_key_needs_the_new_key_too(console: Conso
 
 
 def test_key_taken_from_a_person_who_has_no_other(console: Console) -> None:
-    console.refused("trust", "propose", "--remove-key", key_of(console, "ada"), "--yes", code="no_key_left", ends=2)
+    console.refused("trust", "propose", "--remove-key", key_of(console, "ada"), "--yes", code="no_key_left", ends=1)
 
 
 @pytest.mark.parametrize("who", ["ada", "cp14"])
@@ -134,7 +134,7 @@ def test_key_of_a_principal_under_another_comment_and_name(console: Console, tmp
     assert principal is not None
     path = tmp_path / "other.pub"
     path.write_text(f"{principal.keys[0].key} somebody-else@laptop\n")
-    console.refused("trust", "propose", "--add-key", f"{who}={path}", "--yes", code="key_in_use", ends=2)
+    console.refused("trust", "propose", "--add-key", f"{who}={path}", "--yes", code="key_in_use", ends=1)
 
 
 def test_private_key_given_for_enrolment(console: Console, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_option_that_says_half(console: Console, arguments: tuple[str, ...]) -> 
     ],
 )
 def test_change_of_what_is_not_there(console: Console, arguments: tuple[str, ...], code: str) -> None:
-    console.refused("trust", "propose", *arguments, "--yes", code=code, ends=2)
+    console.refused("trust", "propose", *arguments, "--yes", code=code, ends=1)
 
 
 def test_approval_of_what_is_only_prepared(console: Console, tmp_path: Path) -> None:
@@ -310,15 +310,14 @@ def test_earlier_version_by_entry_and_by_digest_can_be_proposed_again(
 
 @pytest.mark.parametrize("name", ["9999", "abc", "a" * 64, "-1", "0" * 11])
 def test_version_that_does_not_exist(console: Console, name: str) -> None:
-    ends = 2
     if name == "-1":
-        assert console.run("fleet", "show", name).code == ends
+        assert console.run("fleet", "show", name).code == 2
         return
-    console.refused("fleet", "show", name, code="unknown_version", ends=ends)
+    console.refused("fleet", "show", name, code="unknown_version", ends=1)
 
 
 def test_difference_of_a_proposal_from_what_is_in_force(console: Console) -> None:
-    console.refused("policy", "diff", code="no_proposal", ends=2)
+    console.refused("policy", "diff", code="no_proposal", ends=1)
     console.done("policy", "propose", "--deactivate", "--yes")
     said = console.done("policy", "diff")
     assert "-deploy_production/enabled: true" in said
@@ -370,11 +369,11 @@ def test_revoked_key_still_audits_and_signs_nothing_more(console: Console, tmp_p
         str(console.home / "keys" / "ada.key"),
         "--yes",
         code="key_not_enrolled",
-        ends=2,
+        ends=1,
     )
     assert console.run("audit").code == 0
     assert "no longer holds that key" in console.run("check", lease).out
-    again = console.refused("trust", "propose", "--remove-key", old, "--yes", code="unknown_key", ends=2)
+    again = console.refused("trust", "propose", "--remove-key", old, "--yes", code="unknown_key", ends=1)
     assert "nobody holds the key" in again.err
 
 
@@ -411,7 +410,7 @@ def test_position_of_a_compromise_moved_to_later_or_past_the_end(console: Consol
     old, key = key_of(console, "ada"), ("--yes", "--key", str(second))
     console.refused("trust", "propose", "--compromised", f"{old}@999", *key, code="bad_trust_root", ends=1)
     console.done("trust", "propose", "--compromised", f"{old}@3", "--approve", *key)
-    console.refused("trust", "propose", "--compromised", f"{old}@4", *key, code="bad_position", ends=2)
+    console.refused("trust", "propose", "--compromised", f"{old}@4", *key, code="bad_position", ends=1)
     console.done("trust", "propose", "--compromised", f"{old}@2", "--approve", *key)
     trust = console.state().trust
     assert trust is not None

@@ -70,7 +70,7 @@ def test_ledger_without_its_log_key_can_be_read_but_not_written(console: Console
     console.begin()
     (console.home / "keys" / "log.key").unlink()
     console.done("status")
-    console.refused("pause", "LEASE-20260105-090000", code="key_missing", ends=2)
+    console.refused("pause", "LEASE-20260105-090000", code="key_missing", ends=5)
 
 
 def test_cut_ledger_is_refused_by_a_reader_who_remembers(console: Console) -> None:
@@ -119,7 +119,7 @@ def test_home_may_be_named_before_or_after_the_command(console: Console, tmp_pat
 def test_unknown_lease_is_a_usage_error(console: Console) -> None:
     console.begin()
     for command in (["check", "LEASE-1"], ["watch", "LEASE-1"], ["rollback", "LEASE-1"], ["deny", "LEASE-1"]):
-        console.refused(*command, *(["--reason", "x"] if command[0] == "deny" else []), code="unknown_lease", ends=2)
+        console.refused(*command, *(["--reason", "x"] if command[0] == "deny" else []), code="unknown_lease", ends=1)
 
 
 def test_refusal_of_the_law_names_rule_and_step(console: Console) -> None:
@@ -154,10 +154,10 @@ def test_agent_without_its_own_key_does_not_run_with_another(console: Console) -
     console.init()
     keys = console.home / "keys"
     (keys / "cp14.key").unlink()
-    console.refused("agent", "run", "cp14", code="key_missing", ends=2)
+    console.refused("agent", "run", "cp14", code="key_missing", ends=5)
     (keys / "cp14.key").write_bytes((keys / "cp18.key").read_bytes())
     (keys / "cp14.key").chmod(0o600)
-    console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=2)
+    console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=1)
 
 
 @pytest.mark.parametrize("text", ["", "15", "0s", "-1h", "1w", "1.5h", "h", "9" * 10, "\u0661h"])

@@ -198,7 +198,7 @@ def test_lease_list_and_show(console: Console) -> None:
     text = console.done("lease", "show", lease)
     for part in (lease, "ada", "approver", "yes", view["cosigners"][0]["keyid"]):
         assert part in text
-    console.refused("lease", "show", "LEASE-20990101-000000", code="unknown_lease", ends=2)
+    console.refused("lease", "show", "LEASE-20990101-000000", code="unknown_lease", ends=1)
 
 
 def test_intent_list_and_show(console: Console) -> None:
@@ -209,7 +209,7 @@ def test_intent_list_and_show(console: Console) -> None:
     assert json.loads(console.done("intent", "show", row["intent_id"].lower(), "--json")) == row
     assert lease in console.done("intent", "show", row["intent_id"])
     assert row["intent_id"] in console.done("intent", "list")
-    console.refused("intent", "show", "INT-20990101-001", code="unknown_intent", ends=2)
+    console.refused("intent", "show", "INT-20990101-001", code="unknown_intent", ends=1)
 
 
 def test_hostile_intent_reaches_the_terminal_inert(console: Console) -> None:
