@@ -68,7 +68,7 @@ def approve(
         state = check_begun(registrar.sync())
         subject = find_subject(state, identifier) if identifier else None
         if attach is not None:
-            attach_prepared(registrar, attach, subject)
+            attach_prepared(place, registrar, attach, subject)
         elif subject is not None:
             approve_subject(
                 place,
@@ -184,13 +184,14 @@ def approve_subject(
         proposed=proposal.trust if isinstance(proposal, TrustProposal) else None,
     )
     if receipt is not None:
-        say_approved(registrar, subject, receipt.seq)
+        say_approved(home, registrar, subject, receipt.seq)
 
 
-def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
-    """Say which entry approved a subject, and what it still lacks."""
+def say_approved(home: Home, registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
+    """Say which entry approved a subject, and what it still lacks: keys, and somebody who runs."""
     from executor.approval import still_missing
-    from policies.state import ProposalState
+    from executor.commands.who_runs import describe_need
+    from policies.state import LeaseState, ProposalState
 
     say(f"Approved: entry {seq}")
     missing = still_missing(registrar.state, subject, registrar.now())
@@ -198,6 +199,9 @@ def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq:
         say(f"  still missing: {line}")
     if not missing:
         say("  it is in force" if isinstance(subject, ProposalState) else "  nothing is missing")
+    if isinstance(subject, LeaseState):
+        now_said = registrar.state.leases[subject.digest]
+        say(*(f"  {line}" for line in describe_need(home, registrar.state, now_said, registrar.now())))
 
 
 def _object(

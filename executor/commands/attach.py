@@ -14,6 +14,7 @@ from executor.commands.terminal import say
 from executor.escape import escape
 
 if TYPE_CHECKING:
+    from executor.home import Home
     from executor.offline import Prepared
     from policies.state import LeaseState, ProposalState, State
     from policies.submitter import Submitter
@@ -34,10 +35,12 @@ def attach(
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         check_begun(registrar.sync())
-        attach_prepared(registrar, directory)
+        attach_prepared(place, registrar, directory)
 
 
-def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None) -> None:
+def attach_prepared(
+    home: Home, registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None
+) -> None:
     """Check what lies in a directory, say what it is, append it. `expected`: what it must be an approval of.
 
     Raises: UsageError, Refused, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
@@ -67,7 +70,7 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
     receipt = registrar.append([envelope])[0]
     subject = find_said(registrar.state, statement.subject_digest)
     if statement.kind == "cosignature" and subject is not None:
-        say_approved(registrar, subject, receipt.seq)
+        say_approved(home, registrar, subject, receipt.seq)
     else:
         say(f"Attached: entry {receipt.seq}")
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from executor.commands.common import HomeOption, JsonOption, check_begun, opened
 from executor.commands.forms import progress_form
 from executor.commands.terminal import say, say_json, say_table
+from executor.commands.who_runs import RUNNERS, describe_runs
 
 if TYPE_CHECKING:
     from executor.home import Home
     from policies.state import LeaseState, State
 
-RUNNERS = ("cp14", "cp18", "cp19", "cp20", "notify")
 SHOWN = 50
 """Leases that are shown, the newest ones."""
 
@@ -39,7 +39,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
         f"Fleet   {found['fleet'][:12] if found['targets'] else 'none'}"
         + "".join(f", {name} {count}" for name, count in found["targets"].items()),
-        f"Runs    {_runs(found['running'])}",
+        f"Runs    {describe_runs(found['running'])}",
     )
     before = found["continues"]
     if before is not None:
@@ -87,12 +87,6 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         ],
         "leases": rows,
     }
-
-
-def _runs(running: list[str] | None) -> str:
-    if running is None:
-        return "is not seen from another machine"
-    return ", ".join(running) or "nothing here: calyx agent run NAME reviews, calyx executor run deploys"
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:

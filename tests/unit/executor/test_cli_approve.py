@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from console import Console
 
 from executor.commands import approve, signing
+from executor.home import Home
+from executor.process_lock import ProcessLock
 from keys.openssh import load_private_key, new_private_key, store_private_key
+from policies.submitter import Draft
 
 
 @pytest.fixture
@@ -34,6 +38,53 @@ def test_approval_names_its_entry_and_what_is_missing(console: Console) -> None:
     vote = console.state().find_lease(lease)
     assert vote is not None
     assert [v.signer.principal for v in vote.ballot.votes] == ["ada"]
+
+
+def runs(console: Console, *names: str) -> ExitStack:
+    """Locks that say that these run, until they are let go."""
+    stack = ExitStack()
+    with Home(console.home) as home:
+        for name in names:
+            stack.enter_context(ProcessLock(home.lock_path(name), name))
+    return stack
+
+
+def test_approval_says_that_nobody_reviews_and_nobody_deploys(console: Console) -> None:
+    said = console.done("approve", console.propose(), "--yes")
+    assert "no agent has reviewed it yet, and it does not run before one has: none runs here: calyx agent run" in said
+    assert "no executor runs here: calyx executor run deploys it" in said
+    assert "nothing here: calyx agent run NAME reviews" in console.done("status")
+
+
+@pytest.mark.parametrize(
+    ("names", "who"), [(("cp14",), "cp14 runs here"), (("cp14", "cp18", "cp20"), "cp14 and cp18 run here")]
+)
+def test_approval_says_who_will_review_and_who_deploys(console: Console, names: tuple[str, ...], who: str) -> None:
+    lease = console.propose()
+    with runs(console, *names):
+        said = console.done("approve", lease, "--yes")
+        assert f"it does not run before one has: {who}\n" in said
+        assert ("no executor runs here" in said) == ("cp20" not in names)
+        assert ", ".join(names) in console.done("status")
+
+
+def test_approval_says_nothing_of_reviews_where_there_is_one(console: Console) -> None:
+    lease = console.propose()
+    said = console.state().find_lease(lease)
+    assert said is not None
+    with Home(console.home) as home, runs(console, "cp20"):
+        registrar = home.open_registrar(console.clock)
+        signer = home.load_signer("cp14", registrar.sync())
+        review = {"role": "sentinel", "verdict": "pass", "summary": "looked at", "findings": None}
+        registrar.submit(signer, Draft("review", review, (lease, said.digest)))
+        assert "reviewed" not in console.done("approve", lease, "--yes")
+
+
+def test_approval_of_a_proposal_speaks_of_no_agent(console: Console) -> None:
+    console.done("policy", "propose", "--deactivate", "--yes")
+    (proposal,) = [each for each in console.state().proposals.values() if each.decided_seq is None]
+    said = console.done("approve", proposal.digest[:12], "--yes")
+    assert said.endswith("it is in force\n")
 
 
 def test_what_is_shown_is_what_is_signed(console: Console) -> None:
