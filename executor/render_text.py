@@ -6,15 +6,18 @@ with two spaces, and every line of a text that others wrote has a label, a sign 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from shlex import join
+from typing import Final
 
 from executor.bounds import Bounds
 from executor.escape import escape, shorten
 from policies.matrix import Gate
 
 Row = tuple[str, str]
+
+AS_ABOVE: Final = "as shown above, line for line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,20 @@ class Rendering:
     def unseen(self) -> str:
         """Why a part of it cannot be shown, escaped; "" where nothing is missing."""
         return next((section.unseen for section in self.sections if section.unseen), "")
+
+
+def without_shown(rendering: Rendering, shown: Sequence[str]) -> Rendering:
+    """The rendering with those sections left out whose every line is among `shown`: lines that this person read just
+    now. What differs from them in any line stays whole.
+    """
+    known = frozenset(shown)
+    sections = (
+        replace(section, lines=(AS_ABOVE,))
+        if section.lines and not section.rows and known.issuperset(format_section(section))
+        else section
+        for section in rendering.sections
+    )
+    return replace(rendering, sections=tuple(sections))
 
 
 def format_rendering(rendering: Rendering) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -147,13 +148,15 @@ def approve_subject(
     signer: Signer | None = None,
     prepare: Path | None = None,
     full: bool = False,
+    shown: Sequence[str] = (),
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
     where it is open already. `prepare`: write it there for signing elsewhere instead. `full`: leave nothing out.
+    `shown`: lines that the person has read just now, which are not repeated.
     """
     from executor.approval import check_open, check_shown, draft_approval, render_subject
     from executor.bounds import FULL, SHORT
-    from executor.render_text import format_rendering
+    from executor.render_text import format_rendering, without_shown
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
@@ -167,7 +170,7 @@ def approve_subject(
         home.open_store(),
         home.open_objects(),
         registrar.now(),
-        FULL if full or prepare is not None else SHORT,
+        FULL if full or shown or prepare is not None else SHORT,
     )
     check_shown(state, rendering)
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
@@ -175,7 +178,7 @@ def approve_subject(
         home,
         registrar,
         draft_approval(subject, rendering),
-        format_rendering(rendering),
+        format_rendering(without_shown(rendering, shown)),
         yes=yes,
         key=key,
         as_principal=as_principal,

@@ -112,7 +112,7 @@ def _submit(
         return
     subject = registrar.sync().proposals[receipt.digest]
     try:
-        approve_subject(home, registrar, subject, signer=signer, **options)
+        approve_subject(home, registrar, subject, signer=signer, shown=lines, **options)
     except typer.Exit:
         note(f"note: the proposal stands and waits: calyx approve {receipt.digest[:12]}")
         raise

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from console import Console
 
+from executor.render_text import AS_ABOVE, Rendering, Section, format_rendering, without_shown
 from keys.openssh import fingerprint, new_private_key, store_private_key
 
 
@@ -259,6 +260,28 @@ def test_option_that_says_half(console: Console, arguments: tuple[str, ...]) -> 
 )
 def test_change_of_what_is_not_there(console: Console, arguments: tuple[str, ...], code: str) -> None:
     console.refused("trust", "propose", *arguments, "--yes", code=code, ends=1)
+
+
+@pytest.mark.parametrize(
+    ("noun", "line"), [("fleet", "+targets/web/max_unavailable: 2"), ("trust", "ada: gets the key")]
+)
+def test_difference_is_shown_once_where_one_person_proposes_and_approves(
+    console: Console, tmp_path: Path, noun: str, line: str
+) -> None:
+    fleet = json.loads(console.write_fleet().read_text())
+    fleet["targets"]["web"]["max_unavailable"] = 2
+    (tmp_path / "new.json").write_text(json.dumps(fleet))
+    key, _ = new_key(tmp_path / "second", 29)
+    words = {"fleet": [str(tmp_path / "new.json")], "trust": ["--add-key", f"ada={key}.pub"]}[noun]
+    said = change(console, noun, *words)
+    assert (said.count(line), said.count(AS_ABOVE)) == (1, {"fleet": 1, "trust": 2}[noun])
+
+
+def test_what_differs_from_what_was_shown_is_shown_whole() -> None:
+    rendering = Rendering("Proposal", "0" * 64, (Section("Change", lines=("+a: 1", "+b: 2")),))
+    assert "  +b: 2" not in format_rendering(without_shown(rendering, ["Change", "  +a: 1", "  +b: 2"]))
+    for shown in ((), ["Change", "  +a: 1"], ["Other", "  +a: 1", "  +b: 2"]):
+        assert without_shown(rendering, shown) == rendering
 
 
 def test_approval_of_what_is_only_prepared(console: Console, tmp_path: Path) -> None:
