@@ -119,7 +119,7 @@ def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) ->
 def _as_yaml(version: Version) -> str:
     from executor.documents import format_document
     from keys.openssh_public import fingerprint, parse_public
-    from policies.matrix_file import MAX_CHARACTERS
+    from policies.yaml_file import MAX_CHARACTERS
 
     def comment(place: tuple[str, ...], value: Any) -> str | None:
         # Keys are named by their fingerprints everywhere else.

@@ -251,7 +251,9 @@ def _choose_policy(path: Path | None, old: Old | None) -> CapabilityMatrix:
 
     if path is None and old is not None and old.state.policy is not None:
         return old.state.policy
-    return load_matrix(default_matrix_text() if path is None else read_text(path.expanduser(), MAX_YAML))
+    if path is None:
+        return load_matrix(default_matrix_text())
+    return load_matrix(read_text(path.expanduser(), MAX_YAML), what=str(path))
 
 
 def _origin(asked: str | None, old: Old | None) -> str:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keys.errors import FormatError, Refused
 from keys.values import Ident, Seq
-from policies.matrix_file import load_yaml
+from policies.yaml_file import load_yaml
 
 MAX_FILE: Final = 64 * 1024
 MAX_CHANNELS: Final = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -182,9 +183,31 @@ def test_tiers_that_do_not_rise_to_all_are_refused(console: Console, text: str) 
     ("content", "said"),
     [
         ("targets: {web: {instances: [{name: a, root: /srv/a, prob: 1}]}}", "there is no such field"),
-        ("targets: {web: {instances: [{name: a}]}}", "targets.web.instances.0.root is missing"),
+        ("targets: {web: {instances: [{name: a}]}}", "line 1: targets.web.instances.0.root is missing"),
+        (
+            "targets:\n  web:\n    instances:\n      - {name: a,\n         root: 7}",
+            "line 5: targets.web.instances.0.root: ",
+        ),
+        (
+            "targets:\n  web:\n    max_unavailable: many\n    instances: [{name: a, root: /a}]",
+            "line 3: targets.web.max_unavailable: must be a whole number",
+        ),
+        (
+            "targets:\n  web:\n    max_unavailable: 0\n    instances: [{name: a, root: /a}]",
+            "line 3: targets.web.max_unavailable: must be at least 1",
+        ),
+        ("targets:\n  web: here", "line 2: targets.web: must be fields of its own, each with a name"),
+        ("targets:\n  web b: {instances: []}", "line 2: targets.web b: "),
+        ("targets:\n  web:\n    instances: []", "line 3: targets.web.instances: must have at least 1 item"),
+        (
+            "targets:\n  web:\n    instances:\n      - {name: a, root: /a, probe: {url: x}}",
+            "line 4: targets.web.instances.0.probe.url: not an address that begins with http:// or https://",
+        ),
         # A misspelled field is also one that is missing; its name is what can be looked for.
-        ("targets: {web: {instances: [{name: a, roots: /a}]}}", "instances.0.roots: there is no such field"),
+        (
+            "targets: {web: {instances: [{name: a, roots: /a}]}}",
+            "instances.0.roots: there is no such field; root is missing",
+        ),
         ("", "line 1: there is nothing in it"),
         ("targets: {web: {instances: [{name: a, root: /a}, {name: A, root: /b}]}}", "web: two instances of a target"),
     ],
@@ -198,6 +221,9 @@ def test_fleet_that_is_wrong_is_said_in_a_persons_words(console: Console, conten
     ).err.splitlines()[0]
     assert said in line
     assert line.count(str(path)) == 1
+    assert f"{path}, line " in line
+    # Not a word of the library that found it.
+    assert not re.search("[Ii]nput|valid|pydantic|dictionary|string", line)
 
 
 @pytest.mark.parametrize(
