@@ -18,6 +18,7 @@ from keys.openssh_private import load_private_key, peek_private_key
 from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
 from keys.principals import Principal, TrustRoot
 from keys.signer import AgentSigner, FileSigner, PersonKey, Signer
+from keys.words import counted
 
 MAX_NAMED: Final = 10
 """Humans that a hint names."""
@@ -146,7 +147,7 @@ class _Person:
             files += 1
             if half.blob in self.keys:
                 return self.from_file(path, self.keys[half.blob])
-        looked.append(f"{self.around.folder} ({files} Ed25519 keys; none of them)")
+        looked.append(f"{self.around.folder} ({counted(files, 'Ed25519 key')}; none of them)")
         raise Unavailable(
             "key_missing",
             f"no enrolled key of {self.principal} was found; looked at {', '.join(looked)}",

@@ -16,6 +16,7 @@ from keys.errors import FormatError, Refused, UsageError
 from keys.openssh_public import fingerprint
 from keys.principals import Role, TrustRoot
 from keys.values import format_time
+from keys.words import are, counted
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.store import Reader
@@ -188,7 +189,8 @@ def describe_trust(before: TrustRoot, after: TrustRoot) -> list[str]:
     for role in ("governors", "operators"):
         counts = getattr(before.thresholds, role), getattr(after.thresholds, role)
         if counts[0] != counts[1]:
-            lines.append(f"{counts[1]} {role} are needed, and were {counts[0]}")
+            needed = counted(counts[1], role.removesuffix("s"))
+            lines.append(f"{needed} {are(counts[1])} needed; before, it was {counts[0]}")
     if before.expires != after.expires:
         lines.append(f"expires {after.expires}, and did {before.expires}")
     return lines

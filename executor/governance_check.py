@@ -18,6 +18,7 @@ from keys.errors import LawRefused, Refused
 from keys.openssh_public import HARDWARE
 from keys.principals import Principal, Role, TrustRoot
 from keys.values import parse_time
+from keys.words import counted
 from policies.fleet import Fleet
 from policies.law.case import holds_now, vote_compromised
 from policies.law.governance import check_next_root
@@ -78,7 +79,8 @@ def warn_expiry(trust: TrustRoot, now: int) -> str | None:
     if left < 0:
         return f"the trust root expired at {trust.expires}: no lease can be claimed until it is renewed"
     if left < EXPIRY_WARNING_S:
-        return f"the trust root expires at {trust.expires}, in {left // 86_400} days; then no lease can be claimed"
+        days = counted(left // 86_400, "day")
+        return f"the trust root expires at {trust.expires}, in {days}; then no lease can be claimed"
     return None
 
 

@@ -28,6 +28,7 @@ from keys.ahead import usable_cores
 from keys.errors import Unavailable, UsageError
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
+from keys.words import are, counted
 from ledger.durable import make_directory
 from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
@@ -281,7 +282,8 @@ class Home:
         # Another `init` would forget the ledger that is lost.
         return Unavailable(
             "ledger_missing",
-            f"the ledger is gone from {self.ledger}; {remembered.size} entries of it are remembered",
+            f"the ledger is gone from {self.ledger}; "
+            f"{counted(remembered.size, 'entry')} of it {are(remembered.size)} remembered",
             hint="restore it from a copy; calyx init would begin another one",
         )
 

@@ -24,6 +24,7 @@ from executor.tree import Tree, changed_paths, make_tree
 from keys.errors import CalyxError, LawRefused, Refused, Unavailable, UsageError
 from keys.principals import count_distinct
 from keys.values import fold_id, format_time
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.statement import Statement
 from policies.fleet import Target
@@ -127,7 +128,8 @@ def group_change(
     if len(groups) > MAX_GROUPS:
         raise Refused(
             "too_many_groups",
-            f"the instances of {target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
+            f"the instances of {target} are in {counted(len(groups), 'group')} by tree, "
+            f"and a lease has {MAX_GROUPS} at most",
             hint="bring some of them to one tree first, as a target of their own",
         )
     return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled), archive)

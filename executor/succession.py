@@ -19,6 +19,7 @@ from keys.errors import CalyxError, Refused, Unavailable, UsageError
 from keys.openssh_public import OpenSshKey, fingerprint
 from keys.principals import Principal
 from keys.values import fold_id
+from keys.words import counted
 from ledger.chain import leaf_of
 from ledger.durable import make_directory, replace_file
 from ledger.memory import Remembered
@@ -90,7 +91,8 @@ def contradictions(old: Old, remembered: list[Remembered | None]) -> Iterator[st
         if known.ledger != old.state.ledger:
             yield f"you knew the ledger {known.ledger} at {known.home}, and this is another one"
         elif known.size > head.size:
-            yield f"you verified {known.size} entries of it, and this copy has {head.size} lawful ones: find the newest"
+            mine = counted(known.size, "entry")
+            yield f"you verified {mine} of it, and this copy has {head.size} lawful ones: find the newest"
         elif known.size and history.leaf(known.size - 1) != known.hash:
             yield f"you verified another history of it: entry {known.size - 1} is not the one that you saw"
 

@@ -31,6 +31,7 @@ from keys.errors import CalyxError, LawRefused
 from keys.openssh_public import HARDWARE
 from keys.principals import TrustRoot
 from keys.values import fold_id, format_time, parse_time
+from keys.words import counted
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of, vote_compromised
 from policies.lease_terms import check_in_force, fail_step
@@ -147,7 +148,7 @@ def _step_1(state: State, lease: LeaseState, now: int) -> str:
 def _step_2(state: State, lease: LeaseState, now: int) -> str:
     del now
     check_in_force(state, lease)
-    return f"target {lease.lease.target}, {len(lease.paths)} changed paths, all allowed"
+    return f"target {lease.lease.target}, {counted(len(lease.paths), 'changed path')}, all allowed"
 
 
 def _step_3(state: State, lease: LeaseState, now: int) -> str:

@@ -13,6 +13,7 @@ from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say_json, say_theirs
 from executor.home import system_clock
 from keys.errors import Exit, Unavailable, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from policies.audit import Report
@@ -106,9 +107,9 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             say_theirs(f"{where}: {finding.code}: {finding.message}")
         for text in report.notes:
             say_theirs(f"note: {text}")
-        which = f"entries {report.first} to {report.size - 1}" if report.first else f"{report.size} entries"
+        which = f"entries {report.first} to {report.size - 1}" if report.first else f"{counted(report.size, 'entry')}"
         if report.first == report.size and report.first:
-            which = f"nothing new behind {report.size} entries"
+            which = f"nothing new behind {counted(report.size, 'entry')}"
         say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {which} of {report.origin or 'an unnamed log'}")
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:

@@ -9,6 +9,7 @@ import typer
 
 from executor.commands.terminal import ask, note, say
 from keys.errors import Exit, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.founding import Before
@@ -51,7 +52,7 @@ def confirm(
         f"The old ledger {old.state.ledger}",
         f"  origin    {old.state.origin}",
         f"  file      {old.ledger}",
-        f"  lawful    {head.size} entries, head {head.hash}",
+        f"  lawful    {counted(head.size, 'entry')}, head {head.hash}",
         f"  then      {'nothing: every entry is lawful' if ended is None else ended.message}",
         f"  you       {_who(old, name, public)}",
         "The new ledger",

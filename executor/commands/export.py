@@ -12,6 +12,7 @@ from executor.commands.common import HomeOption, JsonOption, check_begun, find_l
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, UsageError
+from keys.words import are, counted
 
 
 def export(
@@ -69,8 +70,9 @@ def export(
         for each in done.missing:
             say(f"entry {each.entry}: {each.code}: {each.message}")
         say(
-            f"{log.size} entries of {log.checkpoint.origin} are in {directory}: {log.size - log.old} new, "
-            f"{log.files} files and {done.objects} objects written",
+            f"{counted(log.size, 'entry')} of {log.checkpoint.origin} {are(log.size)} in {directory}: "
+            f"{log.size - log.old} new, "
+            f"{counted(log.files, 'file')} and {counted(done.objects, 'object')} written",
             f"  root {log.checkpoint.root.hex()}",
         )
         if done.missing:
@@ -93,4 +95,4 @@ def _write_kit(home: str | None, name: str, directory: Path, *, as_json: bool) -
         say_json({"ok": True, "lease_id": lease.lease.id, "digest": lease.digest, "size": size, "names": names})
     else:
         script = shlex.quote(str(directory / "check.sh"))
-        say(f"{len(made)} files for {lease.lease.id} are in {directory}; check them with: sh {script}")
+        say(f"{counted(len(made), 'file')} for {lease.lease.id} are in {directory}; check them with: sh {script}")

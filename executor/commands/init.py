@@ -16,6 +16,7 @@ from executor.commands.files import MAX_YAML, read_public, read_text
 from executor.commands.person import load_founder
 from executor.commands.terminal import note, say
 from keys.errors import Refused, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.find_signer import OwnKey
@@ -161,10 +162,14 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
     )
     receipt = registrar.create(own.signer, draft)
     if remembered is not None:
-        note(f"note: another ledger of {remembered.size} entries was remembered here; it is forgotten")
+        note(f"note: another ledger of {counted(remembered.size, 'entry')} was remembered here; it is forgotten")
     say(
         f"Ledger {receipt.leaf}",
-        *([] if wish.old is None else [f"  continues {wish.old.state.ledger}, {wish.old.beginning.head.size} entries"]),
+        *(
+            []
+            if wish.old is None
+            else [f"  continues {wish.old.state.ledger}, {counted(wish.old.beginning.head.size, 'entry')}"]
+        ),
         f"  home      {home.root}",
         f"  origin    {log_key.origin}",
         f"  you       {name}, {fingerprint(own.public)}, {own.path or 'in the ssh-agent'}",

@@ -14,6 +14,7 @@ from executor.commands.common import HomeOption, JsonOption, check_begun, noun, 
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note, say, say_json, say_table
 from keys.errors import Refused, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -131,7 +132,8 @@ def try_channel(
     if any(how != DELIVERED for how in outcomes):
         raise Unavailable(
             "delivery_failed",
-            f"{sum(how != DELIVERED for how in outcomes)} of {len(outcomes)} addresses of {channel} did not take it",
+            f"{sum(how != DELIVERED for how in outcomes)} of {counted(len(outcomes), 'address')} of {channel} "
+            "did not take it",
             hint="check them in notify.yaml",
         )
 
@@ -158,7 +160,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     say(
         f"Channels  {channels or 'none: notify.yaml names none'}",
         f"Notifier  {'runs' if found['running'] else 'does not run'}",
-        f"Notices   {found['pending']} wait, {found['sent']} sent, {found['given_up']} given up",
+        f"Notices   {found['pending']} waiting, {found['sent']} sent, {found['given_up']} given up",
     )
     if found["unknown_channels"]:
         say(f"Unknown   the policy names {', '.join(found['unknown_channels'])}, and notify.yaml does not")

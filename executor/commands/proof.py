@@ -12,6 +12,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import note, say, say_json, write_out
 from keys.errors import CalyxError, FormatError, Refused, Unavailable, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -88,7 +89,9 @@ def _make(place: Home, seq: int | None, old: int | None) -> tuple[InclusionProof
     tip, checkpoint, key = open_tip(reader, place.open_objects(), place.pin().load())
     last = seq if seq is not None else (old or 0) - 1
     if last >= checkpoint.size:
-        raise Refused("unknown_entry", f"the ledger has {checkpoint.size} entries, 0 to {checkpoint.size - 1}")
+        raise Refused(
+            "unknown_entry", f"the ledger has {counted(checkpoint.size, 'entry')}, 0 to {checkpoint.size - 1}"
+        )
     try:
         if seq is None:
             return make_consistency(last + 1, tip.checkpoint, checkpoint, reader), str(key)
@@ -123,13 +126,14 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
             raise UsageError("no_checkpoint", "this is a consistency proof", hint="name the old checkpoint with --old")
         before, after = check_consistency_proof(made, key, _read(old, MAX_NOTE))
         found = {"origin": after.origin, "old_size": before.size, "size": after.size, "root": after.root.hex()}
-        text = [f"ok: the {after.size} entries of {after.origin} begin with the {before.size} of the old checkpoint"]
+        whole = counted(after.size, "entry")
+        text = [f"ok: the first {before.size} of the {whole} of {after.origin} are those of the old checkpoint"]
     else:
         proved = check_inclusion_proof(made, key, None if record is None else _read(record, MAX_RECORD))
         size, origin = proved.checkpoint.size, proved.checkpoint.origin
         root = proved.checkpoint.root.hex()
         found = {"seq": proved.index, "leaf": proved.leaf, "origin": origin, "size": size, "root": root}
-        text = [f"ok: entry {proved.index} is in the {size} entries of {origin}", f"  leaf {proved.leaf}"]
+        text = [f"ok: entry {proved.index} is in the {counted(size, 'entry')} of {origin}", f"  leaf {proved.leaf}"]
     if as_json:
         say_json({"ok": True, **found})
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from executor.commands.common import check_begun
 from executor.commands.terminal import ask_passphrase, note, say, say_json
 from keys.errors import Refused, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -95,7 +96,8 @@ def tell_change(
 ) -> None:
     """Say what was asked, and what comes next. `more`: what else a program is told; a person reads it as a line."""
     if planned.settled:
-        note(f"note: {len(planned.settled)} instances have this tree already and are left out")
+        settled = len(planned.settled)
+        note(f"note: {counted(settled, 'instance')} {'has' if settled == 1 else 'have'} this tree already: left out")
     lease, receipt = submitted.lease, submitted.receipt
     if as_json:
         facts = {"lease_id": lease, "digest": receipt.digest, "seq": receipt.seq, "approve_by": submitted.approve_by}
@@ -105,7 +107,8 @@ def tell_change(
     glass = asked.break_glass is not None
     say(
         f"{lease}  BREAK-GLASS" if glass else lease,
-        f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {asked.target}",
+        f"  entry {receipt.seq}, {counted(len(planned.paths), 'changed path')} on {counted(count, 'instance')} "
+        f"of {asked.target}",
         *(f"  {word} {value}" for word, value in more.items()),
         f"  approval until {submitted.approve_by}",
         f"  next: calyx approve {lease}" + (", by two humans; an agent then owes a review" if glass else ""),

@@ -13,6 +13,7 @@ from executor.commands.common import check_begun, find_lease, opened
 from executor.commands.files import MAX_JSON, read_text
 from executor.commands.terminal import note, say, say_json, say_theirs
 from keys.errors import Exit, FormatError, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.recording import Recording
@@ -82,13 +83,13 @@ def _say(simulation: Simulation, *, one_rollout: bool) -> None:
         name = f"tier {tier.tier} %" if one_rollout else f"tier {tier.tier}"
         say_theirs(
             f"{name}, from {format_time(tier.began)}: {_outcome(tier)} after {tier.ended - tier.began} s,"
-            f" {tier.whole} of {tier.needed} whole samples: {tier.text}"
+            f" {tier.whole} of {counted(tier.needed, 'whole sample')}: {tier.text}"
         )
         for gate in tier.gates:
             counts = ", ".join(f"{count} {state}" for state, count in gate.counts.items())
             say_theirs(f"  {gate.gate}: {gate.state}: {gate.text} ({counts or 'no sample'})")
     passed = sum(tier.outcome == "passed" for tier in simulation.tiers)
-    say(f"{len(simulation.tiers)} tiers: {passed} passed, {simulation.halted} would have been halted")
+    say(f"{counted(len(simulation.tiers), 'tier')}: {passed} passed, {simulation.halted} would have been halted")
 
 
 def _outcome(tier: TierSaid) -> str:

@@ -9,6 +9,7 @@ from executor.commands.common import HomeOption, JsonOption, check_begun, opened
 from executor.commands.forms import progress_form
 from executor.commands.terminal import say, say_json, say_table
 from executor.commands.who_runs import RUNNERS, describe_runs
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -33,7 +34,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say_json(found)
         return
     say(
-        f"Ledger  {found['ledger'][:16]}, {found['size']} entries, {found['origin']}",
+        f"Ledger  {found['ledger'][:16]}, {counted(found['size'], 'entry')}, {found['origin']}",
         f"Home    {found['home']}",
         f"Trust   until {found['trust_expires']}",
         f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
@@ -43,7 +44,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     )
     before = found["continues"]
     if before is not None:
-        say(f"Before  ledger {before['ledger'][:16]}, continued after {before['head']['size']} entries")
+        say(f"Before  ledger {before['ledger'][:16]}, continued after {counted(before['head']['size'], 'entry')}")
     if found["trust_warning"] is not None:
         say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
     for owed in found["owed_reviews"]:

@@ -14,6 +14,7 @@ from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
 from keys.errors import Exit, LawRefused, Refused, UsageError
 from keys.values import format_time
+from keys.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -80,7 +81,9 @@ def _choose(state: State, name: str | None) -> str:
         raise Refused("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
     if len(live) > 1:
         names = ", ".join(state.leases[digest].lease.id for digest in live)
-        raise UsageError("which_one", f"{len(live)} deployments are running: {names}", hint="name one of them")
+        raise UsageError(
+            "which_one", f"{counted(len(live), 'deployment')} are running: {names}", hint="name one of them"
+        )
     return live[0]
 
 
@@ -207,7 +210,11 @@ def _deed_json(deed: Deed) -> dict[str, str | int]:
 
 def _headline(progress: Progress) -> str:
     done, needed = progress.samples
-    bake = "" if progress.left_s is None else f", {done} of {needed} samples, {progress.left_s} s of the bake left"
+    bake = (
+        ""
+        if progress.left_s is None
+        else f", {done} of {counted(needed, 'sample')}, {progress.left_s} s of the bake left"
+    )
     return f"{progress.lease} on {progress.target}: {progress.phase} at {progress.tier} %{bake}"
 
 

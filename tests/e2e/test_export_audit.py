@@ -442,7 +442,7 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     assert (said["seq"], said["origin"]) == (1, vkey.partition("+")[0])
     assert "ok: entry 1" in console.done(*check, str(tmp_path / "without"), *key, "--record", str(tmp_path / "record"))
     grown = (*check, str(tmp_path / "grown"), *key)
-    assert f"begin with the {old}" in console.done(*grown, "--old", str(kept))
+    assert f"ok: the first {old} of the " in console.done(*grown, "--old", str(kept))
     console.refused(*grown, code="no_checkpoint", ends=2)
     console.refused(*check, str(tmp_path / "without"), *key, code="record_missing", ends=1)
     console.refused(*check, str(tmp_path / "with"), code="key_missing", ends=5)
