@@ -221,7 +221,7 @@ class Play:
         """What `calyx check` says of a lease."""
         said = self.world.calyx_json("check", lease, expect=(1,))
         failed = next(step for step in said["steps"] if not step["ok"])
-        self.stage.say(f"{lease} refused: rule two_key, step {failed['number']}: {failed['code']}: {failed['text']}")
+        self.stage.say(f"{lease} refused: rule two_key, step {failed['step']}: {failed['code']}: {failed['text']}")
         return str(failed["code"])
 
     def refused_artifact(self, lease: str) -> str:

@@ -1305,7 +1305,12 @@ def main() -> int:
     elif wrong:
         print(f"NOT OK: {'the ledger' if wrong.entry is None else f'entry {wrong.entry}'}: {wrong}")
     else:
-        print(f"ok: {said['size']} {'entry' if said['size'] == 1 else 'entries'}", f"head {said['head']}", f"root {said['root']}", sep="\n")
+        print(
+            f"ok: {said['size']} {'entry' if said['size'] == 1 else 'entries'}",
+            f"head {said['head']}",
+            f"root {said['root']}",
+            sep="\n",
+        )
     return 1 if wrong else 0
 
 
