@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from policies.state import LeaseState, State
 
 RUNNERS: Final = ("cp14", "cp18", "cp19", "cp20", "notify")
-REVIEWERS: Final = ("cp14", "cp18")
-_AGENT_STEPS: Final = frozenset({5, 6, 9})
-"""Steps of the two-key rule that an agent's review and key settle."""
+REVIEWERS: Final = {"sentinel": "cp14", "validator": "cp18"}
+"""Role of a review -> the agent that gives it."""
 
 
 def describe_runs(running: Sequence[str] | None) -> str:
@@ -26,22 +25,33 @@ def describe_need(home: Home, state: State, lease: LeaseState, now: int) -> list
     """What an approval alone does not bring about: the agent's review, and an executor. One line each. `now`: seconds
     since 1970.
     """
-    from policies.two_key import examine_lease
-
     running = home.running(RUNNERS)
-    failed = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
-    lines = []
-    if lease.lease.rule == "two_key" and any(step.number in _AGENT_STEPS for step in failed) and not lease.reviews:
-        lines.append(f"no agent has reviewed it yet, and it does not run before one has: {_reviewers(running)}")
+    lines = [] if lease.lease.rule == "break_glass" else _reviews(state, lease, now, running)
     if running is not None and "cp20" not in running:
         lines.append("no executor runs here: calyx executor run deploys it")
     return lines
 
 
-def _reviewers(running: Sequence[str] | None) -> str:
+def _reviews(state: State, lease: LeaseState, now: int, running: Sequence[str] | None) -> list[str]:
+    from policies.two_key import examine_lease
+
+    asked = () if state.policy is None else state.policy.deploy_production.reviews
+    given = {note.review.role for note in lease.reviews.values()}
+    lacking = [REVIEWERS[role] for role in asked if role not in given]
+    joined = " and "
+    if not lacking and not given:
+        # The policy asks for none by name, but one agent's key is needed all the same.
+        failed = {step.missing for step in examine_lease(state, lease.digest, now) if not step.ok}
+        lacking, joined = ([*REVIEWERS.values()] if "agent" in failed else []), " or "
+    if not lacking:
+        return []
     if running is None:
-        return "whether one runs is not seen from another machine"
-    here = [name for name in REVIEWERS if name in running]
-    if not here:
-        return "none runs here: calyx agent run cp14, or cp18"
-    return f"{here[0]} runs here" if len(here) == 1 else f"{' and '.join(here)} run here"
+        where = "whether they run is not seen from another machine"
+    elif away := [name for name in lacking if name not in running]:
+        where = f"not running here: {joined.join(f'calyx agent run {name}' for name in away)}"
+    else:
+        where = f"running here: {joined.join(lacking)}"
+    if joined == " or " and running is not None and any(name in running for name in lacking):
+        where = f"running here: {' and '.join(name for name in lacking if name in running)}"
+    have = "has" if len(lacking) == 1 or joined == " or " else "have"
+    return [f"it does not run before {joined.join(lacking)} {have} reviewed it; {where}"]

@@ -51,19 +51,34 @@ def runs(console: Console, *names: str) -> ExitStack:
 
 def test_approval_says_that_nobody_reviews_and_nobody_deploys(console: Console) -> None:
     said = console.done("approve", console.propose(), "--yes")
-    assert "no agent has reviewed it yet, and it does not run before one has: none runs here: calyx agent run" in said
+    assert "  it does not run before cp14 has reviewed it; not running here: calyx agent run cp14\n" in said
     assert "no executor runs here: calyx executor run deploys it" in said
     assert "nothing here: calyx agent run NAME reviews" in console.done("status")
 
 
+BOTH, EITHER = ["sentinel", "validator"], list[str]()
+
+
 @pytest.mark.parametrize(
-    ("names", "who"), [(("cp14",), "cp14 runs here"), (("cp14", "cp18", "cp20"), "cp14 and cp18 run here")]
+    ("reviews", "names", "who"),
+    [
+        (["sentinel"], ["cp14"], "cp14 has reviewed it; running here: cp14"),
+        (BOTH, ["cp14", "cp18", "cp20"], "cp14 and cp18 have reviewed it; running here: cp14 and cp18"),
+        (BOTH, ["cp14"], "cp14 and cp18 have reviewed it; not running here: calyx agent run cp18"),
+        (EITHER, ["cp18"], "cp14 or cp18 has reviewed it; running here: cp18"),
+        (EITHER, ["cp20"], "has reviewed it; not running here: calyx agent run cp14 or calyx agent run cp18"),
+    ],
 )
-def test_approval_says_who_will_review_and_who_deploys(console: Console, names: tuple[str, ...], who: str) -> None:
+def test_approval_says_who_will_review_and_who_deploys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reviews: list[str], names: list[str], who: str
+) -> None:
+    console = Console(tmp_path, monkeypatch)
+    console.begin(reviews=reviews)
     lease = console.propose()
     with runs(console, *names):
         said = console.done("approve", lease, "--yes")
-        assert f"it does not run before one has: {who}\n" in said
+        assert "  it does not run before " in said
+        assert f"{who}\n" in said
         assert ("no executor runs here" in said) == ("cp20" not in names)
         assert ", ".join(names) in console.done("status")
 
