@@ -10,6 +10,7 @@ from executor.render_text import Rendering
 from keys.errors import LawRefused, Unavailable
 from keys.principals import TrustRoot
 from keys.values import parse_time
+from keys.words import counted
 from ledger.objects import ObjectStore
 from ledger.store import Reader
 from policies.kinds import TrustProposal
@@ -51,9 +52,10 @@ def summarise(subject: LeaseState | ProposalState) -> list[str]:
             f"  {asked.reason}",
         ]
     lease = subject.lease
+    paths, instances = counted(len(subject.paths), "changed path"), counted(len(subject.after), "instance")
     return [
         f"{lease.id} on {lease.target}, asked by {lease.by} in entry {subject.seq}",
-        f"  {len(subject.paths)} changed paths, {len(subject.after)} instances, approval until {lease.approve_by}",
+        f"  {paths}, {instances}, approval until {lease.approve_by}",
     ]
 
 

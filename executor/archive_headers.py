@@ -11,6 +11,7 @@ from typing import Any, Final, Self, cast
 
 from executor.tree import shown
 from keys.errors import CalyxError
+from keys.words import counted
 
 MAX_HEADER: Final = 1024 * 1024
 """Bytes of an extended header: a long name, or a list of attributes."""
@@ -52,7 +53,7 @@ class Member(tarfile.TarInfo):
         if self.type in _EXTENDED:
             archive.headers += 1
             if self.size > MAX_HEADER:
-                raise bad_archive(f"has a header of {self.size} bytes")
+                raise bad_archive(f"has a header of {counted(self.size, 'byte')}")
             if archive.headers > MAX_HEADERS:
                 raise bad_archive(f"has more than {MAX_HEADERS} headers before one member")
         made: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # documented there for subclasses

@@ -9,7 +9,7 @@ from typing import Final
 from executor.host import Host, Hosts
 from executor.scan import ingest
 from executor.tree import Tree, load_tree, parse_manifest
-from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.errors import CalyxError, LawRefused, Refused, Unavailable
 from keys.values import parse_time
 from ledger.objects import ObjectStore
 from policies.deployment import Deployment, Phase
@@ -42,11 +42,11 @@ def promised_trees(state: State, onto: LeaseState, target: str, now: int) -> dic
 
     An instance that the fleet has put elsewhere since is not among them: its name stands for another place.
 
-    Raises: UsageError (`wrong_target`); LawRefused (`base_moved`) for a lease that does not lead there any more.
+    Raises: Refused (`wrong_target`); LawRefused (`base_moved`) for a lease that does not lead there any more.
     """
     lease = onto.lease
     if lease.target != target:
-        raise UsageError("wrong_target", f"{lease.id} is about {lease.target}, not about {target}")
+        raise Refused("wrong_target", f"{lease.id} is about {lease.target}, not about {target}")
     why = _never(state, onto, now)
     if why is not None:
         raise LawRefused(

@@ -143,7 +143,7 @@ class Claims:
             if refusal.code == "target_busy" and self._queued.get(lease.digest) != refusal.message:
                 self._queued[lease.digest] = refusal.message
                 text = f"{lease.lease.id} waits: {refusal.message}"
-                self._log(fact_line(text, lease=lease.lease.id, event="QUEUED", code=refusal.code))
+                self._log(fact_line(text, lease_id=lease.lease.id, event="QUEUED", code=refusal.code))
             return None
 
     def _refuse(self, lease: LeaseState, problem: NotReady, now: int) -> bool:
@@ -190,7 +190,7 @@ class Claims:
             f"{lease.lease.id} VERIFIED_2KEY: {first.signer.principal} and {last.signer.principal} "
             f"(claimed in entry {receipt.seq})"
         )
-        self._log(fact_line(text, lease=lease.lease.id, event="VERIFIED_2KEY", entry=receipt.seq))
+        self._log(fact_line(text, lease_id=lease.lease.id, event="VERIFIED_2KEY", seq=receipt.seq))
         for line in _merged(lease.lease.tiers, verified.cohorts):
             self._log(f"{lease.lease.id} {line}")
         return True

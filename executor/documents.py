@@ -25,7 +25,7 @@ _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
 
 def format_document(value: Json, comment: Comment | None = None) -> str:
-    """A value as YAML, a newline at its end. Inverse of reading it with `policies.matrix_file.load_yaml`."""
+    """A value as YAML, a newline at its end. Inverse of reading it with `policies.yaml_file.load_yaml`."""
     return "\n".join(_lines(value, (), comment or _no_comment)) + "\n"
 
 

@@ -118,7 +118,7 @@ def health(figures: Figures) -> tuple[int, bytes]:
     standing, silent_s = figures.standing, figures.silent_s()
     hung = silent_s > HUNG_S
     value = {
-        "entries": standing.entries,
+        "size": standing.entries,
         "epoch": standing.epoch,
         "last_round_s": round(silent_s, 1),
         "live": sum(standing.deployments.values()),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
+from keys.words import counted
+
 _UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MARKS: Final = frozenset({"Mn", "Me"})
 MAX_MARKS: Final = 2
@@ -59,7 +61,7 @@ def escape_lines(text: str, *, limit: int = 1_000) -> list[str]:
 
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters of a text, and how many are left out."""
-    return text if len(text) <= limit else f"{text[:limit]} ... ({len(text) - limit} more characters)"
+    return text if len(text) <= limit else f"{text[:limit]} ... ({counted(len(text) - limit, 'more character')})"
 
 
 def fold(text: str, width: int) -> list[str]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from executor.surroundings import Surroundings, peek_public, read_public
-from keys.errors import UsageError
+from keys.errors import Refused, Unavailable, UsageError
 from keys.openssh_private import load_private_key, peek_private_key
 from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
 from keys.principals import Principal, TrustRoot
 from keys.signer import AgentSigner, FileSigner, PersonKey, Signer
+from keys.words import counted
 
 MAX_NAMED: Final = 10
 """Humans that a hint names."""
@@ -74,8 +75,8 @@ def find_signer(
     """The signer of one human, its key said in one line. `named`: the key file that the person asked for, private or
     public. `home_key`: the file that the home knows.
 
-    Raises: UsageError (`unknown_principal`, `not_a_human`, `key_missing`, `key_not_enrolled`; as
-    `keys.openssh.load_private_key`).
+    Raises: Refused (`unknown_principal`, `not_a_human`, `key_not_enrolled`); Unavailable (`key_missing`); as
+    `keys.openssh.load_private_key`.
     """
     person = _Person(principal, _keys_of(roots, principal), roots, around)
     return person.named(named) if named is not None else person.found(home_key)
@@ -85,7 +86,7 @@ def open_own(name: str, path: Path, around: Surroundings) -> OwnKey:
     """The key with which a person founds a ledger, where it is enrolled for nobody yet. `path`: a private or public key
     file; the agent signs when it holds that key.
 
-    Raises: UsageError (`key_missing`, `bad_key_file`; as `keys.openssh.load_private_key`).
+    Raises: Unavailable (`key_missing`); Refused (`bad_key_file`); as `keys.openssh.load_private_key`.
     """
     private = path if path.suffix != ".pub" else path.with_suffix("")
     half = read_public(path) if path.suffix == ".pub" else peek_private_key(path).public
@@ -118,10 +119,10 @@ class _Person:
         private = path.with_suffix("")
         try:
             return self.from_file(private, key)
-        except UsageError as error:
+        except Unavailable as error:
             if error.code != "key_missing":
                 raise
-            raise UsageError(
+            raise Unavailable(
                 "key_missing",
                 f"{fingerprint(half)} is neither in {self.around.agent_state()} nor at {private}",
                 hint="add it with ssh-add, or name the private key file",
@@ -146,8 +147,8 @@ class _Person:
             files += 1
             if half.blob in self.keys:
                 return self.from_file(path, self.keys[half.blob])
-        looked.append(f"{self.around.folder} ({files} Ed25519 keys; none of them)")
-        raise UsageError(
+        looked.append(f"{self.around.folder} ({counted(files, 'Ed25519 key')}; none of them)")
+        raise Unavailable(
             "key_missing",
             f"no enrolled key of {self.principal} was found; looked at {', '.join(looked)}",
             hint="add it with ssh-add, or name its file with --key; calyx keys show --all lists the enrolled keys",
@@ -156,7 +157,7 @@ class _Person:
     def half_of(self, path: Path) -> OpenSshKey | None:
         try:
             return peek_private_key(path).public
-        except UsageError as error:
+        except Unavailable as error:
             if error.code != "key_missing":
                 raise
             return None
@@ -167,7 +168,7 @@ class _Person:
             return key
         keyid = fingerprint(public)
         holders = {holder.principal.id for root in self.roots if (holder := root.find_key(keyid)) is not None}
-        raise UsageError(
+        raise Refused(
             "key_not_enrolled",
             f"{path} holds the key {keyid}, which is enrolled for {' and '.join(sorted(holders)) or 'nobody'}, not for "
             f"{self.principal}",
@@ -190,7 +191,7 @@ class _Person:
     def from_file(self, path: Path, key: PersonKey) -> Signer:
         header = peek_private_key(path)
         if header.public.blob != key.public.blob:
-            raise UsageError(
+            raise Refused(
                 "bad_key_file",
                 f"{path} holds {fingerprint(header.public)}, and {path}.pub another key",
                 hint=f"make the public half again: ssh-keygen -y -f {path} > {path}.pub",
@@ -204,7 +205,7 @@ class _Person:
         ask = self.around.passphrase
         private = load_private_key(path, None if ask is None else lambda: ask(path))
         if private.public != key.public:
-            raise UsageError("bad_key_file", f"{path} was changed while it was opened")
+            raise Refused("bad_key_file", f"{path} was changed while it was opened")
         return FileSigner(self.principal, "human", private)
 
     def say(self, key: PersonKey, source: str, more: str) -> None:
@@ -221,13 +222,9 @@ class _Person:
 def _keys_of(roots: Sequence[TrustRoot], principal: str) -> dict[bytes, PersonKey]:
     people = [found for root in roots if (found := root.find_principal(principal)) is not None]
     if not people:
-        raise UsageError(
-            "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
-        )
+        raise Refused("unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all")
     if any(person.kind != "human" for person in people):
-        raise UsageError(
-            "not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as"
-        )
+        raise Refused("not_a_human", f"{principal} is a machine; people approve here", hint="name yourself with --as")
     keys: dict[bytes, PersonKey] = {}
     for entry in (entry for person in people for entry in person.keys):
         # Two roots may differ about a key: what either asks for is asked for.
@@ -237,8 +234,8 @@ def _keys_of(roots: Sequence[TrustRoot], principal: str) -> dict[bytes, PersonKe
     return keys
 
 
-def _no_public(path: Path) -> UsageError:
-    return UsageError("bad_key_file", f"{path} is not the .pub file of an Ed25519 key", hint=f"ssh-keygen -l -f {path}")
+def _no_public(path: Path) -> Refused:
+    return Refused("bad_key_file", f"{path} is not the .pub file of an Ed25519 key", hint=f"ssh-keygen -l -f {path}")
 
 
 def _who_are_you(why: str, humans: Mapping[str, Principal]) -> UsageError:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from executor.bounds import FULL
 from executor.render_changes import diff_values
-from keys.errors import FormatError, UsageError
+from keys.errors import FormatError, Refused, UsageError
 from keys.openssh_public import fingerprint
 from keys.principals import Role, TrustRoot
 from keys.values import format_time
@@ -95,7 +95,7 @@ def list_proposals(state: State, kind: GovernedKind) -> list[Version]:
 def find_version(state: State, kind: GovernedKind, name: str, reader: Reader) -> Version:
     """The version or proposal that a person means by an entry's number or by 12 digits or more of a digest.
 
-    Raises: UsageError (`unknown_version`, `ambiguous_id`).
+    Raises: UsageError (`ambiguous_id`); Refused (`unknown_version`).
     """
     every = [*list_versions(state, kind, reader), *list_proposals(state, kind)]
     if name.isascii() and name.isdigit() and len(name) < MIN_DIGITS:
@@ -105,7 +105,7 @@ def find_version(state: State, kind: GovernedKind, name: str, reader: Reader) ->
     else:
         found = []
     if not found:
-        raise UsageError(
+        raise Refused(
             "unknown_version",
             f"{name} is neither an entry with a {kind} nor 12 digits of one's digest",
             hint=f"calyx {kind} history lists them",
@@ -156,22 +156,22 @@ def version_json(state: State, version: Version) -> dict[str, Any]:
     return {
         "kind": version.kind,
         "digest": version.digest,
-        "entry": version.seq,
-        "said_at": format_time(version.time),
+        "seq": version.seq,
+        "timestamp": format_time(version.time),
         "by": version.by,
         "reason": version.reason,
         "approve_by": version.approve_by,
-        "in_force_from": version.since,
+        "in_force_seq": version.since,
         "in_force_at": None if version.since is None else format_time(state.history.time(version.since)),
         "in_force": version.digest == digest_in_force(state, version.kind),
-        "signed_with": version.key,
+        "keyid": version.key,
         "cosignatures": [
             {
-                "entry": vote.seq,
-                "principal": vote.signer.principal,
+                "seq": vote.seq,
+                "by": vote.signer.principal,
                 "keyid": vote.signer.keyid,
                 "custodian": vote.signer.custodian,
-                "time": format_time(vote.time),
+                "timestamp": format_time(vote.time),
             }
             for vote in version.votes
         ],

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from executor.governance import GovernedKind, Value, list_needs, value_in_force
-from keys.errors import LawRefused, UsageError
+from keys.errors import LawRefused, Refused
 from keys.openssh_public import HARDWARE
 from keys.principals import Principal, Role, TrustRoot
 from keys.values import parse_time
+from keys.words import counted
 from policies.fleet import Fleet
 from policies.law.case import holds_now, vote_compromised
 from policies.law.governance import check_next_root
@@ -39,14 +40,14 @@ class Outlook:
 def check_change(state: State, kind: GovernedKind, value: Value, now: int) -> Outlook:
     """Prove that a change could come into force now, and say what it would bring. `now`: seconds since 1970.
 
-    Raises: LawRefused (`bad_trust_root`), as the law would; UsageError (`no_change`, `already_expired`).
+    Raises: LawRefused (`bad_trust_root`), as the law would; Refused (`no_change`, `already_expired`).
     """
     if value == value_in_force(state, kind):
-        raise UsageError("no_change", f"this {kind} is in force already")
+        raise Refused("no_change", f"this {kind} is in force already")
     if isinstance(value, TrustRoot):
         check_next_root(state, value, state.size)
         if parse_time(value.expires) <= now:
-            raise UsageError(
+            raise Refused(
                 "already_expired",
                 f"the proposed root expires at {value.expires}, so no lease could ever be claimed under it",
                 hint="calyx trust propose --renew 365d",
@@ -78,7 +79,8 @@ def warn_expiry(trust: TrustRoot, now: int) -> str | None:
     if left < 0:
         return f"the trust root expired at {trust.expires}: no lease can be claimed until it is renewed"
     if left < EXPIRY_WARNING_S:
-        return f"the trust root expires at {trust.expires}, in {left // 86_400} days; then no lease can be claimed"
+        days = counted(left // 86_400, "day")
+        return f"the trust root expires at {trust.expires}, in {days}; then no lease can be claimed"
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keys.errors import UsageError
+from keys.errors import Refused
 from keys.openssh_public import OpenSshKey, fingerprint, format_public
 from keys.principals import TrustRoot
 from keys.values import fold_id, format_time
@@ -49,7 +49,7 @@ class TrustEdit:
 def edit_trust(root: TrustRoot, edit: TrustEdit, known: Mapping[str, str]) -> TrustRoot:
     """A root with the changes. `known`: key id -> public line, of every key that any root ever held.
 
-    Raises: UsageError (`unknown_principal`, `unknown_key`, `key_in_use`, `no_key_left`, `id_taken`); FormatError.
+    Raises: Refused (`unknown_principal`, `unknown_key`, `key_in_use`, `no_key_left`, `id_taken`); FormatError.
     """
     principals: dict[str, dict[str, Any]] = {
         fold_id(p.id): {**_json(p), "keys": [dict(_json(entry)) for entry in p.keys]} for p in root.principals
@@ -65,7 +65,7 @@ def edit_trust(root: TrustRoot, edit: TrustEdit, known: Mapping[str, str]) -> Tr
         principal["keys"].append(_entry(key, edit.user_verification))
     for new in edit.enrol:
         if fold_id(new.id) in {fold_id(p.id) for p in root.principals}:
-            raise UsageError(
+            raise Refused(
                 "id_taken", f"{new.id} is enrolled already", hint=f"calyx trust propose --add-key {new.id}=FILE"
             )
         _check_free(root, new.key)
@@ -79,13 +79,13 @@ def edit_trust(root: TrustRoot, edit: TrustEdit, known: Mapping[str, str]) -> Tr
     held = {fingerprint(entry.public) for p in root.principals for entry in p.keys}
     for keyid in edit.remove_keys:
         if keyid not in held:
-            raise UsageError("unknown_key", f"nobody holds the key {keyid} now", hint="calyx keys show --all")
+            raise Refused("unknown_key", f"nobody holds the key {keyid} now", hint="calyx keys show --all")
     gone = {*edit.remove_keys, *(keyid for keyid, _ in edit.compromised)}
     lines = {known[keyid] for keyid in gone if keyid in known}
     for principal in principals.values():
         principal["keys"] = [entry for entry in principal["keys"] if entry["key"] not in lines]
         if not principal["keys"]:
-            raise UsageError(
+            raise Refused(
                 "no_key_left",
                 f"{principal['id']} would have no key left",
                 hint=f"add another one with --add-key {principal['id']}=FILE.pub, or take them out with --remove",
@@ -119,10 +119,10 @@ def allow_paths(policy: CapabilityMatrix, allowed: Iterable[tuple[str, str]]) ->
 def activate(policy: CapabilityMatrix) -> CapabilityMatrix:
     """A policy under which production can be deployed to: phase 3 implemented, `deploy_production` on.
 
-    Raises: UsageError (`no_target`) when no target is allowed: then it would allow nothing.
+    Raises: Refused (`no_target`) when no target is allowed: then it would allow nothing.
     """
     if not policy.deploy_production.targets:
-        raise UsageError(
+        raise Refused(
             "no_target",
             "the policy allows no target, so nothing could be deployed",
             hint="say which paths of which target may change: --allow TARGET=PATH",
@@ -152,7 +152,7 @@ def _compromised(root: TrustRoot, added: Iterable[tuple[str, int]], known: Mappi
             raise _unknown_key(keyid)
         before = positions.get(line)
         if before is not None and position > before:
-            raise UsageError(
+            raise Refused(
                 "bad_position",
                 f"{keyid} is revoked as compromised from entry {before} on, and that is never moved to a later one",
             )
@@ -163,7 +163,7 @@ def _compromised(root: TrustRoot, added: Iterable[tuple[str, int]], known: Mappi
 def _check_free(root: TrustRoot, key: OpenSshKey) -> None:
     for principal in root.principals:
         if any(entry.public.raw == key.raw for entry in principal.keys):
-            raise UsageError(
+            raise Refused(
                 "key_in_use",
                 f"{fingerprint(key)} is a key of {principal.id} already, whatever its type or comment",
                 hint="make another key",
@@ -178,9 +178,9 @@ def _json(value: Any) -> Any:
     return value.to_json()
 
 
-def _unknown_principal(name: str) -> UsageError:
-    return UsageError("unknown_principal", f"the trust root has no principal {name}", hint="calyx trust show")
+def _unknown_principal(name: str) -> Refused:
+    return Refused("unknown_principal", f"the trust root has no principal {name}", hint="calyx trust show")
 
 
-def _unknown_key(keyid: str) -> UsageError:
-    return UsageError("unknown_key", f"no trust root of this ledger held the key {keyid}", hint="calyx trust history")
+def _unknown_key(keyid: str) -> Refused:
+    return Refused("unknown_key", f"no trust root of this ledger held the key {keyid}", hint="calyx trust history")

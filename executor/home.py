@@ -28,6 +28,7 @@ from keys.ahead import usable_cores
 from keys.errors import Unavailable, UsageError
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
+from keys.words import are, counted
 from ledger.durable import make_directory
 from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
@@ -167,8 +168,11 @@ class Home:
         """
         try:
             return self._open_and_read(clock, accept_clock)
-        except Unavailable:
-            if self._root is None or not self.reserve().low() or not self.reserve().give_up():
+        except Unavailable as error:
+            # A key that is not here would not be here with more room.
+            if error.code == "key_missing" or self._root is None:
+                raise
+            if not self.reserve().low() or not self.reserve().give_up():
                 raise
             return self._open_and_read(clock, accept_clock)
 
@@ -243,7 +247,8 @@ class Home:
         """Whoever appends to this ledger: needs the log key. `clock`: None for this machine's. `create`: make the empty
         ledger file where there is none.
 
-        Raises: Unavailable (`ledger_missing`); UsageError of the log key; as `policies.registrar.open_registrar`.
+        Raises: Unavailable (`ledger_missing`); Refused and Unavailable of the log key; as
+        `policies.registrar.open_registrar`.
         """
         if create:
             return self._open_registrar(clock or system_clock, accept_clock=accept_clock, create=True)
@@ -281,7 +286,8 @@ class Home:
         # Another `init` would forget the ledger that is lost.
         return Unavailable(
             "ledger_missing",
-            f"the ledger is gone from {self.ledger}; {remembered.size} entries of it are remembered",
+            f"the ledger is gone from {self.ledger}; "
+            f"{counted(remembered.size, 'entry')} of it {are(remembered.size)} remembered",
             hint="restore it from a copy; calyx init would begin another one",
         )
 
@@ -318,13 +324,14 @@ class Home:
         """The signer of one enrolled principal. `path`: a key file instead of the one that `find_key` finds.
         `proposed`: a trust root that is not in force yet, whose keys may cosign it.
 
-        Raises: UsageError (`unknown_principal`, `key_missing`, `key_not_enrolled`; as `keys.openssh.load_private_key`).
+        Raises: Refused (`unknown_principal`, `key_not_enrolled`); Unavailable (`key_missing`); as
+        `keys.openssh.load_private_key`.
         """
         roots = [] if state.trust is None else [state.trust, *([] if proposed is None else [proposed])]
         principal = find_enrolled(roots, principal_id)
         path = path or self.find_key(principal_id)
         if path is None:
-            raise UsageError(
+            raise Unavailable(
                 "key_missing",
                 f"there is no key file of {principal_id} at {self.key_path(principal_id)}",
                 hint="name it with --key" if principal.kind == "human" else "put it there, mode 0600",
@@ -332,7 +339,7 @@ class Home:
         return open_signer(roots, principal, path, passphrase)
 
     def load_settings(self) -> Settings:
-        """The settings; none is as good as empty ones. Raises: UsageError (`bad_settings`)."""
+        """The settings; none is as good as empty ones. Raises: Refused (`bad_settings`)."""
         return load_settings(self.settings)
 
     def store_settings(self, settings: Settings) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from keys.errors import Unavailable, UsageError
+from keys.errors import Refused, Unavailable
 from keys.openssh import fingerprint, load_private_key
 from keys.principals import Principal, TrustRoot
 from keys.signer import FileSigner
@@ -18,13 +18,13 @@ Passphrase: TypeAlias = Callable[[Path], bytes]
 def find_enrolled(roots: Sequence[TrustRoot], principal_id: str) -> Principal:
     """The principal in the first of these roots that has it.
 
-    Raises: Unavailable (`ledger_missing`) for none; UsageError (`unknown_principal`).
+    Raises: Unavailable (`ledger_missing`) for none; Refused (`unknown_principal`).
     """
     if not roots:
         raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
     found = next((p for root in roots if (p := root.find_principal(principal_id)) is not None), None)
     if found is None:
-        raise UsageError(
+        raise Refused(
             "unknown_principal", f"the trust root has no principal {principal_id}", hint="calyx keys show --all"
         )
     return found
@@ -42,7 +42,7 @@ def open_signer(
     holders = {holder.principal.id for root in roots if (holder := root.find_key(keyid)) is not None}
     if principal.id not in holders:
         whose = " and ".join(sorted(holders)) or "nobody"
-        raise UsageError(
+        raise Refused(
             "key_not_enrolled",
             f"{path} holds the key {keyid}, which is enrolled for {whose}, not for {principal.id}",
             hint="calyx keys show --all lists the enrolled keys",

@@ -43,7 +43,7 @@ def list_lease(state: State, lease: LeaseState, now: int) -> Facts:
         "digest": lease.digest,
         "target": lease.lease.target,
         "rule": lease.lease.rule,
-        "proposer": lease.proposer.principal,
+        "by": lease.proposer.principal,
         "timestamp": format_time(lease.time),
         "state": standing,
         "note": note,
@@ -71,7 +71,7 @@ def view_lease(state: State, lease: LeaseState, reader: Reader, now: int) -> Fac
         "seq": lease.seq,
         "leaf": record.leaf,
         "timestamp": record.time,
-        "proposer": {"id": statement.by, "keyid": record.envelope.keyid},
+        "proposer": {"by": statement.by, "keyid": record.envelope.keyid},
         "now": format_time(now),
         "state": standing,
         "note": note,
@@ -107,7 +107,7 @@ def read_entry(state: State, reader: Reader, seq: int) -> tuple[Record, Statemen
 def _intent(state: State, lease: LeaseState) -> Facts:
     intent = state.intents[fold_id(lease.lease.intent)]
     return {
-        "id": intent.id,
+        "intent_id": intent.id,
         "digest": state.ids[fold_id(intent.id)],
         "target": intent.target,
         "what": intent.what,
@@ -147,7 +147,7 @@ def _cosigner(state: State, lease: LeaseState, vote: Vote, read: _Read) -> Facts
 def _review(state: State, note: ReviewNote) -> Facts:
     findings = note.review.findings
     return {
-        "id": note.signer.principal,
+        "by": note.signer.principal,
         "role": note.review.role,
         "verdict": note.review.verdict,
         "summary": note.review.summary,
@@ -161,7 +161,7 @@ def _review(state: State, note: ReviewNote) -> Facts:
 def _objection(withdrawal: Withdrawal, read: _Read) -> Facts:
     record, statement = read(withdrawal.seq)
     return {
-        "id": withdrawal.principal,
+        "by": withdrawal.principal,
         "reason": statement.predicate["reason"],
         "timestamp": record.time,
         "seq": withdrawal.seq,
@@ -172,7 +172,7 @@ def _objection(withdrawal: Withdrawal, read: _Read) -> Facts:
 def _claim(deployment: Deployment, read: _Read) -> Facts:
     record, statement = read(deployment.claim_seq)
     return {
-        "id": statement.by,
+        "by": statement.by,
         "epoch": statement.predicate["epoch"],
         "counted": list(deployment.counted),
         "timestamp": record.time,
@@ -191,7 +191,7 @@ def _deployment(deployment: Deployment) -> Facts:
             "timestamp": _time(deployment.halted_at),
         }
     return {
-        "phase": deployment.phase.value,
+        "state": deployment.phase.value,
         "live": deployment.live,
         "tier": deployment.tier or None,
         "tiers": list(deployment.tiers),

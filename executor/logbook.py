@@ -39,9 +39,9 @@ def fact_line(text: str, **facts: Fact) -> Line:
 
 
 def format_json_line(text: str, time: str, *, level: str = "info") -> str:
-    """One JSON object on one line, ASCII only: `time`, `level`, `text`, and the line's facts."""
+    """One JSON object on one line, ASCII only: `timestamp`, `level`, `text`, and the line's facts."""
     facts = text.facts if isinstance(text, Line) else {}
-    value = {**facts, "level": facts.get("level", level), "text": text[:MAX_TEXT], "time": time}
+    value = {**facts, "level": facts.get("level", level), "text": text[:MAX_TEXT], "timestamp": time}
     return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

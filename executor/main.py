@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 import typer.main
@@ -25,6 +25,9 @@ ROOMS: Final = ("keys", "ledger", "policies", "executor")
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+_WRONG_WORDS: Final[Any] = typer.BadParameter.__base__
+"""What Typer raises for a command line that it cannot read; every such error is one of these."""
+_AS_JSON: Final = "calyx.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +95,68 @@ class Commands(TyperGroup):
             with formatter.section(section):
                 formatter.write_dl([(name, c.summary) for name, c in COMMANDS.items() if c.section == section])
 
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read the words before the command, and whether errors are wanted as JSON."""
+        as_json = wants_json(args)
+        try:
+            ctx = super().make_context(info_name, args, parent, **extra)
+        except _WRONG_WORDS as error:
+            _end_wrong(error, as_json=as_json)
+        ctx.meta[_AS_JSON] = as_json
+        return ctx
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command. A refusal becomes its exit code, an interrupt 130, a closed pipe silence; a bug stays a
         traceback.
         """
         from keys.errors import CalyxError
 
+        as_json = ctx.meta[_AS_JSON]
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except CalyxError as error:
             from executor.commands.terminal import show_error
 
-            show_error(error)
+            show_error(error, as_json=as_json)
             if error.code == "output_failed":
                 _drop_output()
             raise typer.Exit(error.exit_code) from None
+        except _WRONG_WORDS as error:
+            _end_wrong(error, as_json=as_json)
         except (KeyboardInterrupt, typer.Abort):
-            typer.echo("interrupted", err=True)
+            _tell("interrupted", "interrupted", ("interrupted",), INTERRUPTED, as_json=as_json)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             _drop_output()  # whoever read us has enough
             raise typer.Exit(BROKEN_PIPE) from None
         return result
+
+
+def wants_json(args: list[str]) -> bool:
+    """Whether a command line asks for JSON."""
+    options = args[: args.index("--")] if "--" in args else args
+    return "--json" in options
+
+
+def _end_wrong(error: Any, *, as_json: bool) -> NoReturn:
+    """End over a command line that cannot be read. Without JSON, Typer says what it says of one."""
+    if not as_json:
+        raise error
+    where = "calyx" if error.ctx is None else error.ctx.command_path
+    _tell("usage", error.format_message(), (), USAGE, as_json=True, hint=f"{where} --help")
+    raise typer.Exit(USAGE)
+
+
+def _tell(code: str, message: str, lines: Iterable[str], exit_code: int, *, as_json: bool, hint: str = "") -> None:
+    """Say to standard error why the process ends, where no refusal of ours does: `lines`, or one JSON object."""
+    if as_json:
+        import json
+
+        said = {"code": code, "message": message, "hint": hint or None, "exit_code": exit_code}
+        lines = [json.dumps({**said, "rule": None, "step": None, "seq": None}, sort_keys=True, separators=(",", ":"))]
+    for line in lines:
+        typer.echo(line, err=True)
 
 
 def _drop_output() -> None:
@@ -190,7 +232,7 @@ def main() -> None:
         _main()
     except KeyboardInterrupt:
         # Before the command began, while its modules were loading.
-        typer.echo("interrupted", err=True)
+        _tell("interrupted", "interrupted", ("interrupted",), INTERRUPTED, as_json=wants_json(sys.argv[1:]))
         sys.exit(INTERRUPTED)
 
 
@@ -207,7 +249,8 @@ def _open_missing_streams() -> None:
 def _main() -> None:
     foreign = find_foreign_room()
     if foreign is not None:
-        typer.echo(f"error: foreign_room: {ascii(foreign)[1:-1]}", err=True)
-        typer.echo("hint: install calyx into an environment of its own", err=True)
+        message, hint = ascii(foreign)[1:-1], "install calyx into an environment of its own"
+        lines = (f"error: foreign_room: {message}", f"hint: {hint}")
+        _tell("foreign_room", message, lines, USAGE, as_json=wants_json(sys.argv[1:]), hint=hint)
         sys.exit(USAGE)
     app(prog_name="calyx")

@@ -24,7 +24,7 @@ from typing import Final
 
 from executor.approval import check_objection, check_open, find_said
 from executor.escape import escape
-from keys.errors import CalyxError, FormatError, LawRefused, SignatureRefused, Unavailable, UsageError
+from keys.errors import CalyxError, FormatError, LawRefused, Refused, SignatureRefused, Unavailable, UsageError
 from keys.openssh_public import fingerprint
 from keys.principals import Principal, TrustRoot
 from keys.sshsig import MAX_ARMOR, SshSig, parse_armor, parse_blob
@@ -92,7 +92,10 @@ def write_prepared(directory: Path, statement: Statement, lines: Sequence[str], 
 
 
 def read_prepared(directory: Path) -> Prepared:
-    """The statement in a directory that was prepared. Raises: UsageError (`not_prepared`, `bad_file`); FormatError."""
+    """The statement in a directory that was prepared.
+
+    Raises: UsageError (`not_prepared`); Refused (`bad_file`); FormatError.
+    """
     data = _read(directory / TO_SIGN, MAX_TO_SIGN)
     if data is None:
         raise UsageError(
@@ -110,12 +113,14 @@ def read_prepared(directory: Path) -> Prepared:
 def read_signature(directory: Path, statement: Statement) -> tuple[SshSig, bytes]:
     """The signature beside a prepared statement and its blob, of the right form and nothing more.
 
-    Raises: UsageError (`not_signed`, `bad_file`); FormatError (`bad_signature_file`); SignatureRefused.
+    Raises: Refused (`bad_file`); Unavailable (`not_signed`); FormatError (`bad_signature_file`); SignatureRefused.
     """
     path = directory / SIGNATURE
     data = _read(path, MAX_ARMOR)
     if data is None:
-        raise UsageError("not_signed", f"there is no {SIGNATURE} in {directory}", hint=f"sign it: {command(statement)}")
+        raise Unavailable(
+            "not_signed", f"there is no {SIGNATURE} in {directory}", hint=f"sign it: {command(statement)}"
+        )
     try:
         blob = parse_armor(data.decode("ascii"))
         return parse_blob(blob), blob
@@ -129,7 +134,7 @@ def read_signature(directory: Path, statement: Statement) -> tuple[SshSig, bytes
 def find_signer(state: State, statement: Statement) -> Principal:
     """The enrolled human a statement is by: in the root in force, or in the one that it cosigns.
 
-    Raises: LawRefused (`wrong_ledger`); UsageError (`unknown_principal`, `not_a_human`).
+    Raises: LawRefused (`wrong_ledger`); Refused (`unknown_principal`, `not_a_human`).
     """
     if statement.ledger != state.ledger:
         raise LawRefused(
@@ -142,11 +147,9 @@ def find_signer(state: State, statement: Statement) -> Principal:
         person = root.find_principal(statement.by)
         if person is not None:
             if person.kind != "human":
-                raise UsageError("not_a_human", f"{person.id} is a machine; people sign here")
+                raise Refused("not_a_human", f"{person.id} is a machine; people sign here")
             return person
-    raise UsageError(
-        "unknown_principal", f"the trust root has no principal {statement.by}", hint="calyx keys show --all"
-    )
+    raise Refused("unknown_principal", f"the trust root has no principal {statement.by}", hint="calyx keys show --all")
 
 
 def join_signature(state: State, prepared: Prepared, signature: SshSig, blob: bytes) -> Envelope:
@@ -250,12 +253,12 @@ def _read(path: Path, limit: int) -> bytes | None:
         descriptor = os.open(path, flags)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UsageError("bad_file", f"{path} is not a plain file")
+                raise Refused("bad_file", f"{path} is not a plain file")
             data = file.read(limit + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError("bad_file", f"cannot read {path}: {error.strerror}", hint="links are not followed") from None
+        raise Refused("bad_file", f"cannot read {path}: {error.strerror}", hint="links are not followed") from None
     if len(data) > limit:
         raise FormatError(f"{path} is over the limit of {limit} bytes", code="too_large")
     return data

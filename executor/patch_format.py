@@ -17,6 +17,7 @@ from typing import Final
 from executor.patch_delta import DELTA_LINES, delta_result
 from executor.tree import check_path, shown
 from keys.errors import CalyxError
+from keys.words import counted
 
 MAX_PATCH: Final = 64 * 1024 * 1024
 """Bytes of a patch."""
@@ -70,7 +71,7 @@ def parse_patch(data: bytes) -> tuple[FileChange, ...]:
     Raises: CalyxError (`too_large`, `bad_patch`, `path_escapes`).
     """
     if len(data) > MAX_PATCH:
-        raise CalyxError("too_large", f"a patch of {len(data)} bytes is over 64 MiB", limit=MAX_PATCH)
+        raise CalyxError("too_large", f"a patch of {counted(len(data), 'byte')} is over 64 MiB", limit=MAX_PATCH)
     return tuple(change for part in _Reader(data.split(b"\n")).parts() for change in part.changes)
 
 
@@ -82,7 +83,7 @@ def split_patch(data: bytes) -> tuple[Part, ...]:
     Raises: as `parse_patch`; CalyxError (`bad_patch`) when a part changes a file twice.
     """
     if len(data) > MAX_PATCH:
-        raise CalyxError("too_large", f"a patch of {len(data)} bytes is over 64 MiB", limit=MAX_PATCH)
+        raise CalyxError("too_large", f"a patch of {counted(len(data), 'byte')} is over 64 MiB", limit=MAX_PATCH)
     parts = _Reader(data.split(b"\n")).parts()
     for part in parts:
         _check_single(part.changes)

@@ -16,6 +16,7 @@ from executor.reverse import WayBack, prove_way_back
 from executor.tree import File, changed_paths, load_tree, parse_manifest, shown
 from executor.workplace import NewFolder, temporary_folder
 from keys.errors import CalyxError, Unavailable
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Fleet, Instance
 from policies.kinds import ABSENT, Lease
@@ -125,4 +126,4 @@ def _check_instance(host: Host, instance: Instance, trees: tuple[str, str], need
     if before != ABSENT:
         host.scrub(instance, before)
     if observed.free_bytes < needed + SPARE_BYTES:
-        raise Unavailable("no_space", f"{observed.free_bytes} bytes are free and the release needs {needed}")
+        raise Unavailable("no_space", f"{counted(observed.free_bytes, 'byte')} are free and the release needs {needed}")

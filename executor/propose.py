@@ -21,9 +21,10 @@ from executor.host import Hosts
 from executor.patch import plan_patch
 from executor.scan import ingest
 from executor.tree import Tree, changed_paths, make_tree
-from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.errors import CalyxError, LawRefused, Refused, Unavailable, UsageError
 from keys.principals import count_distinct
 from keys.values import fold_id, format_time
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.statement import Statement
 from policies.fleet import Target
@@ -85,8 +86,8 @@ def plan_change(
     """Look at every instance and work out the change; artifact, trees and files are objects on return. `promised`: as
     `executor.bases.see_trees` has it.
 
-    Raises: UsageError (`no_change`, `too_many_groups`, `shared_differ`, `source_missing`); Unavailable of a host;
-    CalyxError of a tree or patch.
+    Raises: UsageError (`source_missing`); Refused (`no_change`, `too_many_groups`, `shared_differ`); Unavailable of a
+    host; CalyxError of a tree or patch.
     """
     befores = see_trees(target.instances, hosts, objects, promised or {})
     archive = None
@@ -109,7 +110,7 @@ def group_change(
     afters: Mapping[str, Tree],
     archive: str | None = None,
 ) -> Planned:
-    """The change from some trees to others, by instance name. Raises: UsageError (`no_change`, `too_many_groups`)."""
+    """The change from some trees to others, by instance name. Raises: Refused (`no_change`, `too_many_groups`)."""
     groups: dict[tuple[str, str], list[str]] = {}
     paths: set[str] = set()
     settled = []
@@ -123,11 +124,12 @@ def group_change(
             paths.update(changed_paths(before, after))
         groups.setdefault(pair, []).append(name)
     if not groups:
-        raise UsageError("no_change", f"every instance of {target} has this tree already")
+        raise Refused("no_change", f"every instance of {target} has this tree already")
     if len(groups) > MAX_GROUPS:
-        raise UsageError(
+        raise Refused(
             "too_many_groups",
-            f"the instances of {target} are in {len(groups)} groups by tree, and a lease has {MAX_GROUPS} at most",
+            f"the instances of {target} are in {counted(len(groups), 'group')} by tree, "
+            f"and a lease has {MAX_GROUPS} at most",
             hint="bring some of them to one tree first, as a target of their own",
         )
     return Planned(artifact, groups, tuple(sorted(paths, key=str.encode)), tuple(settled), archive)
@@ -257,13 +259,13 @@ def _check_approvers(state: State, proposer: SignerRef) -> None:
 
 
 def find_target(state: State, name: str) -> Target:
-    """The target in the fleet in force. Raises: UsageError (`no_fleet`, `unknown_target`)."""
+    """The target in the fleet in force. Raises: Refused (`no_fleet`, `unknown_target`)."""
     if state.fleet is None:
-        raise UsageError("no_fleet", "no fleet is in force yet", hint="calyx fleet propose FILE --approve")
+        raise Refused("no_fleet", "no fleet is in force yet", hint="calyx fleet propose FILE --approve")
     target = state.fleet.targets.get(name)
     if target is None:
         known = ", ".join(state.fleet.targets) or "none"
-        raise UsageError("unknown_target", f"the fleet has no target {name}; it has {known}", hint="calyx fleet show")
+        raise Refused("unknown_target", f"the fleet has no target {name}; it has {known}", hint="calyx fleet show")
     return target
 
 
@@ -282,9 +284,9 @@ def free_intent_id(state: State, now: int) -> str:
 
 
 def _shared(target: Target) -> tuple[str, ...]:
-    """The shared paths that all instances have. Raises: UsageError (`shared_differ`)."""
+    """The shared paths that all instances have. Raises: Refused (`shared_differ`)."""
     if len({frozenset(i.shared) for i in target.instances}) > 1:
-        raise UsageError(
+        raise Refused(
             "shared_differ",
             "instances of the target have different shared paths, so one directory makes different trees on them",
             hint="propose a patch",
@@ -306,7 +308,7 @@ def _whole(tree: Tree, target: Target) -> tuple[Artifact, dict[str, Tree]]:
 
 def _terms(state: State) -> DeployProduction:
     if state.policy is None:
-        raise Unavailable("no_genesis", "the ledger is empty", hint="calyx init makes one")
+        raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes one")
     return state.policy.deploy_production
 
 

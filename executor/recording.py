@@ -20,6 +20,7 @@ from typing import Any, Final
 from executor.metrics.tes import Unusable, parse_moment
 from keys.errors import FormatError
 from keys.values import parse_decimal
+from keys.words import counted
 from ledger.chain import Entry
 from ledger.statement import parse_statement
 from policies.event_kinds import BakeStarted, Baseline, Event, GateValue, Sample
@@ -197,7 +198,7 @@ def _table(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             if len(cells) != len(header):
                 line = reader.line_num
-                raise _bad(f"line {line}: it has {len(cells)} cells instead of {len(header)}", line)
+                raise _bad(f"line {line}: it has {counted(len(cells), 'cell')} instead of {len(header)}", line)
             yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
     except csv.Error as error:
         raise _bad(f"line {reader.line_num}: not CSV: {error}", reader.line_num) from None

@@ -20,6 +20,7 @@ from executor.render_trust import describe_trust
 from keys.canonical import format_json
 from keys.errors import FormatError
 from keys.values import format_time
+from keys.words import counted
 from ledger.objects import ObjectStore
 from ledger.record import parse_record
 from ledger.statement import Statement, parse_statement
@@ -74,7 +75,7 @@ def render_proposal(state: State, proposal: ProposalState, statement: Statement,
     elif isinstance(asked, FleetProposal):
         body = proposal.fleet or Fleet.from_json({"targets": {}})
         lines = diff_values(None if state.fleet is None else state.fleet.to_json(), body.to_json(), bounds)
-        bound = [("fleet", f"object {asked.fleet.sha256}, {asked.fleet.size} bytes")]
+        bound = [("fleet", f"object {asked.fleet.sha256}, {counted(asked.fleet.size, 'byte')}")]
     else:
         raise FormatError(f"{statement.digest[:16]} is of the kind {statement.kind}, not such a proposal")
     decided = proposal.decided_seq
@@ -122,7 +123,7 @@ def render_own(statement: Statement, keyid: str | None) -> Section:
 def _common_rows(statement: Statement) -> list[Row]:
     return [
         ("ledger", statement.ledger),
-        ("having seen", f"{statement.head.size} entries, {statement.head.hash}"),
+        ("having seen", f"{counted(statement.head.size, 'entry')}, {statement.head.hash}"),
         ("made at", format_time(statement.made_at)),
         ("nonce", statement.nonce),
     ]
@@ -135,4 +136,4 @@ def _field_rows(name: str, value: Any) -> list[Row]:
     data = format_json(value)
     if len(data) <= MAX_VALUE:
         return [(label, escape(data.decode()))]
-    return [(label, f"as above: {len(data)} bytes of canonical JSON, SHA-256 {sha256(data).hexdigest()}")]
+    return [(label, f"as above: {counted(len(data), 'byte')} of canonical JSON, SHA-256 {sha256(data).hexdigest()}")]

@@ -15,6 +15,7 @@ from executor.line_diff import Work, diff_lines
 from executor.render_text import count_left
 from executor.tree import Directory, Entry, File, Link, changed_paths, load_tree
 from keys.canonical import Json
+from keys.words import are, counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
@@ -38,7 +39,7 @@ def describe_change(
     have = {entry.path: entry for entry in (old.entries if old else ())}
     get = {entry.path: entry for entry in new.entries}
     lines = [_summary(path, have, get) for path in paths[: bounds.files]]
-    lines += count_left(len(paths), bounds.files, "paths", bounds)
+    lines += count_left(len(paths), bounds.files, "path", bounds)
     shown = _file_diffs(paths[: bounds.files], have, get, objects, bounds)
     return paths, (*lines, *_bounded(shown, bounds.lines, bounds))
 
@@ -75,7 +76,7 @@ def _kind(entry: Entry | None) -> str:
         case None:
             return "nothing"
         case File(_, _, size, executable):
-            return f"{'executable' if executable else 'file'} of {size} bytes"
+            return f"{'executable' if executable else 'file'} of {counted(size, 'byte')}"
         case Link(_, target):
             return f"link to {escape(quote(target))}"
         case Directory():
@@ -97,7 +98,7 @@ def _file_diffs(
             continue
         texts = _text(old, objects, bounds), _text(new, objects, bounds)
         if texts[0] is None or texts[1] is None:
-            yield f"=== not text, or over {bounds.text} bytes: {_content(old)} to {_content(new)}"
+            yield f"=== not text, or over {counted(bounds.text, 'byte')}: {_content(old)} to {_content(new)}"
             continue
         yield from _diff(texts[0], texts[1], bounds, work)
 
@@ -134,4 +135,5 @@ def _bounded(lines: Iterator[str], limit: int, bounds: Bounds) -> Iterator[str]:
     # Counting costs as much as showing, and must end too.
     left = sum(1 for _ in islice(lines, 100_000))
     if left:
-        yield f"... {left if left < 100_000 else 'over 100000'} more lines are not shown; {bounds.more}"
+        more = counted(left, "more line") if left < 100_000 else "over 100000 more lines"
+        yield f"... {more} {are(left)} not shown; {bounds.more}"

@@ -20,6 +20,7 @@ from executor.render_text import (
 )
 from keys.errors import CalyxError
 from keys.values import fold_id, format_time, parse_time
+from keys.words import are, counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Fleet, Hooks, Instance, Probe
 from policies.kinds import Lease
@@ -57,7 +58,7 @@ def loud_lines(state: State, asked: Lease) -> tuple[str, ...]:
 def bound_rows(asked: Lease) -> list[Row]:
     """What else the proposer's signature binds: by digest, or of no weight to a person."""
     rows = [
-        ("artifact", f"{asked.artifact.type}, SHA-256 {asked.artifact.sha256}, {asked.artifact.size} bytes"),
+        ("artifact", f"{asked.artifact.type}, SHA-256 {asked.artifact.sha256}, {counted(asked.artifact.size, 'byte')}"),
         ("policy", asked.policy),
         ("fleet", asked.fleet),
     ]
@@ -70,7 +71,7 @@ def bound_rows(asked: Lease) -> list[Row]:
 
 
 def _object(ref: ObjectRef) -> str:
-    return f"object {ref.sha256}, {ref.size} bytes"
+    return f"object {ref.sha256}, {counted(ref.size, 'byte')}"
 
 
 def _request(state: State, asked: Lease, lease: LeaseState, bounds: Bounds) -> Section:
@@ -99,14 +100,14 @@ def _instances(asked: Lease, lease: LeaseState, fleet: Fleet | None, bounds: Bou
     if target is not None:
         places = [i for i in target.instances if i.name in lease.after]
         rows += [(escape(i.name), escape(f"{i.address} {i.root}")) for i in places[: bounds.names]]
-        rows += [("", left) for left in count_left(len(places), bounds.names, "instances", bounds)]
+        rows += [("", left) for left in count_left(len(places), bounds.names, "instance", bounds)]
     return Section(f"Instances of {escape(asked.target)}", tuple(rows))
 
 
 def _changes(asked: Lease, lease: LeaseState, objects: ObjectStore, bounds: Bounds) -> list[Section]:
     pairs = list(dict.fromkeys((change.before, change.after) for change in asked.changes))
     signed = [f"- {escape(path)}" for path in lease.paths[: bounds.paths]]
-    signed += count_left(len(lease.paths), bounds.paths, "paths", bounds)
+    signed += count_left(len(lease.paths), bounds.paths, "path", bounds)
     sections = [Section("Changed paths, as signed", lines=tuple(signed))]
     for before, after in pairs[: bounds.pairs]:
         title = f"Difference {before[:12]} to {after[:12]}"
@@ -118,10 +119,11 @@ def _changes(asked: Lease, lease: LeaseState, objects: ObjectStore, bounds: Boun
             continue
         surplus = sorted(set(paths) - set(lease.paths))
         warning = [f"WARNING: not in the signed list, and it changes: {escape(path)}" for path in surplus]
-        warning = [*warning[: bounds.names], *count_left(len(surplus), bounds.names, "such paths", bounds)]
+        warning = [*warning[: bounds.names], *count_left(len(surplus), bounds.names, "such path", bounds)]
         sections.append(Section(title, lines=(*warning, *lines)))
-    if len(pairs) > bounds.pairs:
-        sections.append(Section(f"{len(pairs) - bounds.pairs} more pairs of trees are not shown; {bounds.more}"))
+    left = len(pairs) - bounds.pairs
+    if left > 0:
+        sections.append(Section(f"{counted(left, 'more pair')} of trees {are(left)} not shown; {bounds.more}"))
     return sections
 
 
@@ -155,7 +157,7 @@ def _runs(state: State, asked: Lease, lease: LeaseState, fleet: Fleet | None, bo
             rows.update(dict.fromkeys(_commands(instance, hooks)))
     shown = [
         *list(rows)[: bounds.rows],
-        *(("", left) for left in count_left(len(rows), bounds.rows, "commands", bounds)),
+        *(("", left) for left in count_left(len(rows), bounds.rows, "command", bounds)),
     ]
     return Section("What it runs", tuple(shown) or (("nothing", "no process, command or hook"),))
 

@@ -11,6 +11,7 @@ from executor.render_text import Row, Section, count_left, text_rows
 from keys.canonical import Json, parse_json
 from keys.errors import CalyxError
 from keys.values import format_time
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.law.governance import quorum_progress
 from policies.state import Ballot, LeaseState, ProposalState, ReviewNote, State
@@ -76,7 +77,7 @@ def _review_rows(note: ReviewNote, objects: ObjectStore, bounds: Bounds) -> list
 
 def _findings(ref: ObjectRef, objects: ObjectStore, bounds: Bounds) -> Sequence[str]:
     if ref.size > MAX_REPORT:
-        return (f"its report of {ref.size} bytes is too long to be shown",)
+        return (f"its report of {counted(ref.size, 'byte')} is too long to be shown",)
     try:
         report = parse_json(objects.get(ref), limit=MAX_REPORT)
     except CalyxError as error:
@@ -87,7 +88,7 @@ def _findings(ref: ObjectRef, objects: ObjectStore, bounds: Bounds) -> Sequence[
     lines = [f"found: {shorten(_finding(item), bounds.line)}" for item in found[: bounds.findings]]
     left = report.get("left_out") if isinstance(report, dict) else None
     more = (f"and {left} more, which it did not keep",) if type(left) is int and left else ()
-    return (*lines, *count_left(len(found), bounds.findings, "findings", bounds), *more)
+    return (*lines, *count_left(len(found), bounds.findings, "finding", bounds), *more)
 
 
 def _finding(item: Json) -> str:

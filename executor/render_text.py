@@ -6,15 +6,19 @@ with two spaces, and every line of a text that others wrote has a label, a sign 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from shlex import join
+from typing import Final
 
 from executor.bounds import Bounds
 from executor.escape import escape, shorten
+from keys.words import counted
 from policies.matrix import Gate
 
 Row = tuple[str, str]
+
+AS_ABOVE: Final = "as shown above, line for line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,20 @@ class Rendering:
         return next((section.unseen for section in self.sections if section.unseen), "")
 
 
+def without_shown(rendering: Rendering, shown: Sequence[str]) -> Rendering:
+    """The rendering with those sections left out whose every line is among `shown`: lines that this person read just
+    now. What differs from them in any line stays whole.
+    """
+    known = frozenset(shown)
+    sections = (
+        replace(section, lines=(AS_ABOVE,))
+        if section.lines and not section.rows and known.issuperset(format_section(section))
+        else section
+        for section in rendering.sections
+    )
+    return replace(rendering, sections=tuple(sections))
+
+
 def format_rendering(rendering: Rendering) -> list[str]:
     """The rendering as lines of plain text."""
     lines = [*(f"!! {line}" for line in rendering.loud), rendering.title, f"  statement {rendering.digest}"]
@@ -65,7 +83,7 @@ def text_rows(label: str, text: str, bounds: Bounds) -> list[Row]:
     """A signed text, one row a line, exactly: a tab or a newline at the end shows."""
     lines = text.split("\n")
     shown = [(label, shorten(escape(line), bounds.line)) for line in lines[: bounds.rows]]
-    return [*shown, *(("", left) for left in count_left(len(lines), bounds.rows, "lines", bounds))]
+    return [*shown, *(("", left) for left in count_left(len(lines), bounds.rows, "line", bounds))]
 
 
 def optional_rows(label: str, text: str | None, bounds: Bounds) -> list[Row]:
@@ -75,7 +93,7 @@ def optional_rows(label: str, text: str | None, bounds: Bounds) -> list[Row]:
 
 def count_left(count: int, limit: int, what: str, bounds: Bounds) -> tuple[str, ...]:
     """Whoever signs is told that there is more than is shown, and how to see it."""
-    return (f"and {count - limit} more {what}; {bounds.more}",) if count > limit else ()
+    return (f"and {counted(count - limit, f'more {what}')}; {bounds.more}",) if count > limit else ()
 
 
 def shown_names(names: Iterable[str], bounds: Bounds) -> str:
@@ -97,7 +115,8 @@ def shown_gate(gate: Gate) -> str:
     absolute = "" if gate.absolute is None else f", or {gate.breach} {gate.absolute} where that is not known"
     return (
         f"{gate.source} {gate.breach} {gate.limit}{moved}{against[gate.against]} for {gate.for_s} s{absolute}; "
-        f"{gate.min_samples} samples, no value for {gate.missing_s} s halts, from {gate.min_requests} requests on"
+        f"{counted(gate.min_samples, 'sample')}, no value for {gate.missing_s} s halts, "
+        f"from {counted(gate.min_requests, 'request')} on"
     )
 
 
@@ -107,7 +126,7 @@ def shown_distance(seconds: int) -> str:
         return "now"
     distance = abs(seconds)
     if distance >= 2 * 86_400:
-        text = f"{distance // 86_400} days"
+        text = f"{counted(distance // 86_400, 'day')}"
     elif distance >= 7200:
         text = f"{distance // 3600} h {distance % 3600 // 60} min"
     elif distance >= 120:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keys.openssh_public import fingerprint
 from keys.principals import TrustRoot
+from keys.words import are, counted
 
 
 def describe_trust(before: TrustRoot, after: TrustRoot) -> list[str]:
@@ -43,7 +44,8 @@ def describe_trust(before: TrustRoot, after: TrustRoot) -> list[str]:
     for role in ("governors", "operators"):
         counts = getattr(before.thresholds, role), getattr(after.thresholds, role)
         if counts[0] != counts[1]:
-            lines.append(f"{counts[1]} {role} are needed, and were {counts[0]}")
+            needed = counted(counts[1], role.removesuffix("s"))
+            lines.append(f"{needed} {are(counts[1])} needed; before, it was {counts[0]}")
     if before.expires != after.expires:
         lines.append(f"expires {after.expires}, and did {before.expires}")
     return lines

@@ -17,7 +17,7 @@ from executor.lease_view import read_entry
 from executor.propose import Asked, Planned, find_target, group_change, lead_by_patch
 from executor.reverse import check_reverse, parse_way_back, patch_of, undo_change
 from executor.tree import Tree, load_tree
-from keys.errors import CalyxError, LawRefused, Unavailable, UsageError
+from keys.errors import CalyxError, LawRefused, Refused, Unavailable
 from keys.values import fold_id
 from ledger.objects import ObjectRef, ObjectStore
 from ledger.store import Reader
@@ -78,7 +78,7 @@ def plan_rebase(
     way to it, from what is `promised` (`executor.bases`). `now`: seconds since 1970.
 
     Raises: LawRefused (`target_busy`, `still_fits`); CalyxError (`rebase_conflict` for a patch that does not apply any
-    more); UsageError (`no_change`, `unknown_target`); as `plan_change`.
+    more); Refused (`no_change`, `unknown_target`); as `plan_change`.
     """
     lease = old.lease
     target = _those(find_target(state, lease.target), old.after)
@@ -105,7 +105,7 @@ def plan_rebase(
     settled = {name: tree for name, tree in befores.items() if found[name] == old.after[name]}
     if len(settled) == len(found):
         text = f"every instance of {lease.target} has the tree already that {lease.id} leads to"
-        raise UsageError("no_change", text, hint=f"calyx deny {lease.id}, so that nobody waits for it")
+        raise Refused("no_change", text, hint=f"calyx deny {lease.id}, so that nobody waits for it")
     ref = ObjectRef(sha256=lease.artifact.sha256, size=lease.artifact.size)
     if lease.artifact.type == "directory":
         after = load_tree(ref.sha256, objects)
@@ -157,7 +157,7 @@ def plan_revert(
     the same one.
 
     Raises: LawRefused (`no_way_back`); CalyxError (`revert_conflict`, `revert_differs`; `patch_not_reversible` when the
-    evidence is not what the claim says); UsageError (`no_change`, `unknown_target`); as `see_trees`.
+    evidence is not what the claim says); Refused (`no_change`, `unknown_target`); as `see_trees`.
     """
     lease = deployment.lease
     names = deployment.intended - deployment.restored
@@ -193,9 +193,7 @@ def plan_revert(
         afters[name] = made[key]
     gone = tuple(sorted(names - set(called.values())))
     if not afters:
-        raise UsageError(
-            "no_change", f"every instance of {lease.target} that {lease.id} changed has its old tree already"
-        )
+        raise Refused("no_change", f"every instance of {lease.target} that {lease.id} changed has its old tree already")
     artifact = _artifact(deployment, _without(target, settled), befores, afters, patches, objects)
     return group_change(lease.target, befores, artifact, {**afters, **_there(settled)}), gone
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import Unavailable
+from keys.words import counted
 from ledger.durable import sync_directory
 
 SIZE: Final = 16 * 1024 * 1024
@@ -38,7 +39,7 @@ class Reserve:
                 return
         try:
             if self._free() < 2 * self._size:
-                raise _missing(self._path, f"{self._free()} bytes are free")
+                raise _missing(self._path, f"{counted(self._free(), 'byte')} are free")
             descriptor = os.open(
                 self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )

@@ -27,6 +27,7 @@ from executor.tree import Directory, File, Tree, changed_paths, check_path, load
 from executor.workplace import NewFolder, nowhere, temporary_folder
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError, FormatError
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.kinds import ABSENT
 
@@ -195,7 +196,9 @@ def _reduced(before: Tree, after: Tree, near: Set[str]) -> tuple[Tree, Tree]:
     )
     size = sum(entry.size for entry in (*one, *two) if isinstance(entry, File))
     if size > MAX_CONTENT:
-        raise CalyxError("too_large", f"a reverse patch would rest on {size} bytes of files, too many", size=size)
+        raise CalyxError(
+            "too_large", f"a reverse patch would rest on {counted(size, 'byte')} of files, too many", size=size
+        )
     return make_tree(one), make_tree(two)
 
 

@@ -299,7 +299,7 @@ class Executor:
         self._figures.count_error(result.failure.code)
         text = f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}"
         lease, code = deployment.lease.id, result.failure.code
-        self._log(fact_line(text, level="warning", lease=lease, instance=name, code=code))
+        self._log(fact_line(text, level="warning", lease_id=lease, instance=name, code=code))
         if not result.back:
             self._memory.failed.setdefault(digest, {})[name] = result.failure
             return

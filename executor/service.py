@@ -68,7 +68,7 @@ def run_executor(
     machine's. `standby`: while another one acts, wait, and take over when it ends, or has shown no sign of life for
     `stale_s` seconds.
 
-    Raises: Unavailable (`already_running`, ...); UsageError when its key is not enrolled; as `Executor.run`.
+    Raises: Unavailable (`already_running`, ...); Refused when its key is not enrolled; as `Executor.run`.
     """
     figures = figures or Figures(time.monotonic)
     supervisor = supervisor or Supervisor({}, time.monotonic)

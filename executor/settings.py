@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from keys.canonical import parse_json
-from keys.errors import FormatError, Unavailable, UsageError
+from keys.errors import FormatError, Refused, Unavailable
 from keys.values import Ident, Model, One
 from ledger.durable import replace_file
 
@@ -27,15 +27,13 @@ NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
 
 
 def load_settings(path: Path) -> Settings:
-    """The settings in a file; none is as good as empty ones. Raises: UsageError (`bad_settings`)."""
+    """The settings in a file; none is as good as empty ones. Raises: Refused (`bad_settings`)."""
     try:
         return Settings.from_json(parse_json(path.read_bytes()), what="settings")
     except FileNotFoundError:
         return NO_SETTINGS
     except (OSError, FormatError) as error:
-        raise UsageError(
-            "bad_settings", f"{path} cannot be used: {error}", hint="remove it, or make it again"
-        ) from None
+        raise Refused("bad_settings", f"{path} cannot be used: {error}", hint="remove it, or make it again") from None
 
 
 def store_settings(path: Path, settings: Settings) -> None:

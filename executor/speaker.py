@@ -53,7 +53,7 @@ class Speaker:
         receipt = self._submit(Draft("term", {"epoch": epoch, "reason": "executor started"}))
         before = () if state.continues is None else (state.continues.ledger, *self._earlier)
         self._fence = Fence(ledger=state.ledger, epoch=epoch, leaf=receipt.leaf, continues=before[:MAX_LINEAGE])
-        self._log(fact_line(f"epoch {epoch}, entry {receipt.seq}", event="TERM", epoch=epoch, entry=receipt.seq))
+        self._log(fact_line(f"epoch {epoch}, entry {receipt.seq}", event="TERM", epoch=epoch, seq=receipt.seq))
 
     @property
     def fence(self) -> Fence:
@@ -89,7 +89,7 @@ class Speaker:
             if refusal.code == "fenced" or self._refusals > MAX_REFUSALS:
                 raise
             text = f"{subject[0]} {detail['type']} refused: {refusal}"
-            self._log(fact_line(text, level="warning", lease=subject[0], event=detail["type"], code=refusal.code))
+            self._log(fact_line(text, level="warning", lease_id=subject[0], event=detail["type"], code=refusal.code))
             self._registrar.sync()
             return None
         self._refusals = 0
@@ -97,7 +97,7 @@ class Speaker:
         facts = {name: detail.get(name) for name in ("tier", "instance", "cause", "code", "tree")}
         facts["level"] = LEVELS.get(detail["type"])
         text = f"{subject[0]} {_spell(detail)} (entry {receipt.seq})"
-        self._log(fact_line(text, lease=subject[0], event=detail["type"], entry=receipt.seq, **facts))
+        self._log(fact_line(text, lease_id=subject[0], event=detail["type"], seq=receipt.seq, **facts))
         return receipt
 
     def claim(self, subject: Subject, fields: dict[str, Any]) -> Receipt | None:
@@ -112,7 +112,7 @@ class Speaker:
                 raise
             self._figures.count_error(refusal.code)
             text = f"{subject[0]} not claimed: {refusal}"
-            self._log(fact_line(text, level="warning", lease=subject[0], code=refusal.code))
+            self._log(fact_line(text, level="warning", lease_id=subject[0], code=refusal.code))
             self._registrar.sync()
             return None
 

@@ -15,10 +15,11 @@ from typing import Final
 
 from executor.founding import Before
 from executor.host import MAX_LINEAGE
-from keys.errors import CalyxError, Unavailable, UsageError
+from keys.errors import CalyxError, Refused, Unavailable, UsageError
 from keys.openssh_public import OpenSshKey, fingerprint
 from keys.principals import Principal
 from keys.values import fold_id
+from keys.words import counted
 from ledger.chain import leaf_of
 from ledger.durable import make_directory, replace_file
 from ledger.memory import Remembered
@@ -60,7 +61,8 @@ class Old:
 def read_old(place: Path) -> Old:
     """Read a ledger that is to be continued: its home, or its file with `objects` beside it.
 
-    Raises: UsageError (`no_old_ledger`, `nothing_lawful`); Unavailable; CalyxError of an object that is needed.
+    Raises: UsageError (`no_old_ledger`); Refused (`nothing_lawful`); Unavailable; CalyxError of an object that is
+    needed.
     """
     ledger = place / LEDGER if place.is_dir() else place
     if not ledger.is_file():
@@ -77,7 +79,7 @@ def read_old(place: Path) -> Old:
         ) from None
     if not beginning.head.size:
         why = "" if beginning.ended is None else f": {beginning.ended.message}"
-        raise UsageError("nothing_lawful", f"{ledger} does not begin with a lawful genesis{why}")
+        raise Refused("nothing_lawful", f"{ledger} does not begin with a lawful genesis{why}")
     _, earlier = trace_lineage(home, beginning.state.continues)
     return Old(home, ledger, beginning, (beginning.first, *earlier))
 
@@ -89,7 +91,8 @@ def contradictions(old: Old, remembered: list[Remembered | None]) -> Iterator[st
         if known.ledger != old.state.ledger:
             yield f"you knew the ledger {known.ledger} at {known.home}, and this is another one"
         elif known.size > head.size:
-            yield f"you verified {known.size} entries of it, and this copy has {head.size} lawful ones: find the newest"
+            mine = counted(known.size, "entry")
+            yield f"you verified {mine} of it, and this copy has {head.size} lawful ones: find the newest"
         elif known.size and history.leaf(known.size - 1) != known.hash:
             yield f"you verified another history of it: entry {known.size - 1} is not the one that you saw"
 
@@ -130,18 +133,18 @@ def _read_first(path: Path) -> bytes | None:
 def take_over(old: Old, keep: Sequence[str], name: str) -> Before:
     """What the new ledger has from the old one. `keep`: ids of people who stay what they were. `name`: the founder.
 
-    Raises: UsageError (`unknown_principal`, `not_a_human`, `id_taken`).
+    Raises: Refused (`unknown_principal`, `not_a_human`, `id_taken`).
     """
     trust = old.state.trust
     people: list[Principal] = []
     for wanted in keep:
         person = None if trust is None else trust.find_principal(wanted)
         if person is None:
-            raise UsageError("unknown_principal", f"the old ledger's trust root has no principal {wanted}")
+            raise Refused("unknown_principal", f"the old ledger's trust root has no principal {wanted}")
         if person.kind != "human":
-            raise UsageError("not_a_human", f"{wanted} is a machine; machines get new keys", hint="leave it out")
+            raise Refused("not_a_human", f"{wanted} is a machine; machines get new keys", hint="leave it out")
         if fold_id(wanted) in {fold_id(name), *(fold_id(other.id) for other in people)}:
-            raise UsageError("id_taken", f"{wanted} is there already", hint="leave it out of --keep")
+            raise Refused("id_taken", f"{wanted} is there already", hint="leave it out of --keep")
         people.append(person)
     head = old.beginning.head
     continues = Continues(ledger=old.state.ledger, head=HeadRef(size=head.size, hash=head.hash))

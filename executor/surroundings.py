@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from keys.errors import CalyxError
 from keys.openssh_private import peek_private_key
 from keys.openssh_public import MAX_LINE, OpenSshKey, parse_public
+from keys.words import counted
 
 if TYPE_CHECKING:
     from keys.ssh_agent import AgentKey, SshAgent
@@ -58,7 +59,11 @@ class Surroundings:
         if self._silence:
             return "an ssh-agent that does not answer"
         count = len(self.agent_keys())
-        return f"the ssh-agent ({count} Ed25519 keys; none of them)" if count else "the ssh-agent (empty, or locked)"
+        return (
+            f"the ssh-agent ({counted(count, 'Ed25519 key')}; none of them)"
+            if count
+            else "the ssh-agent (empty, or locked)"
+        )
 
     def file_keys(self) -> Iterator[tuple[Path, OpenSshKey]]:
         """The private key files of `~/.ssh` and the public half that lies beside each, or in it; the usual names first.

@@ -27,12 +27,14 @@ _READY_BUT: Final = frozenset({5, 6})
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One thing that waits. `since`: when it began to wait, seconds since 1970. `until`: UTC text, or None. `command`:
-    what answers it. `urgent`: break-glass, or a review of it that is overdue.
+    """One thing that waits. `name`: a lease's id, or the first digits of `digest`, which is that of its statement.
+    `since`: when it began to wait, seconds since 1970. `until`: UTC text, or None. `command`: what answers it.
+    `urgent`: break-glass, or a review of it that is overdue.
     """
 
     kind: str
     name: str
+    digest: str
     text: str
     since: int
     until: str | None
@@ -66,6 +68,7 @@ def owed_reviews(state: State, now: int) -> list[Waiting]:
             Waiting(
                 "review",
                 lease.lease.id,
+                digest,
                 f"BREAK-GLASS: its review is overdue since {format_time(due)}, and no other lease can be claimed"
                 if late
                 else "BREAK-GLASS: its review is owed, so that other leases can be claimed on",
@@ -107,6 +110,7 @@ def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
             yield Waiting(
                 "lease",
                 lease.lease.id,
+                lease.digest,
                 f"BREAK-GLASS change of {lease.lease.target}, asked by {lease.proposer.principal}: "
                 + shorten(lease.lease.reason or "", MAX_REASON)
                 if glass
@@ -127,6 +131,7 @@ def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
             yield Waiting(
                 proposal.kind,
                 digest[:12],
+                digest,
                 f"proposal of {proposal.kind} by {proposal.proposal.by}"
                 + (", which needs your key in the root that it proposes" if again else ""),
                 state.history.time(proposal.seq),
@@ -167,6 +172,7 @@ def _orders(state: State, now: int) -> Iterator[Waiting]:
             yield Waiting(
                 "deployment",
                 name,
+                digest,
                 f"BREAK-GLASS: {text}" if glass else text,
                 _began_to_wait(state, deployment, verb),
                 None,
@@ -209,6 +215,7 @@ def _not_ready(state: State, now: int) -> Iterator[Waiting]:
             yield Waiting(
                 "preflight",
                 lease.lease.id,
+                lease.digest,
                 f"{'BREAK-GLASS: ' if glass else ''}cannot be claimed: {code}: {text}",
                 state.history.time(lease.preflight[0][0]),
                 lease.lease.execute_by,
@@ -233,7 +240,8 @@ def _questions(state: State, person: Principal) -> Iterator[Waiting]:
         if asked and note.type == "question" and digest not in answered:
             time = state.history.time(note.seq)
             command = f"calyx ledger log --from {note.seq} --limit 1"
-            yield Waiting("question", digest[:12], f"asked by {note.by} in entry {note.seq}", time, None, command)
+            text = f"asked by {note.by} in entry {note.seq}"
+            yield Waiting("question", digest[:12], digest, text, time, None, command)
 
 
 def _overdue(item: Waiting, now: int) -> bool:

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from keys.errors import FormatError
+from keys.words import counted
 
 Json: TypeAlias = bool | int | str | list["Json"] | dict[str, "Json"] | None
 
@@ -42,7 +43,9 @@ def parse_json(data: bytes, *, limit: int = MAX_BYTES) -> Json:
     Raises: FormatError when the bytes are not exactly what `format_json` would write for the value they hold.
     """
     if len(data) > limit:
-        raise FormatError(f"JSON of {len(data)} bytes is over the limit of {limit}", code="too_large", limit=limit)
+        raise FormatError(
+            f"JSON of {counted(len(data), 'byte')} is over the limit of {limit}", code="too_large", limit=limit
+        )
     try:
         return _parse(data)
     except FormatError:

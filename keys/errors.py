@@ -66,8 +66,16 @@ class LawRefused(CalyxError):
         self.rule: Final = rule
 
 
+class Refused(CalyxError):
+    """The command line is right, and the ledger, the home, a file's content or a typed answer says no; nothing was
+    tried.
+    """
+
+
 class UsageError(CalyxError):
-    """The command or a file it was given is wrong; nothing was tried."""
+    """The command line is wrong, or says too little, or names a file or directory that cannot be used; nothing was
+    tried.
+    """
 
     exit_code = Exit.USAGE
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from keys.ed25519 import SEED_SIZE, SigningKey
-from keys.errors import CalyxError, FormatError, UsageError
+from keys.errors import CalyxError, FormatError, Refused, Unavailable, UsageError
 from keys.openssh_public import OpenSshKey, fingerprint, format_public, parse_blob, plain_key
 from keys.wire import Reader
 
@@ -85,15 +85,16 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) 
 
     `passphrase` is called only when the file is encrypted.
 
-    Raises: UsageError: `key_missing`, `bad_key_mode` (others may read the file), `unsupported_key` (another type, or a
-    hardware token's file, which holds no secret), `passphrase_needed`, `bad_passphrase`, `bad_key_file`.
+    Raises: Unavailable: `key_missing`; UsageError: `passphrase_needed`; Refused: `bad_key_mode` (others may read the
+    file), `unsupported_key` (another type, or a hardware token's file, which holds no secret), `bad_passphrase`,
+    `bad_key_file`.
     """
     data = _read(path)
     header = _parse_file(path, data)
     if header.public.application is not None:
         raise _unsupported(path)
     if header.obstacle:
-        raise UsageError(
+        raise Refused(
             "unsupported_key",
             f"{path} cannot be opened here: {header.obstacle}",
             hint=f"encrypt it in the usual way: ssh-keygen -p -f {path}",
@@ -104,7 +105,7 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) 
             raise UsageError("passphrase_needed", f"{path} needs a passphrase", hint="run it on a terminal")
         secret = passphrase()
         if not 0 < len(secret) <= MAX_PASSPHRASE:
-            raise UsageError("bad_passphrase", f"the passphrase for {path} is empty or too long", hint="type it again")
+            raise Refused("bad_passphrase", f"the passphrase for {path} is empty or too long", hint="type it again")
     key = PrivateKey(_open(path, data, secret))
     # A file may carry another public key than that of its secret; signing under it would leak the secret.
     if key.public != header.public:
@@ -118,7 +119,7 @@ def peek_private_key(path: Path) -> PrivateHeader:
     A token's file is as good as any here. Who wrote the file may have put another key's public half there: what it says
     chooses among files and proves nothing.
 
-    Raises: UsageError: `key_missing`, `bad_key_mode`, `unsupported_key` (another type), `bad_key_file`.
+    Raises: Unavailable: `key_missing`; Refused: `bad_key_mode`, `unsupported_key` (another type), `bad_key_file`.
     """
     return _parse_file(path, _read(path))
 
@@ -128,12 +129,13 @@ def store_private_key(path: Path, key: PrivateKey, passphrase: bytes | None = No
 
     Each file appears whole or not at all. The comment goes to the `.pub` file.
 
-    Raises: UsageError: `key_exists`, `bad_comment`, `cannot_write_key`, `bad_passphrase` (empty, or over 1,024 bytes).
+    Raises: UsageError: `key_exists`, `bad_comment`; Unavailable: `cannot_write_key`; Refused: `bad_passphrase` (empty,
+    or over 1,024 bytes).
     """
     if len(comment) > MAX_COMMENT or not comment.isprintable():
         raise UsageError("bad_comment", f"a key's comment is at most {MAX_COMMENT} printable characters")
     if passphrase is not None and not 0 < len(passphrase) <= MAX_PASSPHRASE:
-        raise UsageError("bad_passphrase", f"a passphrase has 1 to {MAX_PASSPHRASE} bytes")
+        raise Refused("bad_passphrase", f"a passphrase has 1 to {MAX_PASSPHRASE} bytes")
     public_path = path.with_name(path.name + ".pub")
     for existing in (path, public_path):
         if os.path.lexists(existing):
@@ -145,7 +147,7 @@ def store_private_key(path: Path, key: PrivateKey, passphrase: bytes | None = No
     except FileExistsError as error:
         raise _exists(Path(error.filename2 or path)) from None
     except OSError as error:
-        raise UsageError("cannot_write_key", f"cannot write {path}: {error.strerror}") from None
+        raise Unavailable("cannot_write_key", f"cannot write {path}: {error.strerror}") from None
 
 
 def _parse_file(path: Path, data: bytes) -> PrivateHeader:
@@ -204,7 +206,7 @@ def _open(path: Path, data: bytes, secret: bytes | None) -> bytes:
     except (ValueError, TypeError, InvalidTag):
         if secret is None:
             raise _broken(path, "its contents are damaged") from None
-        raise UsageError(
+        raise Refused(
             "bad_passphrase", f"the passphrase does not open {path}", hint="type it again, or the file is damaged"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
@@ -219,13 +221,13 @@ def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, flags)
     except OSError as error:
-        raise UsageError("key_missing", f"cannot open the key file {path}: {error.strerror}") from None
+        raise Unavailable("key_missing", f"cannot open the key file {path}: {error.strerror}") from None
     try:
         _check_mode(path, os.fstat(descriptor).st_mode)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise UsageError("key_missing", f"cannot read the key file {path}: {error.strerror}") from None
+        raise Unavailable("key_missing", f"cannot read the key file {path}: {error.strerror}") from None
     finally:
         os.close(descriptor)
     if len(data) > MAX_FILE:
@@ -238,7 +240,7 @@ def _check_mode(path: Path, mode: int) -> None:
         raise _broken(path, "it is not a regular file")
     # Windows has no such bits: access there is by lists, which OpenSSH for Windows checks itself.
     if os.name != "nt" and mode & 0o077:
-        raise UsageError(
+        raise Refused(
             "bad_key_mode",
             f"{path} may be read or written by others (mode {stat.S_IMODE(mode):04o})",
             hint=f"chmod 600 {path}; if others could read it, make a new key",
@@ -270,13 +272,13 @@ def _exists(path: Path) -> UsageError:
     return UsageError("key_exists", f"{path} exists", hint="choose another name; key files are never overwritten")
 
 
-def _unsupported(path: Path) -> UsageError:
-    return UsageError(
+def _unsupported(path: Path) -> Refused:
+    return Refused(
         "unsupported_key",
         f"{path} is not an Ed25519 private key file of OpenSSH",
         hint="make one with ssh-keygen -t ed25519; a hardware token signs through ssh-agent or ssh-keygen -Y sign",
     )
 
 
-def _broken(path: Path, why: str) -> UsageError:
-    return UsageError("bad_key_file", f"{path} cannot be used: {why}")
+def _broken(path: Path, why: str) -> Refused:
+    return Refused("bad_key_file", f"{path} cannot be used: {why}")

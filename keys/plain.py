@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from keys.canonical import Json, format_json
 from keys.errors import FormatError
+from keys.faults import plain_words
 from keys.values import explain_pattern
 
 _TOLD: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?", re.DOTALL)
@@ -101,6 +102,8 @@ def explain_plain(message: str, what: str) -> str:
         where, text = "", "there is a field that it does not have"
     elif spelled := _PATTERN.fullmatch(text):
         text = f": not {explain_pattern(spelled[1])}"
+    elif words := plain_words(text):
+        text = f": {words}"
     elif _SAFE.fullmatch(text):
         text = f": {text.replace('`', '')}"
     else:

@@ -22,6 +22,7 @@ from typing import Final
 from keys.errors import CalyxError, FormatError, Unavailable
 from keys.openssh_public import HARDWARE, OpenSshKey, parse_blob
 from keys.wire import Reader, string, u32
+from keys.words import counted
 
 MAX_MESSAGE: Final = 256 * 1024
 """Bytes of a message without its length, as in OpenSSH."""
@@ -75,7 +76,7 @@ def parse_length(head: bytes) -> int:
     """The length, 1 to 256 KiB, of the message that follows these 4 bytes. Raises: FormatError (`bad_agent_answer`)."""
     length = int.from_bytes(head, "big")
     if len(head) != LENGTH_SIZE or not 0 < length <= MAX_MESSAGE:
-        raise _broken(f"{_WHAT} has {length} bytes, not 1 to {MAX_MESSAGE}")
+        raise _broken(f"{_WHAT} has {counted(length, 'byte')}, not 1 to {MAX_MESSAGE}")
     return length
 
 
@@ -99,7 +100,7 @@ def parse_identities(message: bytes) -> list[Identity]:
     try:
         count = reader.u32()
         if count > MAX_KEYS:
-            raise FormatError(f"{_WHAT} lists {count} keys, and {MAX_KEYS} is the limit")
+            raise FormatError(f"{_WHAT} lists {counted(count, 'key')}, and {MAX_KEYS} is the limit")
         identities = [Identity(reader.string(), reader.string()) for _ in range(count)]
         reader.end()
     except FormatError as error:

@@ -27,6 +27,7 @@ from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
 from keys.openssh_public import parse_blob as parse_key
 from keys.values import format_base64, parse_base64
 from keys.wire import Reader, string, u32
+from keys.words import counted
 
 NAMESPACE_APPROVAL: Final = "approval-v1@station.calyx"
 NAMESPACE_STATEMENT: Final = "statement-v1@station.calyx"
@@ -87,7 +88,7 @@ def parse_blob(blob: bytes) -> SshSig:
         raise FormatError("an SSH signature is of another type than its key")
     raw = inner.string()
     if len(raw) != SIGNATURE_SIZE:
-        raise FormatError(f"an SSH signature holds {len(raw)} bytes of signature, not 64")
+        raise FormatError(f"an SSH signature holds {counted(len(raw), 'byte')} of signature, not 64")
     flags, counter = (inner.u8(), inner.u32()) if key.type == HARDWARE else (None, None)
     inner.end()
     parsed = SshSig(key, namespace, raw, flags, counter)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -30,6 +29,7 @@ from pydantic_core import ErrorDetails
 
 from keys.canonical import Json, format_json
 from keys.errors import FormatError
+from keys.faults import fault_words, first_fault
 
 ZERO_HASH: Final = "0" * 64
 
@@ -145,6 +145,12 @@ def spelled(pattern: str, what: str) -> StringConstraints:
     return StringConstraints(pattern=whole)
 
 
+def in_words(pattern: str, what: str) -> str:
+    """A pattern as it is, for which errors say `what`: what a text that has it is, after "not "."""
+    _SPELLINGS[pattern] = what
+    return pattern
+
+
 def spelled_plainly(pattern: str, what: str) -> Meta:
     """The same for a field of a `Plain`."""
     whole = rf"^(?:{pattern})\Z"
@@ -248,15 +254,9 @@ class Model(BaseModel):
         return validated
 
 
-def first_fault(errors: Sequence[ErrorDetails]) -> ErrorDetails:
-    """The error to tell a person. A misspelled field is two, what is missing and what is unknown; its name is the
-    second one's, which can be looked for in the text.
-    """
-    first = errors[0]
-    if first["type"] != "missing":
-        return first
-    unknown = (each for each in errors if each["type"] == "extra_forbidden" and each["loc"][:-1] == first["loc"][:-1])
-    return next(unknown, first)
+def tell_fault(fault: ErrorDetails) -> str:
+    """What is wrong with a field, in a person's words; never repeats a value of the input."""
+    return fault_words(fault, _SPELLINGS.get)
 
 
 def explain(error: ValidationError, what: str) -> str:
@@ -266,10 +266,5 @@ def explain(error: ValidationError, what: str) -> str:
     where = ".".join(part if _SHOWN.fullmatch(part) else "?" for part in map(str, first["loc"]))
     if first["type"] == "missing":
         return f"{what}: {where} is missing"
-    told = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        told = "there is no such field"
-    elif first["type"] == "string_pattern_mismatch":
-        spelling = _SPELLINGS.get(first["ctx"]["pattern"])
-        told = told if spelling is None else f"not {spelling}"
+    told = tell_fault(first)
     return f"{what}: {where}: {told}" if where else f"{what}: {told}"

@@ -9,6 +9,7 @@ Source: RFC 4251 section 5.
 from __future__ import annotations
 
 from keys.errors import FormatError
+from keys.words import counted
 
 
 def u32(number: int) -> bytes:
@@ -62,4 +63,4 @@ class Reader:
         Raises: FormatError when bytes are left.
         """
         if self._at != len(self._data):
-            raise FormatError(f"{self._what} has {len(self._data) - self._at} bytes after its end")
+            raise FormatError(f"{self._what} has {counted(len(self._data) - self._at, 'byte')} after its end")

@@ -17,6 +17,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from keys.errors import CalyxError, FormatError
+from keys.words import counted
 from ledger.checkpoint import Checkpoint
 from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf
@@ -98,7 +99,7 @@ class Chain:
         seq = self._size
         for data in rest:
             if checkpoint is not None and seq >= checkpoint.size:
-                raise ChainBroken(seq, "extra", f"the checkpoint covers {checkpoint.size} entries only")
+                raise ChainBroken(seq, "extra", f"the checkpoint covers {counted(checkpoint.size, 'entry')} only")
             record = _read(seq, data)
             if record.prev != leaf:
                 raise self._contradiction(record, held, next(rest, None), checkpoint)
@@ -109,7 +110,9 @@ class Chain:
             held, leaf, seconds, seq = record, record.leaf, record.seconds, seq + 1
         if checkpoint is not None:
             if seq < checkpoint.size:
-                raise ChainBroken(seq, "missing", f"it is missing: the checkpoint covers {checkpoint.size} entries")
+                raise ChainBroken(
+                    seq, "missing", f"it is missing: the checkpoint covers {counted(checkpoint.size, 'entry')}"
+                )
             self._check_root(held, checkpoint)
         if held is not None:
             yield self._confirm(held)
@@ -138,7 +141,9 @@ class Chain:
 
     def _check_root(self, held: Record | None, checkpoint: Checkpoint) -> None:
         if self._size > checkpoint.size:
-            raise ChainBroken(checkpoint.size, "extra", f"the checkpoint covers {checkpoint.size} entries only")
+            raise ChainBroken(
+                checkpoint.size, "extra", f"the checkpoint covers {counted(checkpoint.size, 'entry')} only"
+            )
         leaves = [] if held is None else [held.leaf]
         if self._root_with(leaves) != checkpoint.root:
             # Every earlier entry was confirmed by its successor, so only the last one can differ.

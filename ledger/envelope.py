@@ -23,6 +23,7 @@ from msgspec import Struct
 from keys.canonical import Json, parse_json
 from keys.errors import FormatError
 from keys.plain import Plain
+from keys.words import counted
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 MAX_ENVELOPE: Final = 65_535
@@ -84,7 +85,7 @@ def parse_pae(data: bytes) -> bytes:
         raise FormatError(f"a statement is over the limit of {MAX_ENVELOPE} bytes", code="too_large")
     body = data[match.end() :]
     if len(body) != int(match["size"]):
-        raise FormatError(f"{len(body)} bytes follow, and {int(match['size'])} were announced")
+        raise FormatError(f"{counted(len(body), 'byte')} follow, and {int(match['size'])} were announced")
     return body
 
 
@@ -124,7 +125,9 @@ def parse_envelope_bytes(data: bytes) -> Envelope:
     Raises: FormatError.
     """
     if len(data) > MAX_ENVELOPE:
-        raise FormatError(f"an envelope of {len(data)} bytes is over the limit of {MAX_ENVELOPE}", code="too_large")
+        raise FormatError(
+            f"an envelope of {counted(len(data), 'byte')} is over the limit of {MAX_ENVELOPE}", code="too_large"
+        )
     match = _ENVELOPE.fullmatch(data)
     if match is None:
         parse_envelope(parse_json(data))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import CalyxError, FormatError, SignatureRefused, Unavailable, UsageError
+from keys.words import are, counted
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.durable import make_directory, place_file, replace_file, sync_directory
 from ledger.export_reader import read_bounded
@@ -117,7 +118,7 @@ class _Export:
             raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
         checkpoint = parse_checkpoint(tip.checkpoint, self._key)
         if checkpoint.size != tip.head.size:
-            raise _corrupt(f"it has {tip.head.size} entries and its checkpoint says {checkpoint.size}")
+            raise _corrupt(f"it has {counted(tip.head.size, 'entry')} and its checkpoint says {checkpoint.size}")
         before = self._published(checkpoint)
         old = 0 if full or before is None else before.size
         remove_hidden(self._root)
@@ -205,7 +206,7 @@ class _Export:
         if before.size > checkpoint.size or (before.size == checkpoint.size and before.root != checkpoint.root):
             raise CalyxError(
                 "head_contradicted",
-                f"the export in {self._root} has {before.size} entries, root {before.root.hex()[:16]}; "
+                f"the export in {self._root} has {counted(before.size, 'entry')}, root {before.root.hex()[:16]}; "
                 f"this ledger has {checkpoint.size}, root {checkpoint.root.hex()[:16]}",
                 hint="do not sign or deploy; one of them was cut or rewritten: compare with another copy",
                 exported=before.size,
@@ -228,7 +229,7 @@ class _Export:
         if before is not None and levels.size == before.size and levels.root() != before.root:
             raise CalyxError(
                 "export_differs",
-                f"the {before.size} entries that were exported to {self._root} are not those of this ledger",
+                f"the {counted(before.size, 'entry')} exported to {self._root} {are(before.size)} not of this ledger",
                 hint="calyx audit --full says whether this ledger is whole; calyx audit --from, whether the export is",
                 exported=before.size,
             )

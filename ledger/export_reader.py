@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 
 from keys.errors import CalyxError, FormatError, Unavailable
 from keys.values import ZERO_HASH
+from keys.words import counted
 from ledger.checkpoint import peek_checkpoint
 from ledger.head import Head
 from ledger.merkle import hash_leaf, hash_root
@@ -110,7 +111,8 @@ class ExportReader:
             raise _damaged(f"{format_path(tile)} is missing", tile.index << HEIGHT * (tile.level + 1))
         if len(data) != tile.size:
             raise _damaged(
-                f"{format_path(tile)} is {len(data)} bytes, not {tile.size}", tile.index << HEIGHT * (tile.level + 1)
+                f"{format_path(tile)} is {counted(len(data), 'byte')}, not {tile.size}",
+                tile.index << HEIGHT * (tile.level + 1),
             )
         return data
 
@@ -236,7 +238,7 @@ def _check_older_tiles(root: Path, tile: Tile, hashes: list[bytes], start: int, 
         older = Tile(tile.level, tile.index, width)
         data = _read_quietly(root / format_path(older), older.size)
         if len(data) != older.size:
-            yield TileFinding("tile_mismatch", start, f"{format_path(older)} is not {older.size} bytes")
+            yield TileFinding("tile_mismatch", start, f"{format_path(older)} is not {counted(older.size, 'byte')}")
             continue
         for number, has in enumerate(parse_tile(data, width)):
             if has != hashes[number]:

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from keys.errors import CalyxError, Unavailable
+from keys.words import counted
 from ledger.fsck_assemble import HERE, Assembly, Evidence, Signed
 from ledger.fsck_replace import alone, put_in_place, workshop
 from ledger.fsck_source import LEDGER, FileSource, NoSource, Source, copy_file, open_damaged, open_source
@@ -196,7 +197,9 @@ def _damage(evidence: Evidence, assembly: Assembly | None, least: int, path: Pat
     if assembly is None:
         return
     if assembly.size < least:
-        yield Damage("unproved", None, f"no signed checkpoint covers all of the {least} entries that there were")
+        yield Damage(
+            "unproved", None, f"no signed checkpoint covers all of the {counted(least, 'entry')} that there were"
+        )
     runs = assembly.changed()
     for run in islice(runs, MAX_RUNS):
         what = "" if run.first == run.last else f"entries {run.first} to {run.last}: "

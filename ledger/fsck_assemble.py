@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from keys.errors import CalyxError, FormatError
+from keys.words import counted
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.fsck_source import Source
 from ledger.hash_column import HashColumn
@@ -218,7 +219,7 @@ class Evidence:
             if _root(assembly.leaves, each.checkpoint.size) != each.checkpoint.root:
                 raise CalyxError(
                     "head_contradicted",
-                    f"the log signed two histories: their first {each.checkpoint.size} entries differ",
+                    f"the log signed two histories: their first {counted(each.checkpoint.size, 'entry')} differ",
                     hint="do not sign or deploy; keep both copies and find out who has the log's key",
                 )
         remembered = self.remembered

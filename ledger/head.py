@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from keys.values import ZERO_HASH
+from keys.words import counted
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -18,7 +19,7 @@ class Head(Struct, frozen=True, gc=False):
     hash: str
 
     def __str__(self) -> str:
-        return f"{self.size} entries, {self.hash[:16]}"
+        return f"{counted(self.size, 'entry')}, {self.hash[:16]}"
 
 
 EMPTY_HEAD: Final = Head(0, ZERO_HASH)

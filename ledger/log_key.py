@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from keys.ed25519 import SEED_SIZE, SigningKey
-from keys.errors import FormatError, UsageError
+from keys.errors import FormatError, Refused, Unavailable, UsageError
 from ledger.checkpoint import check_origin, checkpoint_signer, new_origin
 from ledger.durable import create_file
 from ledger.note import VerifierKey, format_skey, parse_skey
@@ -58,7 +58,7 @@ class LogKey:
 def store_log_key(path: Path, key: LogKey) -> None:
     """Write the key's file, mode 0600, durable on return; never over an existing one.
 
-    Raises: UsageError: `key_exists`, `cannot_write_key`.
+    Raises: UsageError: `key_exists`; Unavailable: `cannot_write_key`.
     """
     text = format_skey(key.origin, key._key) + "\n"  # noqa: SLF001  # the one place where the secret goes to disk
     try:
@@ -66,33 +66,33 @@ def store_log_key(path: Path, key: LogKey) -> None:
     except FileExistsError:
         raise UsageError("key_exists", f"{path} exists", hint="a log key is never overwritten") from None
     except OSError as error:
-        raise UsageError("cannot_write_key", f"cannot write {path}: {error.strerror}") from None
+        raise Unavailable("cannot_write_key", f"cannot write {path}: {error.strerror}") from None
 
 
 def load_log_key(path: Path) -> LogKey:
     """Load the key's file.
 
-    Raises: UsageError: `key_missing`, `bad_key_mode` (others may read it), `bad_key_file`.
+    Raises: Unavailable: `key_missing`; Refused: `bad_key_mode` (others may read it), `bad_key_file`.
     """
     # Judged by descriptor, so that the file that is judged is the file that is read; a FIFO must not hang the reader.
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
     except OSError as error:
-        raise UsageError("key_missing", f"cannot open the log key {path}: {error.strerror}") from None
+        raise Unavailable("key_missing", f"cannot open the log key {path}: {error.strerror}") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError("bad_key_file", f"the log key {path} is not a regular file")
+            raise Refused("bad_key_file", f"the log key {path} is not a regular file")
         if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
-            raise UsageError(
+            raise Refused(
                 "bad_key_mode",
                 f"{path} may be read or written by others (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"chmod 600 {path}",
             )
         data = os.read(descriptor, MAX_FILE + 1)
     except OSError as error:
-        raise UsageError("key_missing", f"cannot read the log key {path}: {error.strerror}") from None
+        raise Unavailable("key_missing", f"cannot read the log key {path}: {error.strerror}") from None
     finally:
         os.close(descriptor)
     try:
@@ -101,4 +101,4 @@ def load_log_key(path: Path) -> LogKey:
         name, key = parse_skey(data[:-1].decode("utf-8"))
         return LogKey(name, key)
     except (FormatError, UnicodeDecodeError):
-        raise UsageError("bad_key_file", f"the log key {path} cannot be used: it is not a signer key") from None
+        raise Refused("bad_key_file", f"the log key {path} cannot be used: it is not a signer key") from None

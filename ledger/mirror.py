@@ -21,6 +21,7 @@ from threading import Lock
 from typing import Final, Self
 
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.words import counted
 from ledger.checkpoint import Checkpoint, peek_checkpoint
 from ledger.durable import make_directory, place_file, replace_file, sync_directory
 from ledger.export import OBJECTS, check_place
@@ -236,8 +237,9 @@ class Mirror:
     def _contradicted(self, old: Checkpoint, new: Checkpoint) -> CalyxError:
         return CalyxError(
             "head_contradicted",
-            f"{self._source.address} shows {new.size} entries, root {new.root.hex()[:16]}, which do not extend the "
-            f"{old.size} entries, root {old.root.hex()[:16]}, that {self._root} holds",
+            f"{self._source.address} shows {counted(new.size, 'entry')}, root {new.root.hex()[:16]}, "
+            "which do not extend the "
+            f"{counted(old.size, 'entry')}, root {old.root.hex()[:16]}, that {self._root} holds",
             hint="do not sign or deploy; compare with another copy of the ledger",
             remembered=old.size,
             found=new.size,

@@ -24,6 +24,7 @@ from typing import Final
 from keys.ed25519 import PUBLIC_SIZE, SEED_SIZE, PublicKey, SigningKey, check_public, verify
 from keys.errors import FormatError, SignatureRefused
 from keys.values import format_base64, parse_base64
+from keys.words import counted
 
 MAX_NOTE: Final = 262_144
 MAX_SIGNATURES: Final = 32
@@ -128,7 +129,7 @@ def parse_note(data: bytes) -> Note:
     Raises: FormatError.
     """
     if len(data) > MAX_NOTE:
-        raise FormatError(f"a note of {len(data)} bytes is over the limit of {MAX_NOTE}", code="too_large")
+        raise FormatError(f"a note of {counted(len(data), 'byte')} is over the limit of {MAX_NOTE}", code="too_large")
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -161,7 +162,7 @@ def format_note(note: Note) -> bytes:
     lines = (f"— {each.name} {format_base64(each.key_id + each.signature)}\n" for each in note.signatures)
     data = _encode(note.text + "\n" + "".join(lines))
     if len(data) > MAX_NOTE:
-        raise FormatError(f"a note of {len(data)} bytes is over the limit of {MAX_NOTE}", code="too_large")
+        raise FormatError(f"a note of {counted(len(data), 'byte')} is over the limit of {MAX_NOTE}", code="too_large")
     return data
 
 

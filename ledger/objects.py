@@ -21,6 +21,7 @@ from keys.canonical import MAX_INTEGER
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.plain import Plain
 from keys.values import Count, Hash
+from keys.words import counted
 from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
 
 MAX_IN_MEMORY: Final = 64 * 1024 * 1024
@@ -102,7 +103,7 @@ class DirectoryObjects:
 
     def get(self, ref: ObjectRef) -> bytes:
         if ref.size > MAX_IN_MEMORY:
-            raise FormatError(f"an object of {ref.size} bytes is not read into memory", code="too_large")
+            raise FormatError(f"an object of {counted(ref.size, 'byte')} is not read into memory", code="too_large")
         return b"".join(self.stream(ref))
 
     def find(self, digest: str) -> ObjectRef | None:

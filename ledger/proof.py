@@ -23,6 +23,7 @@ from typing import Final
 
 from keys.errors import CalyxError, FormatError
 from keys.values import format_base64, parse_base64
+from keys.words import counted
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.merkle import (
     HASH_SIZE,
@@ -122,7 +123,9 @@ def check_consistency_proof(proof: ConsistencyProof, key: VerifierKey, old: byte
     """
     before, after = parse_checkpoint(old, key), parse_checkpoint(proof.checkpoint, key)
     if before.size != proof.old_size:
-        raise FormatError(f"the proof is for a tree of {proof.old_size} entries, the old checkpoint has {before.size}")
+        raise FormatError(
+            f"the proof is for a tree of {counted(proof.old_size, 'entry')}, the old checkpoint has {before.size}"
+        )
     check_consistency(before.size, after.size, before.root, after.root, proof.hashes)
     return before, after
 
@@ -148,7 +151,7 @@ def parse_proof(data: bytes) -> InclusionProof | ConsistencyProof:
     Raises: FormatError.
     """
     if len(data) > MAX_PROOF:
-        raise FormatError(f"a proof of {len(data)} bytes is over the limit of {MAX_PROOF}", code="too_large")
+        raise FormatError(f"a proof of {counted(len(data), 'byte')} is over the limit of {MAX_PROOF}", code="too_large")
     top, separator, note = data.partition(b"\n\n")
     if not separator:
         raise FormatError("a proof has an empty line before its checkpoint")

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from keys.errors import FormatError
+from keys.words import counted
 from ledger.head import Head
 
 SLOT_SIZE: Final = 512
@@ -49,7 +50,7 @@ def parse_slots(name: str, data: bytes) -> Slots:
     if not data:
         return Slots(None, None, 0)
     if len(data) != SLOTS_SIZE:
-        raise FormatError(f"it has {len(data)} bytes, and not {SLOTS_SIZE}")
+        raise FormatError(f"it has {counted(len(data), 'byte')}, and not {SLOTS_SIZE}")
     slots = [_parse_slot(name, data[at : at + SLOT_SIZE]) for at in (0, SLOT_SIZE)]
     whole = [(slot, number) for number, slot in enumerate(slots) if slot is not None]
     if not whole:

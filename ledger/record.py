@@ -20,6 +20,7 @@ from keys.canonical import MAX_INTEGER, parse_json
 from keys.errors import FormatError
 from keys.plain import Plain
 from keys.values import Count, format_time, parse_time
+from keys.words import counted
 from ledger.envelope import (
     ENVELOPE_PATTERN,
     KEYID_PATTERN,
@@ -97,7 +98,7 @@ def parse_record(data: bytes) -> Record:
     """
     if len(data) > MAX_RECORD:
         raise FormatError(
-            f"a record of {len(data)} bytes is over the limit of {MAX_RECORD}",
+            f"a record of {counted(len(data), 'byte')} is over the limit of {MAX_RECORD}",
             code="too_large",
             hint="put large content into an object",
             limit=MAX_RECORD,

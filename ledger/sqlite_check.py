@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import CalyxError
+from keys.words import counted
 from ledger.merkle import Frontier, hash_leaf
 from ledger.sqlite_file import mapped, open_file
 from ledger.sqlite_store import SqliteStore
@@ -130,7 +131,9 @@ def _check_caches(store: SqliteStore, progress: Progress | None) -> Iterator[Fin
                     yield Finding("node", f"a cached node at level {level} is not that of the records", seq)
     head = store.head()
     if head.size != frontier.size or head.hash != last.hex():
-        yield Finding("tip", f"the head is not that of the {frontier.size} records", min(head.size, frontier.size))
+        yield Finding(
+            "tip", f"the head is not that of the {counted(frontier.size, 'record')}", min(head.size, frontier.size)
+        )
     if store.frontier().format() != frontier.format():
         yield Finding("tip", "the cached frontier is not that of the records")
     if store.count_rows() != (frontier.size, nodes):

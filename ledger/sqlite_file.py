@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal
 from urllib.parse import quote
 
-from keys.errors import CalyxError, Unavailable, UsageError
+from keys.errors import CalyxError, Refused, Unavailable
 from ledger.durable import sync_directory, sync_file
 from ledger.merkle import Frontier
 
@@ -65,7 +65,7 @@ def corrupt(path: Path, why: str, entry: int | None = None) -> CalyxError:
 def create_file(path: Path) -> None:
     """Make an empty ledger file, mode 0644, durable on return; it appears whole or not at all.
 
-    Raises: UsageError (`ledger_exists`); Unavailable (`ledger_write_failed`).
+    Raises: Refused (`ledger_exists`); Unavailable (`ledger_write_failed`).
     """
     hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
     try:
@@ -81,7 +81,7 @@ def create_file(path: Path) -> None:
             connection.execute("COMMIT")
         put_new(hidden, path)
     except FileExistsError:
-        raise UsageError("ledger_exists", f"{path} exists", hint="a ledger is never overwritten") from None
+        raise Refused("ledger_exists", f"{path} exists", hint="a ledger is never overwritten") from None
     except (OSError, sqlite3.Error) as error:
         raise Unavailable("ledger_write_failed", f"cannot make {path}: {error}") from None
     finally:

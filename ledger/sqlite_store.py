@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
-from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.errors import CalyxError, FormatError, Refused, Unavailable
 from ledger.checkpoint import CheckpointSigner, peek_checkpoint
 from ledger.head import Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
@@ -57,7 +57,7 @@ class SqliteStore:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make an empty ledger and open it. Raises: UsageError (`ledger_exists`); Unavailable."""
+        """Make an empty ledger and open it. Raises: Refused (`ledger_exists`); Unavailable."""
         create_file(path)
         return cls.open(path)
 
@@ -207,7 +207,7 @@ class SqliteStore:
     def backup(self, path: Path) -> None:
         """Write a whole copy of the ledger, as of now, to the new file `path`; durable on return.
 
-        Raises: UsageError (`ledger_exists`); Unavailable (`ledger_write_failed`).
+        Raises: Refused (`ledger_exists`); Unavailable (`ledger_write_failed`).
         """
         hidden = path.with_name(f".{secrets.token_hex(12)}.tmp")
         try:
@@ -217,7 +217,7 @@ class SqliteStore:
                 self._connection.backup(copy)
             put_new(hidden, path)
         except FileExistsError:
-            raise UsageError("ledger_exists", f"{path} exists", hint="a copy never overwrites") from None
+            raise Refused("ledger_exists", f"{path} exists", hint="a copy never overwrites") from None
         except (OSError, sqlite3.Error) as error:
             raise Unavailable("ledger_write_failed", f"cannot write {path}: {error}") from None
         finally:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keys.errors import FormatError
+from keys.words import counted
 from ledger.merkle import HASH_SIZE, hash_root
 from ledger.record import MAX_RECORD
 
@@ -139,7 +140,9 @@ def parse_tile(data: bytes, width: int) -> list[bytes]:
     Raises: FormatError when the size is another.
     """
     if len(data) != width * HASH_SIZE:
-        raise FormatError(f"a tile of {width} hashes is {width * HASH_SIZE} bytes, this one is {len(data)}")
+        raise FormatError(
+            f"a tile of {counted(width, 'hash')} is {counted(width * HASH_SIZE, 'byte')}, this one is {len(data)}"
+        )
     return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
 
 
@@ -168,7 +171,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
         records.append(data[at + 2 : end])
         at = end
     if at != len(data):
-        raise FormatError(f"the bundle goes on after its {width} entries", entry=width - 1)
+        raise FormatError(f"the bundle goes on after its {counted(width, 'entry')}", entry=width - 1)
     return records
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from keys.words import counted
 from policies.deployment import Deployment, Phase
 from policies.state import State
 from policies.taint import find_tainted
@@ -40,7 +41,8 @@ def note_standing(state: State) -> list[str]:
     if state.continues is not None:
         head = state.continues.head
         notes.append(
-            f"it says that it continues ledger {state.continues.ledger} after {head.size} entries, head {head.hash}; "
+            f"it says that it continues ledger {state.continues.ledger} after {counted(head.size, 'entry')}, "
+            f"head {head.hash}; "
             "an audit of that ledger is another one"
         )
     return notes

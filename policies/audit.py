@@ -25,6 +25,7 @@ from typing import Final
 
 from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, LawRefused, SignatureRefused
+from keys.words import counted
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.head import Head
@@ -199,7 +200,9 @@ class _Audit:
             # One row is enough to say so. While others append, what lies behind this tip is theirs.
             if next(iter(self.reader.read(end, end + 1)), None) is not None and self.reader.tip() == tip:
                 self._find(
-                    "broken_chain", end, f"it lies behind the last of {end} entries; nobody appended it lawfully"
+                    "broken_chain",
+                    end,
+                    f"it lies behind the last of {counted(end, 'entry')}; nobody appended it lawfully",
                 )
             if tip.head != self.chain.head:
                 self._find("tip_mismatch", None, f"the store says {tip.head}, its records are {self.chain.head}")
@@ -321,7 +324,7 @@ class _Audit:
             )
 
     def _note_objects(self) -> None:
-        self.notes.append(f"{self.kept.checked} objects checked")
+        self.notes.append(f"{counted(self.kept.checked, 'object')} checked")
         if self.kept.kept_nowhere:
             count = self.kept.kept_nowhere
             self.notes.append(f"{count} trees are named by their digest only: no manifest of them is kept")

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from keys.values import parse_decimal
+from keys.words import counted
 from policies.deployment import Baseline, CourseNote, Deployment, EarlierNote, SampleNote
 from policies.evidence import Counts, Evidence, count_of, upper_bound
 from policies.matrix import Gate
@@ -262,7 +263,7 @@ class _Course:
         elif (doubt := self.doubt(value, line, shown, beyond)) is not None:
             text = doubt
         elif self.usable < gate.min_samples:
-            text = f"{shown} has {self.usable} of {gate.min_samples} samples"
+            text = f"{shown} has {self.usable} of {counted(gate.min_samples, 'sample')}"
         else:
             state, text = "pass", f"{shown} is not {beyond}"
         return Reading(gate.name, value, line.other, line.limit, state, text)
@@ -316,7 +317,7 @@ class _RateCourse(_Course):
     def doubt(self, value: Decimal, line: _Line, shown: str, beyond: str) -> str | None:
         least = self.gate.min_requests
         if self._requests < least:
-            return f"{shown} rests on {self._requests} requests since the bake began, fewer than {least}"
+            return f"{shown} rests on {counted(self._requests, 'request')} since the bake began, fewer than {least}"
         if self._bad_at is not None:
             return super().doubt(value, line, shown, beyond)
         if _beyond(self.gate, value, line.limit):

@@ -14,18 +14,28 @@ from pydantic import AfterValidator, Field, model_validator
 from keys.canonical import parse_json
 from keys.errors import FormatError
 from keys.principals import PublicLine
-from keys.values import Ident, Model, Seq, fold_id
+from keys.values import Ident, Model, Seq, fold_id, in_words
 
 MAX_FLEET_BYTES: Final = 64 * 1024 * 1024
 
-Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_WORD: Final = in_words(r"^[^\x00-\x1f\x7f]*$", "text without control characters")
+_URL: Final = in_words(r"^https?://[!-~]+$", "an address that begins with http:// or https://, without spaces")
+_ABSOLUTE: Final = in_words(r"^/[^\x00-\x1f\x7f]*$", "an absolute path")
+RELATIVE: Final = in_words(r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", "a path that is not absolute")
+_ENV_NAME: Final = in_words(r"^[A-Za-z_][A-Za-z0-9_]*$", "a variable's name: letters, digits and underscores")
+_ENV_VALUE: Final = in_words(r"^[^\x00-\x08\x0a-\x1f\x7f]*$", "text without control characters")
+
+Word: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024, pattern=_WORD)]
 """One argument or name: no control characters."""
-Url: TypeAlias = Annotated[str, Field(max_length=1024, pattern=r"^https?://[!-~]+$")]
+Url: TypeAlias = Annotated[str, Field(max_length=1024, pattern=_URL)]
 Seconds: TypeAlias = Annotated[int, Field(ge=0, le=366 * 86_400)]
 
 
 _LABEL: Final = "[a-z0-9][a-z0-9-]{0,62}"
-ADDRESS: Final = rf"^(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{_LABEL}(\.{_LABEL}){{0,15}}(:[1-9][0-9]{{0,4}})?)$"
+ADDRESS: Final = in_words(
+    rf"^(local|[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@{_LABEL}(\.{_LABEL}){{0,15}}(:[1-9][0-9]{{0,4}})?)$",
+    "local, or user@host[:port]",
+)
 """`local`, or user, host and perhaps port: no part begins with a dash, which a program would take for an option."""
 
 
@@ -54,14 +64,10 @@ HostKey: TypeAlias = Annotated[PublicLine, AfterValidator(_ed25519_line)]
 """The public key line of an OpenSSH server, without comment. Its type is `ssh-ed25519`; other types are not taken."""
 
 
-AbsolutePath: TypeAlias = Annotated[
-    str, Field(max_length=1024, pattern=r"^/[^\x00-\x1f\x7f]*$"), AfterValidator(_plain_path)
-]
-RelativePath: TypeAlias = Annotated[
-    str, Field(max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"), AfterValidator(_plain_path)
-]
-EnvName: TypeAlias = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-EnvValue: TypeAlias = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+AbsolutePath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=_ABSOLUTE), AfterValidator(_plain_path)]
+RelativePath: TypeAlias = Annotated[str, Field(max_length=1024, pattern=RELATIVE), AfterValidator(_plain_path)]
+EnvName: TypeAlias = Annotated[str, Field(max_length=128, pattern=_ENV_NAME)]
+EnvValue: TypeAlias = Annotated[str, Field(max_length=4096, pattern=_ENV_VALUE)]
 """The value of an environment variable: no control characters but the tab."""
 Timeout: TypeAlias = Annotated[Seconds, Field(ge=1)]
 

@@ -13,12 +13,10 @@ from msgspec import Meta
 from pydantic import Field, model_validator
 
 from keys.values import DecimalText, Ident, Model, One, Seq
-from policies.fleet import Seconds, Word
+from policies.fleet import RELATIVE, Seconds, Word
 
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100), Meta(ge=1, le=100)]
-PathRule: TypeAlias = Annotated[
-    str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")
-]
+PathRule: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024, pattern=RELATIVE)]
 """A path below the root, exact, or a prefix when it ends in `/`."""
 ReviewRole: TypeAlias = Literal["sentinel", "validator"]
 

@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from keys.errors import CalyxError, Unavailable, UsageError
+from keys.errors import CalyxError, Refused, Unavailable
 from keys.signer import Signer
 from keys.values import format_time
 from ledger.chain import Entry
@@ -108,7 +108,7 @@ class Registrar(Submitter):
     def sync(self) -> State:
         """Verify and fold what is new.
 
-        Raises: as `policies.replay.Replay.sync`; UsageError (`wrong_log_key`) when this registrar could never append.
+        Raises: as `policies.replay.Replay.sync`; Refused (`wrong_log_key`) when this registrar could never append.
         """
         state = super().sync()
         if self._replay.head != EMPTY_HEAD:
@@ -148,7 +148,7 @@ class Registrar(Submitter):
     def create(self, signer: Signer, draft: Draft) -> Receipt:
         """Make record 0 of an empty ledger, and remember its identity in place of what was remembered of this home.
 
-        Raises: as `submit`; UsageError (`ledger_exists`).
+        Raises: as `submit`; Refused (`ledger_exists`).
         """
         if self.head != EMPTY_HEAD:
             raise _exists()
@@ -231,7 +231,7 @@ class Registrar(Submitter):
 
     def _check_log_key(self, state: State) -> None:
         if state.log_key != self._vkey:
-            raise UsageError(
+            raise Refused(
                 "wrong_log_key",
                 "the log key in this home is not the one that genesis names",
                 hint="restore the log key of this ledger; no other can append",
@@ -288,5 +288,5 @@ def open_registrar(
             yield registrar
 
 
-def _exists() -> UsageError:
-    return UsageError("ledger_exists", "the ledger has a genesis already", hint="use another --home")
+def _exists() -> Refused:
+    return Refused("ledger_exists", "the ledger has a genesis already", hint="use another --home")

@@ -29,6 +29,7 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 from keys.errors import CalyxError, LawRefused
 from keys.principals import TrustRoot
 from keys.values import format_time, parse_time
+from keys.words import counted
 from policies.cohort import CANARY_LABEL, order_instances, plan_cohorts
 from policies.law.case import holds_now, policy_of, trust_of
 from policies.lease_terms import check_in_force, fail_step
@@ -159,7 +160,7 @@ def _step_1(look: _Look) -> str:
 def _step_2(look: _Look) -> str:
     state, lease = look.state, look.lease
     check_in_force(state, lease)
-    return f"target {lease.lease.target}, {len(lease.paths)} changed paths, all allowed"
+    return f"target {lease.lease.target}, {counted(len(lease.paths), 'changed path')}, all allowed"
 
 
 def _step_3(look: _Look) -> str:

@@ -198,7 +198,7 @@ def approve_row(root: Path, runs: int) -> Row:
             home = place / f"home-{number}"
             shutil.copytree(place / "home", home)
             inbox = json.loads(_run(environment, "-m", "executor", "inbox", "--json", "--home", str(home)))
-            lease = next(item["name"] for item in inbox if item["kind"] == "lease")
+            lease = next(item["lease_id"] for item in inbox if item["kind"] == "lease")
             arguments = ("-m", "executor", "approve", lease, "--yes", "--home", str(home))
             seconds.append(timed(lambda: _run(environment, *arguments)))  # noqa: B023  # called at once
     return Row(

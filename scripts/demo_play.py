@@ -78,7 +78,7 @@ class Play:
     def propose(self, directory: Path, what: str) -> str:
         """Ask for a change; the lease's id."""
         said = self.world.calyx_json("propose", TARGET, "--dir", str(directory), "--what", what, "--why", "the demo")
-        lease = str(said["lease"])
+        lease = str(said["lease_id"])
         digest = self.state().ids[lease.lower()]
         self.labels.update(dict.fromkeys(self.state().leases[digest].after.values(), directory.name))
         self.stage.say(f"CBO proposes {lease}: {what}")
@@ -108,7 +108,7 @@ class Play:
             self.approve(lease)
             self.wait_for_agents(lease)
             for step in self.world.calyx_json("check", lease)["steps"]:
-                self.stage.say(f"  step {step['number']} ok: {step['title']}")
+                self.stage.say(f"  step {step['step']} ok: {step['title']}")
             stop_at = self.stop_at if version == "2" else None
             self.execute(lease, stop_at)
         return self.state().deployments[self.state().ids[lease.lower()]]
@@ -221,7 +221,7 @@ class Play:
         """What `calyx check` says of a lease."""
         said = self.world.calyx_json("check", lease, expect=(1,))
         failed = next(step for step in said["steps"] if not step["ok"])
-        self.stage.say(f"{lease} refused: rule two_key, step {failed['number']}: {failed['code']}: {failed['text']}")
+        self.stage.say(f"{lease} refused: rule two_key, step {failed['step']}: {failed['code']}: {failed['text']}")
         return str(failed["code"])
 
     def refused_artifact(self, lease: str) -> str:
@@ -255,7 +255,7 @@ def perform(play: Play) -> dict[str, Any]:
     good = play.deploy("2", "a good change")
     if play.stop_at is not None:
         stage.say(f"services and traffic stay up; go on with: calyx executor run --home {world.root} --until-idle")
-        return {"stopped": {"lease": good.lease.id, "tier": good.tier, "phase": good.phase.value}}
+        return {"stopped": {"lease_id": good.lease.id, "tier": good.tier, "state": good.phase.value}}
     answers = world.serving()
     served = sum(1 for version in answers.values() if version == "2")
     stage.say(f"{served} instances answer with version 2")

@@ -17,7 +17,7 @@ import sys
 from executor.commands.common import check_begun, find_lease, opened
 from executor.commands.terminal import show_error
 from executor.main import main
-from keys.errors import CalyxError, UsageError
+from keys.errors import CalyxError, Refused
 from keys.values import fold_id
 
 parser = argparse.ArgumentParser(
@@ -41,7 +41,7 @@ def check_intent(home: str | None, lease: str, intent: str) -> None:
     with opened(home) as place:
         found = find_lease(check_begun(place.open_replay().sync()), lease).lease
     if fold_id(found.intent) != fold_id(intent):
-        raise UsageError("wrong_intent", f"{found.id} is of the intent {found.intent}, not of {intent}")
+        raise Refused("wrong_intent", f"{found.id} is of the intent {found.intent}, not of {intent}")
 
 
 if __name__ == "__main__":
@@ -50,7 +50,7 @@ if __name__ == "__main__":
         try:
             check_intent(given.home, given.lease, given.intent)
         except CalyxError as error:
-            show_error(error)
+            show_error(error, as_json="--json" in options)
             sys.exit(error.exit_code)
     command = ["promote", "--to", given.promote] if given.promote else ["start" if given.start else "rollback"]
     place = [] if given.home is None else ["--home", given.home]

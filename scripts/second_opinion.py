@@ -1299,13 +1299,18 @@ def main() -> int:
         print(f"second_opinion: {path}: {error}", file=sys.stderr)
         return 1
     said = {"ok": wrong is None, "size": len(leaves), "head": leaves[-1] if leaves else ZERO, "root": tree_root(leaves)}
-    fault = {"code": wrong.code, "entry": wrong.entry, "message": wrong.words} if wrong else {}
+    fault = {"code": wrong.code, "seq": wrong.entry, "message": wrong.words} if wrong else {}
     if arguments.json:
-        print(json.dumps({**said, "code": None, "entry": None, "message": None, **fault}, sort_keys=True))
+        print(json.dumps({**said, "code": None, "seq": None, "message": None, **fault}, sort_keys=True))
     elif wrong:
         print(f"NOT OK: {'the ledger' if wrong.entry is None else f'entry {wrong.entry}'}: {wrong}")
     else:
-        print(f"ok: {said['size']} entries", f"head {said['head']}", f"root {said['root']}", sep="\n")
+        print(
+            f"ok: {said['size']} {'entry' if said['size'] == 1 else 'entries'}",
+            f"head {said['head']}",
+            f"root {said['root']}",
+            sep="\n",
+        )
     return 1 if wrong else 0
 
 

@@ -16,6 +16,7 @@ from executor.agents.review import Finding, Report
 from executor.agents.sandbox import Sandbox
 from executor.agents.syntax import MAX_BYTES, Kind, kind_of
 from executor.tree import File, shown
+from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
 from policies.state import LeaseState, State
 
@@ -52,6 +53,6 @@ class Validator:
     def _check(self, checker: Checker, file: File, kind: Kind) -> Finding | None:
         path = shown(file.path)
         if file.size > MAX_BYTES[kind]:
-            return Finding("too_large", f"{path} is over the {MAX_BYTES[kind]} bytes that are checked", path)
+            return Finding("too_large", f"{path} is over the {counted(MAX_BYTES[kind], 'byte')} that are checked", path)
         wrong = checker.check(kind, self._objects.get(ObjectRef(sha256=file.sha256, size=file.size)))
         return None if wrong is None else Finding("not_well_formed", f"{path}: {wrong}", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,7 +69,7 @@ def approve(
         state = check_begun(registrar.sync())
         subject = find_subject(state, identifier) if identifier else None
         if attach is not None:
-            attach_prepared(registrar, attach, subject)
+            attach_prepared(place, registrar, attach, subject)
         elif subject is not None:
             approve_subject(
                 place,
@@ -147,13 +148,15 @@ def approve_subject(
     signer: Signer | None = None,
     prepare: Path | None = None,
     full: bool = False,
+    shown: Sequence[str] = (),
 ) -> None:
     """Show, ask, sign and append the approval of one subject; say what is still missing. `signer`: the person's key,
     where it is open already. `prepare`: write it there for signing elsewhere instead. `full`: leave nothing out.
+    `shown`: lines that the person has read just now, which are not repeated.
     """
     from executor.approval import check_open, check_shown, draft_approval, render_subject
     from executor.bounds import FULL, SHORT
-    from executor.render_text import format_rendering
+    from executor.render_text import format_rendering, without_shown
     from policies.kinds import TrustProposal
     from policies.state import ProposalState
 
@@ -167,7 +170,7 @@ def approve_subject(
         home.open_store(),
         home.open_objects(),
         registrar.now(),
-        FULL if full or prepare is not None else SHORT,
+        FULL if full or shown or prepare is not None else SHORT,
     )
     check_shown(state, rendering)
     proposal = subject.proposal if isinstance(subject, ProposalState) else None
@@ -175,7 +178,7 @@ def approve_subject(
         home,
         registrar,
         draft_approval(subject, rendering),
-        format_rendering(rendering),
+        format_rendering(without_shown(rendering, shown)),
         yes=yes,
         key=key,
         as_principal=as_principal,
@@ -184,13 +187,14 @@ def approve_subject(
         proposed=proposal.trust if isinstance(proposal, TrustProposal) else None,
     )
     if receipt is not None:
-        say_approved(registrar, subject, receipt.seq)
+        say_approved(home, registrar, subject, receipt.seq)
 
 
-def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
-    """Say which entry approved a subject, and what it still lacks."""
+def say_approved(home: Home, registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
+    """Say which entry approved a subject, and what it still lacks: keys, and somebody who runs."""
     from executor.approval import still_missing
-    from policies.state import ProposalState
+    from executor.commands.who_runs import describe_need
+    from policies.state import LeaseState, ProposalState
 
     say(f"Approved: entry {seq}")
     missing = still_missing(registrar.state, subject, registrar.now())
@@ -198,6 +202,9 @@ def say_approved(registrar: Submitter, subject: LeaseState | ProposalState, seq:
         say(f"  still missing: {line}")
     if not missing:
         say("  it is in force" if isinstance(subject, ProposalState) else "  nothing is missing")
+    if isinstance(subject, LeaseState):
+        now_said = registrar.state.leases[subject.digest]
+        say(*(f"  {line}" for line in describe_need(home, registrar.state, now_said, registrar.now())))
 
 
 def _object(

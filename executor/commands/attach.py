@@ -14,6 +14,7 @@ from executor.commands.terminal import say
 from executor.escape import escape
 
 if TYPE_CHECKING:
+    from executor.home import Home
     from executor.offline import Prepared
     from policies.state import LeaseState, ProposalState, State
     from policies.submitter import Submitter
@@ -34,13 +35,15 @@ def attach(
     with opened(home) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)
         check_begun(registrar.sync())
-        attach_prepared(registrar, directory)
+        attach_prepared(place, registrar, directory)
 
 
-def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None) -> None:
+def attach_prepared(
+    home: Home, registrar: Submitter, directory: Path, expected: LeaseState | ProposalState | None = None
+) -> None:
     """Check what lies in a directory, say what it is, append it. `expected`: what it must be an approval of.
 
-    Raises: UsageError, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
+    Raises: UsageError, Refused, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
     """
     from executor.approval import find_said, summarise
     from executor.commands.approve import say_approved
@@ -67,7 +70,7 @@ def attach_prepared(registrar: Submitter, directory: Path, expected: LeaseState 
     receipt = registrar.append([envelope])[0]
     subject = find_said(registrar.state, statement.subject_digest)
     if statement.kind == "cosignature" and subject is not None:
-        say_approved(registrar, subject, receipt.seq)
+        say_approved(home, registrar, subject, receipt.seq)
     else:
         say(f"Attached: entry {receipt.seq}")
 
@@ -87,11 +90,11 @@ def _about(state: State, prepared: Prepared) -> list[str]:
 
 
 def _check_expected(prepared: Prepared, expected: LeaseState | ProposalState | None) -> None:
-    from keys.errors import UsageError
+    from keys.errors import Refused
 
     statement = prepared.statement
     if expected is not None and (statement.kind, statement.subject_digest) != ("cosignature", expected.digest):
-        raise UsageError(
+        raise Refused(
             "other_subject",
             f"this is a {statement.kind} about {statement.subject_name} {statement.subject_digest[:12]}",
             hint="leave the id out, or name the directory that was prepared for it",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say_json, say_theirs
 from executor.home import system_clock
 from keys.errors import Exit, Unavailable, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from policies.audit import Report
@@ -89,13 +90,14 @@ def audit(
 
 def _say(report: Report, before: Before | None, failed: Unavailable | None, *, as_json: bool) -> None:
     if as_json:
-        names = ("ok", "size", "ledger", "root", "origin", "decided", "first")
+        names = ("ok", "size", "ledger", "root", "origin", "decided")
         say_json(
             {
                 **{name: getattr(report, name) for name in names},
-                "before": None if before is None else asdict(before),
+                "first_seq": report.first,
+                "before": None if before is None else _before(before),
                 "head": {"size": report.head.size, "hash": report.head.hash},
-                "findings": [asdict(finding) for finding in report.findings],
+                "findings": [fault_form(each.code, each.entry, each.message) for each in report.findings],
                 "notes": list(report.notes),
             }
         )
@@ -105,12 +107,16 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             say_theirs(f"{where}: {finding.code}: {finding.message}")
         for text in report.notes:
             say_theirs(f"note: {text}")
-        which = f"entries {report.first} to {report.size - 1}" if report.first else f"{report.size} entries"
+        which = f"entries {report.first} to {report.size - 1}" if report.first else f"{counted(report.size, 'entry')}"
         if report.first == report.size and report.first:
-            which = f"nothing new behind {report.size} entries"
+            which = f"nothing new behind {counted(report.size, 'entry')}"
         say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {which} of {report.origin or 'an unnamed log'}")
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:
         raise typer.Exit(Exit.REFUSED)
     if failed is not None:
         raise failed
+
+
+def _before(before: Before) -> dict[str, Any]:
+    return {"size": before.entries, "whole_size": before.whole, "whole_at": before.whole_at}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -48,7 +50,7 @@ def _write(place: Home, directory: Path, *, as_json: bool) -> None:
             count, missing = walk_objects(copied, carrier, progress)
         made.replace()
     if as_json:
-        rows = [{"entry": seq, "code": error.code, "message": error.message} for seq, error in missing]
+        rows = [fault_form(error.code, seq, error.message) for seq, error in missing]
         say_json(
             {
                 "ok": not missing,
@@ -64,7 +66,8 @@ def _write(place: Home, directory: Path, *, as_json: bool) -> None:
         for seq, error in missing:
             say(f"entry {seq}: {error.code}: {error.message}")
         say(
-            f"{made.size} entries and {count - len(missing)} objects of {made.checkpoint.origin} are in {directory}, "
+            f"{counted(made.size, 'entry')} and {counted(count - len(missing), 'object')} of {made.checkpoint.origin} "
+            f"are in {directory}, "
             f"{made.size - made.old} of the entries new; no key is among them",
             f"  root {made.checkpoint.root.hex()}",
         )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, LeaseArgument, check_begun, find_lease, opened
+from executor.commands.forms import preflight_form
 from executor.commands.terminal import note, say, say_json, say_table
 from keys.errors import Exit
+
+if TYPE_CHECKING:
+    from policies.two_key import StepResult
 
 
 def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -32,12 +36,12 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
     if as_json:
         say_json(
             {
-                "lease": found.lease.id,
+                "lease_id": found.lease.id,
                 "digest": found.digest,
                 "now": format_time(now),
                 "ok": good,
-                "steps": [asdict(step) for step in steps],
-                "preflight": [{"seq": seq, "code": code, "text": text} for seq, code, text in found.preflight],
+                "steps": [_step(step) for step in steps],
+                "preflight": preflight_form(found.preflight),
             }
         )
     else:
@@ -54,3 +58,14 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
         note(f"note: the executor did not find it ready: {code}: {text}")
     if not good:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _step(step: StepResult) -> dict[str, Any]:
+    return {
+        "step": step.number,
+        "title": step.title,
+        "ok": step.ok,
+        "code": step.code,
+        "text": step.text,
+        "missing": step.missing,
+    }

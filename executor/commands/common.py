@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
-from keys.errors import LawRefused, Unavailable, UsageError
+from keys.errors import LawRefused, Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -110,11 +110,11 @@ def check_begun(state: State) -> State:
 def find_lease(state: State, name: str) -> LeaseState:
     """The lease with this id, digest, or beginning of a digest.
 
-    Raises: UsageError (`unknown_lease`, `ambiguous_id`).
+    Raises: UsageError (`ambiguous_id`); Refused (`unknown_lease`).
     """
     found = state.find_lease(name) or _by_prefix(state.leases, name)
     if found is None:
-        raise UsageError("unknown_lease", f"there is no lease {name} in this ledger", hint="calyx status lists them")
+        raise Refused("unknown_lease", f"there is no lease {name} in this ledger", hint="calyx status lists them")
     return found
 
 
@@ -135,7 +135,7 @@ def find_deployment(state: State, lease: LeaseState) -> Deployment:
 def find_subject(state: State, name: str) -> LeaseState | ProposalState:
     """The lease or proposal that a person means by an id or the beginning of a digest.
 
-    Raises: UsageError (`unknown_id`, `ambiguous_id`).
+    Raises: UsageError (`ambiguous_id`); Refused (`unknown_id`).
     """
     found: LeaseState | ProposalState | None = state.find_lease(name)
     if found is None:
@@ -144,7 +144,7 @@ def find_subject(state: State, name: str) -> LeaseState | ProposalState:
             raise _ambiguous(name)
         found = leases or proposals
     if found is None:
-        raise UsageError(
+        raise Refused(
             "unknown_id",
             f"{name} names no lease and no proposal of this ledger",
             hint="calyx inbox lists what waits, calyx lease list every lease",

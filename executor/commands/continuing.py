@@ -9,6 +9,7 @@ import typer
 
 from executor.commands.terminal import ask, note, say
 from keys.errors import Exit, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.founding import Before
@@ -32,7 +33,7 @@ def confirm(
 ) -> Before:
     """Show both ledgers, warn, and ask; what the new one takes over. Nothing is made before the answer.
 
-    Raises: UsageError (`unknown_principal`, `not_a_human`); Unavailable (`still_running`); typer.Exit when it is no.
+    Raises: Refused (`unknown_principal`, `not_a_human`); Unavailable (`still_running`); typer.Exit when it is no.
     """
     from executor.home import Home
     from executor.succession import contradictions, take_over
@@ -51,7 +52,7 @@ def confirm(
         f"The old ledger {old.state.ledger}",
         f"  origin    {old.state.origin}",
         f"  file      {old.ledger}",
-        f"  lawful    {head.size} entries, head {head.hash}",
+        f"  lawful    {counted(head.size, 'entry')}, head {head.hash}",
         f"  then      {'nothing: every entry is lawful' if ended is None else ended.message}",
         f"  you       {_who(old, name, public)}",
         "The new ledger",

@@ -135,17 +135,16 @@ def prune(
     """
     from executor.service import prune_hosts
 
-    rows = []
-    failed = False
+    rows, failed = [], []
     with opened(home, here=True) as place:
         for instance, found in prune_hosts(place, dry_run=dry_run):
             if isinstance(found, CalyxError):
-                failed = True
+                failed.append({"instance": instance.name, "code": found.code, "message": found.message})
                 note(f"instance {instance.name}: {found}")
                 continue
             rows.append({"instance": instance.name, "removed": list(found.removed), "in_use": list(found.in_use)})
     if as_json:
-        say_json({"dry_run": dry_run, "instances": rows})
+        say_json({"dry_run": dry_run, "instances": rows, "failed": failed})
     else:
         word = "would be removed" if dry_run else "removed"
         for row in rows:

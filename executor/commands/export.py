@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, UsageError
+from keys.words import are, counted
 
 
 def export(
@@ -62,15 +63,16 @@ def export(
                 "new": log.size - log.old,
                 "files": log.files,
                 "objects": done.objects,
-                "missing": [asdict(each) for each in done.missing],
+                "missing": [fault_form(each.code, each.entry, each.message) for each in done.missing],
             }
         )
     else:
         for each in done.missing:
             say(f"entry {each.entry}: {each.code}: {each.message}")
         say(
-            f"{log.size} entries of {log.checkpoint.origin} are in {directory}: {log.size - log.old} new, "
-            f"{log.files} files and {done.objects} objects written",
+            f"{counted(log.size, 'entry')} of {log.checkpoint.origin} {are(log.size)} in {directory}: "
+            f"{log.size - log.old} new, "
+            f"{counted(log.files, 'file')} and {counted(done.objects, 'object')} written",
             f"  root {log.checkpoint.root.hex()}",
         )
         if done.missing:
@@ -88,7 +90,9 @@ def _write_kit(home: str | None, name: str, directory: Path, *, as_json: bool) -
         made = make_kit(replay.state, lease, place.open_store(), replay.checkpoint)
     write_kit(directory, made)
     if as_json:
-        say_json({"ok": True, "lease": lease.digest, "size": replay.head.size, "files": sorted(made)})
+        names = sorted(made)
+        size = replay.head.size
+        say_json({"ok": True, "lease_id": lease.lease.id, "digest": lease.digest, "size": size, "names": names})
     else:
         script = shlex.quote(str(directory / "check.sh"))
-        say(f"{len(made)} files for {lease.lease.id} are in {directory}; check them with: sh {script}")
+        say(f"{counted(len(made), 'file')} for {lease.lease.id} are in {directory}; check them with: sh {script}")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from keys.canonical import Json
 from keys.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from keys.openssh_public import OpenSshKey
+    from keys.values import Model
+    from policies.yaml_file import Form
+
+M = TypeVar("M", bound="Model")
 
 MAX_JSON: Final = 64 * 1024 * 1024
 MAX_YAML: Final = 1024 * 1024
@@ -51,13 +55,25 @@ def load_document(path: Path) -> Json:
     """
     if path.suffix == ".json":
         return _load_json(path)
-    from policies.matrix_file import load_yaml
+    from policies.yaml_file import load_yaml
 
+    return load_yaml(read_text(path, MAX_YAML), what=str(path))
+
+
+def load_file(path: Path, model: type[M], form: Form) -> M:
+    """A closed value that people edit, as `load_document`.
+
+    Raises: UsageError; FormatError that says the file, the line, the field, what is wrong and what to do.
+    """
+    from policies.yaml_file import load_model
+
+    if path.suffix != ".json":
+        return load_model(read_text(path, MAX_YAML), model, form, what=str(path))
+    document = _load_json(path)
     try:
-        text = read_text(path, MAX_YAML)
-        return load_yaml(text)
+        return model.from_json(document, what=str(path))
     except FormatError as error:
-        raise _named(path, error) from None
+        raise FormatError(error.message, code=form.bad, hint=form.hint) from None
 
 
 def _load_json(path: Path) -> Json:

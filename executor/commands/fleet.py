@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import AsOption, ClockOption, HomeOption, JsonOption, KeyOption, YesOption, noun
-from executor.commands.files import load_document
+from executor.commands.files import load_file
 from executor.commands.governance import (
     ApproveOption,
     Asking,
@@ -21,7 +21,6 @@ from executor.commands.governance import (
 )
 from executor.commands.governance_read import diff_versions, show_history, show_version
 from executor.commands.signing import PrepareOption
-from keys.errors import FormatError
 
 if TYPE_CHECKING:
     from policies.fleet import Fleet
@@ -89,9 +88,7 @@ def propose(
 
 def _load(path: Path) -> Fleet:
     from policies.fleet import Fleet
+    from policies.yaml_file import Form
 
-    document = load_document(path.expanduser())
-    try:
-        return Fleet.from_json(document, what=str(path))
-    except FormatError as error:
-        raise FormatError(error.message, hint="docs/FLEET.md shows a fleet file and explains each field") from None
+    form = Form("bad_format", "bad_yaml", "docs/FLEET.md shows a fleet file and explains each field")
+    return load_file(path.expanduser(), Fleet, form)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, Unavailable, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -123,7 +124,7 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, 
                 "objects": objects,
                 "repaired": checked.repaired,
                 "kept": None if checked.kept is None else str(checked.kept),
-                "damage": [asdict(each) for each in damage],
+                "damage": [{**fault_form(each.code, each.entry, each.message), "left": each.left} for each in damage],
             }
         )
     else:
@@ -134,8 +135,8 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, 
             say(f"the damaged ledger is kept in {checked.kept}")
         if left:
             again = "what is lost comes back from a copy only: --repair --from DIR" if repair else "try --repair"
-            say(f"NOT OK: {len(left)} findings; {again}")
+            say(f"NOT OK: {counted(len(left), 'finding')}; {again}")
         else:
-            say(f"ok: {checked.size} entries and {objects} objects; calyx audit judges them")
+            say(f"ok: {counted(checked.size, 'entry')} and {counted(objects, 'object')}; calyx audit judges them")
     if left:
         raise typer.Exit(Exit.REFUSED)

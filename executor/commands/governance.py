@@ -63,7 +63,7 @@ class Asking:
 def propose_change(kind: GovernedKind, home: str | None, build: Build, asking: Asking) -> None:
     """Show what a change would bring and whose approval it needs; then sign the proposal, or prepare it.
 
-    Raises: UsageError and LawRefused for what could never come into force, before anything is signed; as
+    Raises: Refused and LawRefused for what could never come into force, before anything is signed; as
     `sign_and_submit`.
     """
     if asking.approve and asking.prepare is not None:
@@ -112,7 +112,7 @@ def _submit(
         return
     subject = registrar.sync().proposals[receipt.digest]
     try:
-        approve_subject(home, registrar, subject, signer=signer, **options)
+        approve_subject(home, registrar, subject, signer=signer, shown=lines, **options)
     except typer.Exit:
         note(f"note: the proposal stands and waits: calyx approve {receipt.digest[:12]}")
         raise

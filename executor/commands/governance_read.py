@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from executor.commands.common import check_begun, opened
 from executor.commands.governance_show import show_value
 from executor.commands.terminal import say, say_json, say_theirs, write_out
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.governance import GovernedKind, Version
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def show_version(kind: GovernedKind, home: str | None, name: str | None, *, as_json: bool, as_yaml: bool) -> None:
     """Print what is in force, or the version that is named.
 
-    Raises: UsageError (`two_forms`, `no_fleet`, `unknown_version`).
+    Raises: UsageError (`two_forms`); Refused (`no_fleet`, `unknown_version`).
     """
     if as_json and as_yaml:
         raise UsageError("two_forms", "--json and --yaml exclude each other", hint="give one of them")
@@ -40,7 +40,7 @@ def diff_versions(
 ) -> None:
     """Print how a proposal differs from what is in force, or one version from another.
 
-    Raises: UsageError (`no_proposal`, `unknown_version`).
+    Raises: Refused (`no_proposal`, `unknown_version`).
     """
     from executor.escape import escape
     from executor.governance import diff_versions as compare
@@ -58,7 +58,7 @@ def diff_versions(
             before = find_in_force(state, kind, reader)
             proposals = list_proposals(state, kind)
             if first is None and not proposals:
-                raise UsageError(
+                raise Refused(
                     "no_proposal", f"no {kind} is proposed", hint=f"calyx {kind} history lists what may be compared"
                 )
             after = proposals[-1] if first is None else _find(state, kind, first, reader)
@@ -113,14 +113,14 @@ def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) ->
         return find_version(state, kind, name, reader)
     found = find_in_force(state, kind, reader)
     if found is None:
-        raise UsageError(f"no_{kind}", f"no {kind} is in force yet", hint=f"calyx {kind} propose FILE --approve")
+        raise Refused(f"no_{kind}", f"no {kind} is in force yet", hint=f"calyx {kind} propose FILE --approve")
     return found
 
 
 def _as_yaml(version: Version) -> str:
     from executor.documents import format_document
     from keys.openssh_public import fingerprint, parse_public
-    from policies.matrix_file import MAX_CHARACTERS
+    from policies.yaml_file import MAX_CHARACTERS
 
     def comment(place: tuple[str, ...], value: Any) -> str | None:
         # Keys are named by their fingerprints everywhere else.
@@ -133,7 +133,7 @@ def _as_yaml(version: Version) -> str:
     )
     text = head + format_document(version.value.to_json(), comment)
     if len(text) > MAX_CHARACTERS:
-        raise UsageError(
+        raise Refused(
             "too_large", f"as YAML it is over {MAX_CHARACTERS} characters, more than is read back", hint="use --json"
         )
     return text
@@ -194,18 +194,28 @@ def _metadata(state: State, version: Version) -> dict[str, Any]:
 
 
 def _history_json(state: State, version: Version, taints: list[Taint]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from executor.governance import version_json
     from keys.openssh_public import fingerprint
     from keys.principals import TrustRoot
 
     value = version.value
     revoked = value.compromised if isinstance(value, TrustRoot) else ()
-    current = version.since is not None and version.digest == state.trust_digest
+    # For trust the newest version lists everything that its compromised keys had a part in.
+    all_of_them = version.kind == "trust" and version.since is not None and version.digest == state.trust_digest
     return {
         **version_json(state, version),
-        "compromised": [{"keyid": fingerprint(item.public), "position": item.position} for item in revoked],
-        # For trust the newest version lists everything that its compromised keys had a part in.
-        "tainted": [asdict(t) for t in taints if t.digest == version.digest or (version.kind == "trust" and current)],
+        "compromised": [{"keyid": fingerprint(item.public), "seq": item.position} for item in revoked],
+        "tainted": [_taint_json(taint) for taint in taints if all_of_them or taint.digest == version.digest],
+    }
+
+
+def _taint_json(taint: Taint) -> dict[str, Any]:
+    return {
+        "kind": taint.kind,
+        "lease_id": taint.name if taint.kind == "deployment" else None,
+        "digest": taint.digest,
+        "seq": taint.entry,
+        "keyid": taint.keyid,
+        "counted_seq": taint.counted_at,
+        "live": taint.live,
     }

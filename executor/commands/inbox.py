@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from executor.commands.common import AsOption, HomeOption, JsonOption, check_begun, opened
 from executor.commands.terminal import say, say_json
-from keys.errors import Exit, UsageError
+from keys.errors import Exit, Refused
+
+if TYPE_CHECKING:
+    from executor.waiting import Waiting
+
+_OF_NO_LEASE = frozenset({"trust", "policy", "fleet", "question"})
 
 
 def inbox(
@@ -29,19 +33,18 @@ def inbox(
     from executor.home import system_clock
     from executor.render_text import shown_distance
     from executor.waiting import list_waiting
-    from keys.values import format_time
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
         now = system_clock()
         principal = as_principal or place.find_me(state).id
         if state.trust is None or state.trust.find_principal(principal) is None:
-            raise UsageError(
+            raise Refused(
                 "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
             )
         waiting = list_waiting(state, principal, now)
     if as_json:
-        say_json([{**asdict(item), "since": format_time(item.since)} for item in waiting])
+        say_json([_row(item) for item in waiting])
     elif waiting:
         # No table: its columns would break a command that is to be copied.
         for item in waiting:
@@ -51,3 +54,18 @@ def inbox(
         say("Nothing waits for you.")
     if exit_code and waiting:
         raise typer.Exit(Exit.WAITING)
+
+
+def _row(item: Waiting) -> dict[str, Any]:
+    from keys.values import format_time
+
+    return {
+        "kind": item.kind,
+        "lease_id": None if item.kind in _OF_NO_LEASE else item.name,
+        "digest": item.digest,
+        "text": item.text,
+        "began_at": format_time(item.since),
+        "until": item.until,
+        "command": item.command,
+        "urgent": item.urgent,
+    }

@@ -15,7 +15,8 @@ from executor.commands.continuing import confirm
 from executor.commands.files import MAX_YAML, read_public, read_text
 from executor.commands.person import load_founder
 from executor.commands.terminal import note, say
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.find_signer import OwnKey
@@ -161,10 +162,14 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
     )
     receipt = registrar.create(own.signer, draft)
     if remembered is not None:
-        note(f"note: another ledger of {remembered.size} entries was remembered here; it is forgotten")
+        note(f"note: another ledger of {counted(remembered.size, 'entry')} was remembered here; it is forgotten")
     say(
         f"Ledger {receipt.leaf}",
-        *([] if wish.old is None else [f"  continues {wish.old.state.ledger}, {wish.old.beginning.head.size} entries"]),
+        *(
+            []
+            if wish.old is None
+            else [f"  continues {wish.old.state.ledger}, {counted(wish.old.beginning.head.size, 'entry')}"]
+        ),
         f"  home      {home.root}",
         f"  origin    {log_key.origin}",
         f"  you       {name}, {fingerprint(own.public)}, {own.path or 'in the ssh-agent'}",
@@ -191,7 +196,7 @@ def _found(home: Home, wish: _Wish, before: Before | None) -> None:
 
 
 def _check_new(home: Home, *, continuing: bool) -> None:
-    """Raises: UsageError (`ledger_exists`) when there is an entry already."""
+    """Raises: Refused (`ledger_exists`) when there is an entry already."""
     if not home.ledger.exists():
         return
     if home.open_store().head().size:
@@ -200,7 +205,7 @@ def _check_new(home: Home, *, continuing: bool) -> None:
             if continuing
             else "use another --home, or calyx status"
         )
-        raise UsageError("ledger_exists", f"there is a ledger at {home.root} already", hint=way)
+        raise Refused("ledger_exists", f"there is a ledger at {home.root} already", hint=way)
     home.close()
 
 
@@ -251,7 +256,9 @@ def _choose_policy(path: Path | None, old: Old | None) -> CapabilityMatrix:
 
     if path is None and old is not None and old.state.policy is not None:
         return old.state.policy
-    return load_matrix(default_matrix_text() if path is None else read_text(path.expanduser(), MAX_YAML))
+    if path is None:
+        return load_matrix(default_matrix_text())
+    return load_matrix(read_text(path.expanduser(), MAX_YAML), what=str(path))
 
 
 def _origin(asked: str | None, old: Old | None) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.terminal import say, say_json, say_table, say_theirs
-from keys.errors import UsageError
+from keys.errors import Refused
 
 if TYPE_CHECKING:
     from policies.kinds import Intent
@@ -31,7 +31,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     elif rows:
         say_table(
             ("intent", "target", "what", "by", "leases"),
-            [(r["intent_id"], r["target"], r["what"], r["by"], ", ".join(r["leases"])) for r in rows],
+            [(r["intent_id"], r["target"], r["what"], r["by"], ", ".join(r["lease_ids"])) for r in rows],
         )
     else:
         say("There is no intent.")
@@ -53,7 +53,7 @@ def show(
         state = check_begun(place.open_replay().sync())
         found = _with_leases(state).get(fold_id(intent))
         if found is None:
-            raise UsageError("unknown_intent", f"there is no intent {intent} in this ledger", hint="calyx intent list")
+            raise Refused("unknown_intent", f"there is no intent {intent} in this ledger", hint="calyx intent list")
         row = _row(state, *found)
     if as_json:
         say_json(row)
@@ -62,7 +62,7 @@ def show(
         f"Intent  {row['intent_id']} on {row['target']}, by {row['by']} at {row['timestamp']}",
         f"What    {row['what']}",
         f"Why     {row['why']}",
-        f"Leases  {', '.join(row['leases']) or 'none'}",
+        f"Leases  {', '.join(row['lease_ids']) or 'none'}",
     )
 
 
@@ -89,5 +89,5 @@ def _row(state: State, intent: Intent, leases: list[str]) -> dict[str, Any]:
         "target": intent.target,
         "what": intent.what,
         "why": intent.why,
-        "leases": leases,
+        "lease_ids": leases,
     }

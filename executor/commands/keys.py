@@ -10,7 +10,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.files import read_text
 from executor.commands.terminal import note, person_present, say, say_json, say_table
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -59,13 +59,13 @@ def show(
     with opened(home) as place:
         rows = _rows(place)
     if not everyone:
-        rows = [row for row in rows if row["path"] is not None]
+        rows = [row for row in rows if row["file"] is not None]
     if as_json:
         say_json(rows)
         return
     say_table(
         ("principal", "kind", "roles", "key", "file"),
-        [(r["principal"], r["kind"], " ".join(r["roles"]), r["keyid"], r["path"] or "") for r in rows],
+        [(r["principal"], r["kind"], " ".join(r["roles"]), r["keyid"], r["file"] or "") for r in rows],
     )
 
 
@@ -84,7 +84,7 @@ def _rows(home: Home) -> list[dict[str, Any]]:
                 "roles": list(principal.roles),
                 "keyid": fingerprint(entry.public),
                 "key": entry.key,
-                "path": None if path is None else str(path),
+                "file": None if path is None else str(path),
             }
             for entry in principal.keys
         ]
@@ -115,5 +115,5 @@ def _new_passphrase() -> bytes | None:
 
     first = getpass("New passphrase (empty for none): ")
     if first != getpass("The same again: "):
-        raise UsageError("bad_passphrase", "the two passphrases differ", hint="try again")
+        raise Refused("bad_passphrase", "the two passphrases differ", hint="try again")
     return first.encode("utf-8", "surrogateescape") or None

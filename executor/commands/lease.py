@@ -161,8 +161,8 @@ def _show(view: Facts) -> None:
     say_theirs(
         f"Lease    {view['lease_id']} on {asked['target']}, {asked['rule']}",
         f"State    {view['state']}" + (f": {view['note']}" if view["note"] else ""),
-        f"Asked    by {proposer['id']} in entry {view['seq']}, {view['timestamp']}",
-        f"Intent   {intent['id']}: {intent['what']}",
+        f"Asked    by {proposer['by']} in entry {view['seq']}, {view['timestamp']}",
+        f"Intent   {intent['intent_id']}: {intent['what']}",
         f"Why      {intent['why']}",
         f"Approval until {asked['approve_by']}",
         f"Execute  from {asked['not_before']} until {asked['execute_by']}, complete by {asked['complete_by']}",
@@ -179,7 +179,7 @@ def _show(view: Facts) -> None:
         say("")
         say_table(
             ("reviewer", "role", "entry", "verdict", "summary"),
-            [(r["id"], r["role"], str(r["seq"]), r["verdict"], r["summary"]) for r in reviews],
+            [(r["by"], r["role"], str(r["seq"]), r["verdict"], r["summary"]) for r in reviews],
         )
 
 

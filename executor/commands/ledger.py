@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from executor.home import Home
     from ledger.chain import Entry
     from ledger.record import Record
+    from ledger.statement import Statement
     from policies.state import State
 
 app = noun("Read the ledger, prove what is in it, and export it.")
@@ -108,7 +109,7 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     say_table(
         ("entry", "time", "by", "kind", "about", "what"),
-        [(str(r["seq"]), r["time"], r["by"], r["kind"], r["about"], r["what"]) for r in rows],
+        [(str(r["seq"]), r["timestamp"], r["by"], r["kind"], _about(r), r["what"]) for r in rows],
     )
 
 
@@ -116,18 +117,30 @@ def _row(record: Record) -> dict[str, Any]:
     from ledger.statement import parse_statement
 
     statement = parse_statement(record.envelope.body)
-    about = statement.predicate.get("id") or statement.subject_name
     return {
         "seq": record.seq,
-        "time": record.time,
+        "timestamp": record.time,
         "by": statement.by,
         "keyid": record.envelope.keyid,
         "kind": statement.kind,
-        "about": "" if about == statement.kind else str(about),
+        "lease_id": _id_of(statement, "lease", "LEASE-"),
+        "intent_id": _id_of(statement, "intent", "INT-"),
         "what": _what(statement.predicate),
         "digest": statement.digest,
         "leaf": record.leaf,
     }
+
+
+def _id_of(statement: Statement, kind: str, prefix: str) -> str | None:
+    """The id of the lease or intent that an entry makes, or is about."""
+    if statement.kind == kind:
+        return str(statement.predicate["id"])
+    # Every other subject bears the name of a kind.
+    return statement.subject_name if statement.subject_name.startswith(prefix) else None
+
+
+def _about(row: dict[str, Any]) -> str:
+    return row["lease_id"] or row["intent_id"] or ""
 
 
 def _what(predicate: dict[str, Any]) -> str:

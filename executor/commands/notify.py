@@ -13,7 +13,8 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.running import Stop, log_line, stopping
 from executor.commands.terminal import note, say, say_json, say_table
-from keys.errors import Unavailable, UsageError
+from keys.errors import Refused, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -61,9 +62,7 @@ def run(
     with opened(home, here=True) as place, stopping(parent) as stop:
         book = AddressBook(place.addresses)
         if not book.load():
-            raise UsageError(
-                "no_addresses", f"{place.addresses} names no channel", hint="docs/NOTIFICATIONS.md shows one"
-            )
+            raise Refused("no_addresses", f"{place.addresses} names no channel", hint="docs/NOTIFICATIONS.md shows one")
         with ProcessLock(place.lock_path("notify"), f"a notifier on {place.root}"):
             log_line(f"notifier runs on {place.root}")
             notifier = Notifier(
@@ -119,7 +118,7 @@ def try_channel(
         book = load_book(place.addresses)
         if channel not in book:
             known = ", ".join(book) or "none"
-            raise UsageError("unknown_channel", f"{place.addresses} has no channel {channel}; it has {known}")
+            raise Refused("unknown_channel", f"{place.addresses} has no channel {channel}; it has {known}")
         state = check_begun(place.open_replay().sync())
         notice = trial_notice(channel, state.ledger, os.urandom(16), system_clock())
         letter = Letter(notice.title, f"{notice.body}\nNotice {notice.id_for(channel)}", kind_of(notice.event))
@@ -133,7 +132,8 @@ def try_channel(
     if any(how != DELIVERED for how in outcomes):
         raise Unavailable(
             "delivery_failed",
-            f"{sum(how != DELIVERED for how in outcomes)} of {len(outcomes)} addresses of {channel} did not take it",
+            f"{sum(how != DELIVERED for how in outcomes)} of {counted(len(outcomes), 'address')} of {channel} "
+            "did not take it",
             hint="check them in notify.yaml",
         )
 
@@ -160,7 +160,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     say(
         f"Channels  {channels or 'none: notify.yaml names none'}",
         f"Notifier  {'runs' if found['running'] else 'does not run'}",
-        f"Notices   {found['pending']} wait, {found['sent']} sent, {found['given_up']} given up",
+        f"Notices   {found['pending']} waiting, {found['sent']} sent, {found['given_up']} given up",
     )
     if found["unknown_channels"]:
         say(f"Unknown   the policy names {', '.join(found['unknown_channels'])}, and notify.yaml does not")
@@ -169,7 +169,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say_table(
             ("notice", "event", "channel", "state", "attempts", "error"),
             [
-                (row["id"][:12], row["event"], row["channel"], row["state"], str(row["attempts"]), row["error"])
+                (row["notice_id"][:12], row["event"], row["channel"], row["state"], str(row["attempts"]), row["error"])
                 for row in found["failures"]
             ],
         )
@@ -201,20 +201,20 @@ def _waiting(outbox: Outbox | None) -> dict[str, Any]:
     from keys.values import format_time
 
     if outbox is None:
-        return {"cursor": None, "pending": 0, "sent": 0, "given_up": 0, "failures": []}
+        return {"next_seq": None, "pending": 0, "sent": 0, "given_up": 0, "failures": []}
     return {
-        "cursor": outbox.cursor,
+        "next_seq": outbox.cursor,
         **outbox.counts(),
         "failures": [
             {
-                "id": one.id,
+                "notice_id": one.id,
                 "event": one.event,
                 "channel": one.channel,
-                "lease": one.lease,
+                "lease_id": one.lease,
                 "state": one.state,
                 "attempts": one.attempts,
                 "error": one.error,
-                "next": format_time(one.next_at) if one.state == "pending" else None,
+                "next_at": format_time(one.next_at) if one.state == "pending" else None,
             }
             for one in outbox.failures()
         ],
@@ -223,6 +223,6 @@ def _waiting(outbox: Outbox | None) -> dict[str, Any]:
 
 def _check_apprise() -> None:
     if find_spec("apprise") is None:
-        raise UsageError(
+        raise Unavailable(
             "apprise_missing", "notifications need the library apprise", hint="install calyx with its extra: notify"
         )

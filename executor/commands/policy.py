@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import AsOption, ClockOption, HomeOption, JsonOption, KeyOption, YesOption, noun
-from executor.commands.files import MAX_YAML, load_document, read_text
+from executor.commands.files import MAX_YAML, load_file, read_text
 from executor.commands.governance import (
     ApproveOption,
     Asking,
@@ -22,7 +22,7 @@ from executor.commands.governance import (
 )
 from executor.commands.governance_read import diff_versions, show_history, show_version
 from executor.commands.signing import PrepareOption
-from keys.errors import FormatError, UsageError
+from keys.errors import UsageError
 
 if TYPE_CHECKING:
     from policies.matrix import CapabilityMatrix
@@ -150,14 +150,11 @@ def simulate(
 
 def _load(path: Path) -> CapabilityMatrix:
     from policies.matrix import CapabilityMatrix
-    from policies.matrix_file import load_matrix
+    from policies.matrix_file import FORM, load_matrix
 
     if path.suffix == ".json":
-        return CapabilityMatrix.from_json(load_document(path), what=str(path))
-    try:
-        return load_matrix(read_text(path, MAX_YAML))
-    except FormatError as error:
-        raise FormatError(f"{path}: {error.message}", code=error.code, hint=error.hint) from None
+        return load_file(path, CapabilityMatrix, FORM)
+    return load_matrix(read_text(path, MAX_YAML), what=str(path))
 
 
 def _split(text: str, form: str, example: str) -> tuple[str, str]:

@@ -11,7 +11,8 @@ import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.terminal import note, say, say_json, write_out
-from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.errors import CalyxError, FormatError, Refused, Unavailable, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -46,7 +47,7 @@ def proof(
         if seq is not None or consistency is not None or out is not None or no_record:
             raise UsageError("bad_option", "--check reads a proof and makes none", hint="leave SEQ and --out out")
         if key is None:
-            raise UsageError("key_missing", "--check wants the log's key", hint=f"--key VKEY: {_VKEY_HINT}")
+            raise UsageError("bad_option", "--check wants the log's key", hint=f"--key VKEY: {_VKEY_HINT}")
         _check(check, key, record, old, as_json=as_json)
         return
     if key is not None or record is not None or old is not None:
@@ -59,7 +60,8 @@ def proof(
     if out is not None:
         _write(out, data)
     if as_json:
-        say_json({"ok": True, "key": vkey, **({"proof": data.decode("utf-8")} if out is None else {"file": str(out)})})
+        what = {"proof": data.decode("utf-8")} if out is None else {"file": str(out)}
+        say_json({"ok": True, "log_key": vkey, **what})
     elif out is None:
         write_out(data)
     else:
@@ -87,7 +89,9 @@ def _make(place: Home, seq: int | None, old: int | None) -> tuple[InclusionProof
     tip, checkpoint, key = open_tip(reader, place.open_objects(), place.pin().load())
     last = seq if seq is not None else (old or 0) - 1
     if last >= checkpoint.size:
-        raise UsageError("unknown_entry", f"the ledger has {checkpoint.size} entries, 0 to {checkpoint.size - 1}")
+        raise Refused(
+            "unknown_entry", f"the ledger has {counted(checkpoint.size, 'entry')}, 0 to {checkpoint.size - 1}"
+        )
     try:
         if seq is None:
             return make_consistency(last + 1, tip.checkpoint, checkpoint, reader), str(key)
@@ -115,20 +119,21 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
     try:
         key = parse_vkey(vkey)
     except CalyxError as error:
-        raise UsageError("bad_key", f"--key is no verifier key: {error.message}", hint=_VKEY_HINT) from None
+        raise UsageError("bad_option", f"--key is no verifier key: {error.message}", hint=_VKEY_HINT) from None
     made = parse_proof(_read(path, MAX_PROOF))
     if isinstance(made, ConsistencyProof):
         if old is None:
             raise UsageError("no_checkpoint", "this is a consistency proof", hint="name the old checkpoint with --old")
         before, after = check_consistency_proof(made, key, _read(old, MAX_NOTE))
         found = {"origin": after.origin, "old_size": before.size, "size": after.size, "root": after.root.hex()}
-        text = [f"ok: the {after.size} entries of {after.origin} begin with the {before.size} of the old checkpoint"]
+        whole = counted(after.size, "entry")
+        text = [f"ok: the first {before.size} of the {whole} of {after.origin} are those of the old checkpoint"]
     else:
         proved = check_inclusion_proof(made, key, None if record is None else _read(record, MAX_RECORD))
         size, origin = proved.checkpoint.size, proved.checkpoint.origin
         root = proved.checkpoint.root.hex()
         found = {"seq": proved.index, "leaf": proved.leaf, "origin": origin, "size": size, "root": root}
-        text = [f"ok: entry {proved.index} is in the {size} entries of {origin}", f"  leaf {proved.leaf}"]
+        text = [f"ok: entry {proved.index} is in the {counted(size, 'entry')} of {origin}", f"  leaf {proved.leaf}"]
     if as_json:
         say_json({"ok": True, **found})
     else:
@@ -140,7 +145,7 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise Unavailable("file_unreadable", f"cannot read {path}: {error.strerror}") from None
+        raise UsageError("file_unreadable", f"cannot read {path}: {error.strerror}") from None
     if len(data) > limit:
         raise FormatError(f"{path} is over {limit} bytes", code="too_large")
     return data

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from executor.commands.common import check_begun
 from executor.commands.terminal import ask_passphrase, note, say, say_json
-from keys.errors import UsageError
+from keys.errors import Refused, Unavailable
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -30,13 +31,13 @@ class Submitted:
 def load_proposer(home: Home, state: State) -> Signer:
     """The signer of a principal with the role proposer whose key this home holds.
 
-    Raises: UsageError (`no_proposer`).
+    Raises: Unavailable (`no_proposer`).
     """
     known = [] if state.trust is None else [p.id for p in state.trust.principals if "proposer" in p.roles]
     for principal in known:
         if home.find_key(principal) is not None:
             return home.load_signer(principal, state, ask_passphrase)
-    raise UsageError("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
+    raise Unavailable("no_proposer", "this home holds no key of a proposer", hint="calyx keys show --all")
 
 
 def ledger_now(registrar: Submitter) -> int:
@@ -51,7 +52,7 @@ def submit_change(
     """Sign and append an intent and its lease. `replaces`: a lease that is denied with it, in one commit, so that never
     both can be claimed.
 
-    Raises: LawRefused where nobody could claim it; UsageError (`key_not_enrolled`); CalyxError of the ledger.
+    Raises: LawRefused where nobody could claim it; Refused (`key_not_enrolled`); CalyxError of the ledger.
     """
     from executor.propose import check_terms, lease_fields
     from policies.state import SignerRef
@@ -63,7 +64,7 @@ def submit_change(
     lease = Draft("lease", fields)
     holder = None if state.trust is None else state.trust.find_key(signer.keyid)
     if holder is None:
-        raise UsageError("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
+        raise Refused("key_not_enrolled", f"the key of {signer.principal} is not enrolled", hint="calyx keys show")
     proposer = SignerRef(
         signer.principal,
         holder.principal.kind,
@@ -95,17 +96,19 @@ def tell_change(
 ) -> None:
     """Say what was asked, and what comes next. `more`: what else a program is told; a person reads it as a line."""
     if planned.settled:
-        note(f"note: {len(planned.settled)} instances have this tree already and are left out")
+        settled = len(planned.settled)
+        note(f"note: {counted(settled, 'instance')} {'has' if settled == 1 else 'have'} this tree already: left out")
     lease, receipt = submitted.lease, submitted.receipt
     if as_json:
-        facts = {"lease": lease, "digest": receipt.digest, "entry": receipt.seq, "approve_by": submitted.approve_by}
+        facts = {"lease_id": lease, "digest": receipt.digest, "seq": receipt.seq, "approve_by": submitted.approve_by}
         say_json({**facts, "paths": list(planned.paths), **more})
         return
     count = sum(len(names) for names in planned.groups.values())
     glass = asked.break_glass is not None
     say(
         f"{lease}  BREAK-GLASS" if glass else lease,
-        f"  entry {receipt.seq}, {len(planned.paths)} changed paths on {count} instances of {asked.target}",
+        f"  entry {receipt.seq}, {counted(len(planned.paths), 'changed path')} on {counted(count, 'instance')} "
+        f"of {asked.target}",
         *(f"  {word} {value}" for word, value in more.items()),
         f"  approval until {submitted.approve_by}",
         f"  next: calyx approve {lease}" + (", by two humans; an agent then owes a review" if glass else ""),

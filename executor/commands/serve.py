@@ -12,7 +12,7 @@ import typer
 
 from executor.commands.common import HomeOption, opened
 from executor.commands.terminal import note
-from keys.errors import UsageError
+from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -71,7 +71,7 @@ class _HomeDesk:
 
     def registrar(self, *, accept_clock: bool) -> Submitter:
         if self._read_only:
-            raise UsageError("read_only", "this home is served for reading only", hint="sign on its own machine")
+            raise Refused("read_only", "this home is served for reading only", hint="sign on its own machine")
         if accept_clock not in self._registrars:
             self._registrars[accept_clock] = self._home.open_registrar(accept_clock=accept_clock)
         return self._registrars[accept_clock]

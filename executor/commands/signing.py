@@ -10,7 +10,7 @@ import typer
 
 from executor.commands.person import load_person
 from executor.commands.terminal import ask, note, person_present, say, say_theirs
-from keys.errors import CalyxError, Exit, UsageError
+from keys.errors import CalyxError, Exit, Refused, UsageError
 
 if TYPE_CHECKING:
     from executor.home import Home
@@ -47,7 +47,7 @@ def sign_and_submit(
     `lines`: what the draft means, escaped. `signer`: the person's key, where it is open already. `proposed`: the trust
     root that is being approved, whose keys may cosign it. The registrar was synced, and the caller looked at its state.
 
-    Raises: UsageError (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.foresee`,
+    Raises: Refused (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.foresee`,
     `Submitter.append`.
     """
     from executor.render import render_own
@@ -83,18 +83,18 @@ def say_rendering(lines: Sequence[str]) -> None:
 def check_look(state: State, *, yes: bool) -> None:
     """An approval is looked at by a person at a terminal, where the policy in force asks for that.
 
-    Raises: UsageError (`look_needed`).
+    Raises: Refused (`look_needed`).
     """
     if state.policy is None or not state.policy.deploy_production.look:
         return
     if yes:
-        raise UsageError(
+        raise Refused(
             "look_needed",
             "the policy asks that a person looks before approving, so --yes is not taken",
             hint="leave --yes out, and answer on a terminal",
         )
     if not person_present():
-        raise UsageError(
+        raise Refused(
             "look_needed",
             "the policy asks that a person looks before approving, and nobody is at a terminal",
             hint="run it on a terminal, or sign elsewhere with --prepare DIR",
@@ -104,17 +104,15 @@ def check_look(state: State, *, yes: bool) -> None:
 def find_person(home: Home, state: State, as_principal: str | None, proposed: TrustRoot | None = None) -> str:
     """The human who is named, or who sits here, without opening a key.
 
-    Raises: UsageError (`who_are_you`, `unknown_principal`, `not_a_human`).
+    Raises: UsageError (`who_are_you`); Refused (`unknown_principal`, `not_a_human`).
     """
     principal = as_principal or home.find_me(state).id
     roots = [root for root in (state.trust, proposed) if root is not None]
     found = next((p for root in roots if (p := root.find_principal(principal)) is not None), None)
     if found is None:
-        raise UsageError(
-            "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
-        )
+        raise Refused("unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all")
     if found.kind != "human":
-        raise UsageError("not_a_human", f"{principal} is a machine; people sign here", hint="name yourself with --as")
+        raise Refused("not_a_human", f"{principal} is a machine; people sign here", hint="name yourself with --as")
     return found.id
 
 

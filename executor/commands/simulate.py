@@ -13,10 +13,11 @@ from executor.commands.common import check_begun, find_lease, opened
 from executor.commands.files import MAX_JSON, read_text
 from executor.commands.terminal import note, say, say_json, say_theirs
 from keys.errors import Exit, FormatError, UsageError
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.recording import Recording
-    from executor.simulate import Simulation, TierSaid
+    from executor.simulate import GateSaid, Simulation, TierSaid
     from policies.matrix import CapabilityMatrix
 
 
@@ -31,8 +32,8 @@ def simulate_policy(
 ) -> None:
     """Replay a file, or the samples of a deployment, and say what came of it.
 
-    Raises: typer.Exit (1) when a tier would have been halted; UsageError (`unknown_field`, `unknown_lease`,
-    `file_unreadable`); FormatError (`bad_recording`).
+    Raises: typer.Exit (1) when a tier would have been halted; UsageError (`unknown_field`, `file_unreadable`); Refused
+    (`unknown_lease`); FormatError (`bad_recording`).
     """
     from executor.recording import FIELDS, REST
     from executor.simulate import simulate
@@ -82,13 +83,13 @@ def _say(simulation: Simulation, *, one_rollout: bool) -> None:
         name = f"tier {tier.tier} %" if one_rollout else f"tier {tier.tier}"
         say_theirs(
             f"{name}, from {format_time(tier.began)}: {_outcome(tier)} after {tier.ended - tier.began} s,"
-            f" {tier.whole} of {tier.needed} whole samples: {tier.text}"
+            f" {tier.whole} of {counted(tier.needed, 'whole sample')}: {tier.text}"
         )
         for gate in tier.gates:
             counts = ", ".join(f"{count} {state}" for state, count in gate.counts.items())
             say_theirs(f"  {gate.gate}: {gate.state}: {gate.text} ({counts or 'no sample'})")
     passed = sum(tier.outcome == "passed" for tier in simulation.tiers)
-    say(f"{len(simulation.tiers)} tiers: {passed} passed, {simulation.halted} would have been halted")
+    say(f"{counted(len(simulation.tiers), 'tier')}: {passed} passed, {simulation.halted} would have been halted")
 
 
 def _outcome(tier: TierSaid) -> str:
@@ -100,10 +101,19 @@ def _json(simulation: Simulation) -> dict[str, Any]:
 
     tiers = []
     for tier in simulation.tiers:
-        gates = [
-            {**asdict(gate), "first_bad": None if gate.first_bad is None else format_time(gate.first_bad)}
-            for gate in tier.gates
-        ]
-        times = {"began": format_time(tier.began), "ended": format_time(tier.ended)}
-        tiers.append({**asdict(tier), **times, "gates": gates})
+        gates = [{**_without(gate, "first_bad"), "first_bad_at": _time(gate.first_bad)} for gate in tier.gates]
+        times = {"began_at": format_time(tier.began), "ended_at": format_time(tier.ended)}
+        samples = {"samples": {"taken": tier.samples, "whole": tier.whole, "needed": tier.needed}}
+        left = _without(tier, "began", "ended", "samples", "whole", "needed")
+        tiers.append({**left, **times, **samples, "gates": gates})
     return {"halted": simulation.halted, "left_out": list(simulation.left_out), "tiers": tiers}
+
+
+def _time(seconds: int | None) -> str | None:
+    from keys.values import format_time
+
+    return None if seconds is None else format_time(seconds)
+
+
+def _without(value: GateSaid | TierSaid, *names: str) -> dict[str, Any]:
+    return {name: each for name, each in asdict(value).items() if name not in names}

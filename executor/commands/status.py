@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, opened
+from executor.commands.forms import progress_form
 from executor.commands.terminal import say, say_json, say_table
+from executor.commands.who_runs import RUNNERS, describe_runs
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.home import Home
     from policies.state import LeaseState, State
 
-RUNNERS = ("cp14", "cp18", "cp19", "cp20", "notify")
 SHOWN = 50
 """Leases that are shown, the newest ones."""
 
@@ -33,27 +34,27 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say_json(found)
         return
     say(
-        f"Ledger  {found['ledger'][:16]}, {found['size']} entries, {found['origin']}",
+        f"Ledger  {found['ledger'][:16]}, {counted(found['size'], 'entry')}, {found['origin']}",
         f"Home    {found['home']}",
         f"Trust   until {found['trust_expires']}",
         f"Policy  {found['policy'][:12]}, deployment is {'on' if found['deployment_enabled'] else 'off'}",
         f"Fleet   {found['fleet'][:12] if found['targets'] else 'none'}"
         + "".join(f", {name} {count}" for name, count in found["targets"].items()),
-        f"Runs    {_runs(found['running'])}",
+        f"Runs    {describe_runs(found['running'])}",
     )
     before = found["continues"]
     if before is not None:
-        say(f"Before  ledger {before['ledger'][:16]}, continued after {before['head']['size']} entries")
+        say(f"Before  ledger {before['ledger'][:16]}, continued after {counted(before['head']['size'], 'entry')}")
     if found["trust_warning"] is not None:
         say(f"WARNING {found['trust_warning']}", "        calyx trust propose --renew 365d --approve")
     for owed in found["owed_reviews"]:
         word = "OVERDUE" if owed["overdue"] else "Owed   "
-        say(f"{word} review of {owed['lease']}, BREAK-GLASS, due {owed['due']}: {owed['answer']}")
+        say(f"{word} review of {owed['lease_id']}, BREAK-GLASS, due {owed['until']}: {owed['command']}")
     if found["leases"]:
         say("")
         say_table(
             ("lease", "target", "state", "note", "since"),
-            [(row["lease"], row["target"], row["state"], row["note"], row["since"]) for row in found["leases"]],
+            [(row["lease_id"], row["target"], row["state"], row["note"], row["timestamp"]) for row in found["leases"]],
         )
 
 
@@ -71,7 +72,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "ledger": state.ledger,
         "origin": state.origin,
         "size": state.size,
-        "head": state.history.leaf(state.size - 1),
+        "head": {"size": state.size, "hash": state.history.leaf(state.size - 1)},
         "trust_expires": "" if state.trust is None else state.trust.expires,
         "trust_warning": None if state.trust is None else warn_expiry(state.trust, now),
         "continues": None if state.continues is None else state.continues.to_json(),
@@ -82,17 +83,11 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
         "epoch": None if state.term is None else state.term.epoch,
         "running": home.running(RUNNERS),
         "owed_reviews": [
-            {"lease": item.name, "due": item.until, "overdue": item.urgent, "answer": item.command}
+            {"lease_id": item.name, "until": item.until, "overdue": item.urgent, "command": item.command}
             for item in owed_reviews(state, now)
         ],
         "leases": rows,
     }
-
-
-def _runs(running: list[str] | None) -> str:
-    if running is None:
-        return "is not seen from another machine"
-    return ", ".join(running) or "nothing here: calyx agent run NAME reviews, calyx executor run deploys"
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
@@ -100,15 +95,15 @@ def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
     from keys.values import format_time
 
     row: dict[str, Any] = {
-        "lease": lease.lease.id,
+        "lease_id": lease.lease.id,
         "digest": lease.digest,
         "target": lease.lease.target,
-        "since": format_time(lease.time),
+        "timestamp": format_time(lease.time),
         "progress": None,
     }
     deployment = state.deployments.get(lease.digest)
     if deployment is not None:
         progress = measure_progress(deployment, now)
-        return {**row, "state": progress.phase, "note": progress.note, "progress": asdict(progress)}
+        return {**row, "state": progress.phase, "note": progress.note, "progress": progress_form(progress)}
     standing, note = describe_unclaimed(state, lease, now)
     return {**row, "state": standing, "note": note}

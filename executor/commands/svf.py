@@ -12,6 +12,7 @@ import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.terminal import note, say, say_json, write_out
+from keys.words import counted
 
 if TYPE_CHECKING:
     from executor.svf.lines import Feed, Line
@@ -48,9 +49,12 @@ def export(
         with SvfFiles(directory.expanduser()) as files:
             added = files.take(_read(replay, feed))
             if as_json:
-                say_json({"added": added, "entries": replay.state.size, "ledger": replay.state.ledger})
+                say_json({"added": added, "size": replay.state.size, "ledger": replay.state.ledger})
             else:
-                say(f"{added} lines added to {directory}, which tells of {replay.state.size} entries now")
+                say(
+                    f"{counted(added, 'line')} added to {directory}, "
+                    f"which tells of {counted(replay.state.size, 'entry')} now"
+                )
             if follow:
                 note("following; interrupt to end")
                 follow_ledger(replay, feed, files.take, wait)

@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 import typer
 
+from executor.commands.forms import error_form
 from executor.escape import escape, fold
 from keys.errors import CalyxError, Unavailable, UsageError
 
@@ -54,8 +55,12 @@ def note_theirs(*lines: str) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value on one line, ASCII only, so that nothing in it reaches a terminal as more than text."""
+    write_out(_json_line(value) + "\n")
+
+
+def _json_line(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    write_out(text.replace("\x7f", "\\u007f") + "\n")
+    return text.replace("\x7f", "\\u007f")
 
 
 def write_out(text: str | bytes) -> None:
@@ -68,8 +73,12 @@ def write_out(text: str | bytes) -> None:
         raise Unavailable("output_failed", f"cannot write what was asked for: {error.strerror}") from None
 
 
-def show_error(error: CalyxError) -> None:
-    """Print a refusal: one line, and its hint on another."""
+def show_error(error: CalyxError, *, as_json: bool = False) -> None:
+    """Print a refusal to standard error: one line, and its hint on another; or one JSON object on one line."""
+    if as_json:
+        # Not to standard output: what reads results from there never takes an error for one.
+        typer.echo(_json_line(error_form(error, error.exit_code)), err=True)
+        return
     facts = ", ".join(f"{name} {error.fields[name]}" for name in _IN_THE_LINE if error.fields.get(name) is not None)
     note(*_folded([f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else "")], sys.stderr))
     if error.hint:

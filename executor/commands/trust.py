@@ -17,7 +17,7 @@ from executor.commands.common import (
     noun,
     parse_duration,
 )
-from executor.commands.files import load_document, read_public
+from executor.commands.files import load_file, read_public
 from executor.commands.governance import (
     ApproveOption,
     Asking,
@@ -162,8 +162,11 @@ def propose(
 
 def _load(path: Path) -> TrustRoot:
     from keys.principals import TrustRoot
+    from policies.yaml_file import Form
 
-    return TrustRoot.from_json(load_document(path), what=str(path))
+    return load_file(
+        path, TrustRoot, Form("bad_format", "bad_yaml", "calyx trust show --yaml prints one to begin with")
+    )
 
 
 def _read_edit(

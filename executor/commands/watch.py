@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
+from executor.commands.forms import progress_form
 from executor.commands.terminal import on_terminal, say_json, say_theirs
 from executor.escape import escape
-from keys.errors import Exit, LawRefused, UsageError
+from keys.errors import Exit, LawRefused, Refused, UsageError
 from keys.values import format_time
+from keys.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -71,15 +73,17 @@ def watch(
 
 
 def _choose(state: State, name: str | None) -> str:
-    """Digest of the lease to watch. Raises: UsageError (`unknown_lease`, `nothing_runs`, `which_one`)."""
+    """Digest of the lease to watch. Raises: UsageError (`which_one`); Refused (`unknown_lease`, `nothing_runs`)."""
     if name is not None:
         return find_lease(state, name).digest
     live = list(state.live.values())
     if not live:
-        raise UsageError("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
+        raise Refused("nothing_runs", "no deployment is running", hint="calyx status lists what there is")
     if len(live) > 1:
         names = ", ".join(state.leases[digest].lease.id for digest in live)
-        raise UsageError("which_one", f"{len(live)} deployments are running: {names}", hint="name one of them")
+        raise UsageError(
+            "which_one", f"{counted(len(live), 'deployment')} are running: {names}", hint="name one of them"
+        )
     return live[0]
 
 
@@ -98,7 +102,7 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
         line = f"{name} on {lease.lease.target}: {standing}, {note}"
         if line != said:
             if as_json:
-                say_json({"lease": name, "target": lease.lease.target, "phase": standing, "note": note})
+                say_json({"lease_id": name, "target": lease.lease.target, "state": standing, "note": note})
             else:
                 say_theirs(line)
             said = line
@@ -164,7 +168,7 @@ def _objects(looks: _Looks, *, once: bool) -> None:
         view = looks.look()
         # The time left changes by itself; it is no change of the rollout.
         if shown is None or _timeless(view) != _timeless(shown):
-            say_json(asdict(view.progress) | {"deeds": [_deed_json(deed) for deed in view.deeds]})
+            say_json(progress_form(view.progress) | {"deeds": [_deed_json(deed) for deed in view.deeds]})
             shown = view
         if view.progress.ended or once:
             return
@@ -194,12 +198,23 @@ def _deed(deed: Deed) -> str:
 
 
 def _deed_json(deed: Deed) -> dict[str, str | int]:
-    return {**asdict(deed), "time": format_time(deed.time)}
+    return {
+        "seq": deed.entry,
+        "timestamp": format_time(deed.time),
+        "by": deed.by,
+        "role": deed.role,
+        "did": deed.did,
+        "text": deed.text,
+    }
 
 
 def _headline(progress: Progress) -> str:
     done, needed = progress.samples
-    bake = "" if progress.left_s is None else f", {done} of {needed} samples, {progress.left_s} s of the bake left"
+    bake = (
+        ""
+        if progress.left_s is None
+        else f", {done} of {counted(needed, 'sample')}, {progress.left_s} s of the bake left"
+    )
     return f"{progress.lease} on {progress.target}: {progress.phase} at {progress.tier} %{bake}"
 
 

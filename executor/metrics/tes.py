@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Final
 
 from executor.metrics.measure import Reading, two_decimals
+from keys.words import counted
 from policies.fleet import Target, TesFile
 
 TAIL: Final = 64 * 1024
@@ -124,7 +125,7 @@ def _parse(file: TesFile, header: list[str], line: bytes) -> tuple[int, Decimal]
 def _cells(file: TesFile, header: list[str], line: bytes) -> tuple[str, str]:
     cells = _split(line)
     if len(cells) != len(header):
-        raise Unusable(f"it has {len(cells)} cells instead of {len(header)}")
+        raise Unusable(f"it has {counted(len(cells), 'cell')} instead of {len(header)}")
     return cells[header.index(file.timestamp)].strip(), cells[header.index(file.tes)].strip()
 
 

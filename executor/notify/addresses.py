@@ -15,9 +15,9 @@ from typing import Annotated, Final, NoReturn
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from keys.errors import FormatError, UsageError
+from keys.errors import FormatError, Refused
 from keys.values import Ident, Seq
-from policies.matrix_file import load_yaml
+from policies.yaml_file import load_yaml
 
 MAX_FILE: Final = 64 * 1024
 MAX_CHANNELS: Final = 64
@@ -73,7 +73,7 @@ class AddressBook:
 def load_book(path: Path) -> Book:
     """Read the addresses of every channel; none where there is no file.
 
-    Raises: UsageError (`bad_addresses`, `addresses_open`) that names the file, the line or the channel, never content.
+    Raises: Refused (`bad_addresses`, `addresses_open`) that names the file, the line or the channel, never content.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -86,7 +86,7 @@ def load_book(path: Path) -> Book:
         if not stat.S_ISREG(status.st_mode):
             _refuse(path, "it is not a file")
         if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-            raise UsageError(
+            raise Refused(
                 "addresses_open",
                 f"{path} must belong to you and be readable by nobody else, for addresses hold passwords",
                 hint=f"chmod 600 {path}",
@@ -128,4 +128,4 @@ def _is_channel(text: str) -> bool:
 
 
 def _refuse(path: Path, why: str) -> NoReturn:
-    raise UsageError("bad_addresses", f"{path} cannot be used: {why}", hint=HINT) from None
+    raise Refused("bad_addresses", f"{path} cannot be used: {why}", hint=HINT) from None

@@ -18,6 +18,7 @@ from executor.notify.wording import inert
 from executor.waiting import awaited_order
 from keys.canonical import Json, format_json
 from keys.values import format_time, parse_time
+from keys.words import counted
 from ledger.chain import Entry
 from ledger.statement import parse_statement
 from policies.event_kinds import Event
@@ -141,7 +142,7 @@ def due_notices(state: State, now: int) -> list[Notice]:
         expires = parse_time(state.trust.expires)
         mark = min((mark for mark in EXPIRY_MARKS if now >= expires - mark), default=None)
         if mark is not None:
-            when = "has expired" if mark == 0 else f"expires within {mark // DAY} days"
+            when = "has expired" if mark == 0 else f"expires within {counted(mark // DAY, 'day')}"
             text = (
                 f"The trust root ends at {state.trust.expires}. No lease can be claimed after it: calyx trust propose"
             )

@@ -18,7 +18,7 @@ from executor.notify.addresses import AddressBook, Book
 from executor.notify.notices import DAY, Notice, Notices, due_notices, kind_of
 from executor.notify.outbox import Delivery, Outbox
 from executor.notify.post import DELIVERED, Letter, Post, Sending
-from keys.errors import CalyxError, UsageError
+from keys.errors import CalyxError, Refused
 from ledger.chain import Entry
 from policies.state import State
 
@@ -174,7 +174,7 @@ class Notifier:
         try:
             self._book = self._addresses.load()
             self._complaints.pop("addresses", None)
-        except UsageError as error:
+        except Refused as error:
             # What was read before still holds.
             self._complain("addresses", str(error))
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from executor.notify.wording import quoted
 from keys.values import fold_id
+from keys.words import counted
 from ledger.statement import Statement
 from policies import event_kinds as events
 from policies.event_kinds import Event
@@ -68,7 +69,7 @@ def _lease(state: State, lease: Lease) -> Told:
     intent = state.intents[fold_id(lease.intent)]
     count = len(state.leases[state.ids[fold_id(lease.id)]].before)
     what = (
-        f"{lease.by} asks to change {lease.target} on {count} instances.",
+        f"{lease.by} asks to change {lease.target} on {counted(count, 'instance')}.",
         f"What: {quoted(intent.what, SHORT)}",
         f"Why: {quoted(intent.why, SHORT)}",
     )

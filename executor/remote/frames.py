@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keys.errors import Unavailable
+from keys.words import counted
 
 MESSAGE: Final = b"M"
 DATA: Final = b"D"
@@ -107,7 +108,7 @@ class Channel:
         if limit is None:
             raise BadFrame(f"a frame of the unknown type {kind[0]:#04x} came")
         if size > limit or (kind == DATA and not size):
-            raise BadFrame(f"a frame of {size} bytes came; the limit is {limit}, and none is empty")
+            raise BadFrame(f"a frame of {counted(size, 'byte')} came; the limit is {limit}, and none is empty")
         self._fill(_HEADER.size + size, patience)
         payload = bytes(memoryview(self._in)[_HEADER.size : _HEADER.size + size])
         del self._in[: _HEADER.size + size]

@@ -36,7 +36,7 @@ from pydantic import AfterValidator, Field
 
 from executor.remote.frames import MAX_DATA
 from keys.canonical import MAX_INTEGER, Json, format_json, parse_json
-from keys.errors import CalyxError, Exit, FormatError, Unavailable, UsageError
+from keys.errors import CalyxError, Exit, FormatError, Refused, Unavailable, UsageError
 from keys.values import Count, Hash, Model, Seq, Text
 
 PROTOCOL: Final = 1
@@ -222,14 +222,12 @@ _REFUSALS: Final = {1: HostRefused, 2: _HostUsage, 5: _HostUnavailable}
 
 
 def parse_request(payload: bytes) -> Request:
-    """Read a request. Raises: FormatError; UsageError (`unknown_verb`)."""
+    """Read a request. Raises: FormatError; Refused (`unknown_verb`)."""
     value = parse_json(payload)
     verb = value.get("verb") if isinstance(value, dict) else None
     model = _REQUESTS.get(verb) if isinstance(verb, str) else None
     if model is None:
-        raise UsageError(
-            "unknown_verb", "the request has no verb that is known here", hint="use the same calyx on both"
-        )
+        raise Refused("unknown_verb", "the request has no verb that is known here", hint="use the same calyx on both")
     return model.from_json(value, what=f"request {verb}")
 
 

@@ -28,6 +28,7 @@ from executor.remote.messages import (
     SaidTip,
 )
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.words import counted
 from ledger.durable import hidden_file, sync_directory, sync_file
 from ledger.head import EMPTY_HEAD, Head
 from ledger.objects import MAX_IN_MEMORY, ObjectRef
@@ -132,7 +133,7 @@ class RemoteObjects:
 
     def get(self, ref: ObjectRef) -> bytes:
         if ref.size > MAX_IN_MEMORY:
-            raise FormatError(f"an object of {ref.size} bytes is not read into memory", code="too_large")
+            raise FormatError(f"an object of {counted(ref.size, 'byte')} is not read into memory", code="too_large")
         if ref in self._kept:
             self._kept.move_to_end(ref)
             return self._kept[ref]
@@ -168,7 +169,7 @@ class RemoteObjects:
         """Bring content that a following statement names; the host keeps it once that is signed. At most 16 MiB."""
         if len(data) > MAX_PUT:
             raise FormatError(
-                f"an object of {len(data)} bytes is over the {MAX_PUT} that another machine may bring",
+                f"an object of {counted(len(data), 'byte')} is over the {MAX_PUT} that another machine may bring",
                 code="too_large",
                 hint="do it on the home's machine",
             )

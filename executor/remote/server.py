@@ -39,7 +39,7 @@ from executor.remote.messages import (
     format_refusal,
     parse_request,
 )
-from keys.errors import CalyxError, FormatError, UsageError
+from keys.errors import CalyxError, FormatError, Refused
 from keys.values import Model
 from ledger.envelope import MAX_ENVELOPE, Envelope, parse_envelope_bytes
 from ledger.objects import DirectoryObjects, ObjectRef
@@ -74,7 +74,7 @@ class Desk(Protocol):
         ...
 
     def registrar(self, *, accept_clock: bool) -> Submitter:
-        """Whoever appends. Raises: UsageError (`read_only`); as `executor.home.Home.open_registrar`."""
+        """Whoever appends. Raises: Refused (`read_only`); as `executor.home.Home.open_registrar`."""
         ...
 
 
@@ -119,7 +119,7 @@ class Server:
             self._refuse(error)
             return False
         if not self._greeted and not isinstance(request, Hello):
-            self._refuse(UsageError("no_hello", "a connection begins with hello"))
+            self._refuse(Refused("no_hello", "a connection begins with hello"))
             return False
         bodies = self._bodies(request)
         try:
@@ -151,7 +151,7 @@ class Server:
 
     def _greet(self, request: Hello) -> None:
         if request.protocol != PROTOCOL:
-            raise UsageError(
+            raise Refused(
                 "unknown_protocol",
                 f"protocol {request.protocol} is not spoken here, only {PROTOCOL}",
                 hint="use the same version of calyx on both machines",

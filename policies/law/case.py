@@ -10,6 +10,7 @@ from msgspec import Struct
 from keys.errors import LawRefused
 from keys.principals import Holder, Principal, Role, TrustRoot
 from keys.values import parse_time
+from keys.words import counted
 from ledger.chain import Entry
 from ledger.statement import Statement
 from policies.deployment import Deployment
@@ -160,7 +161,7 @@ def check_subject(case: Case, name: str, seq: int) -> None:
     if case.statement.head.size <= seq:
         refuse(
             "head_too_old",
-            f"the signer's head of {case.statement.head.size} entries does not hold the subject, entry {seq}",
+            f"the signer's head of {counted(case.statement.head.size, 'entry')} does not hold the subject, entry {seq}",
             rule="heads",
             entry=seq,
             hint="read the ledger to its end, then sign",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keys.errors import LawRefused
+from keys.words import counted
 from policies.deployment import Deployment
 from policies.kinds import Claim, Term
 from policies.law.case import Case, Change, check_subject, refuse, require_kind, subject_lease
@@ -88,7 +89,7 @@ def _require_whole_head(case: Case) -> None:
     if case.statement.head.size != case.seq:
         raise LawRefused(
             "head_moved",
-            f"the statement was made on {case.statement.head.size} entries, and there are {case.seq}",
+            f"the statement was made on {counted(case.statement.head.size, 'entry')}, and there are {case.seq}",
             rule="heads",
             hint="read on and say it again",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from keys.words import counted
 from policies import event_kinds as kinds
 from policies.courses import fold_samples
 from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
@@ -18,7 +19,9 @@ def check_health(deployment: Deployment) -> None:
     skipped = order is not None and order.skip_bake and order.tier == deployment.tier
     whole, needed = deployment.whole_samples(), deployment.samples_needed
     if whole < needed and not skipped:
-        refuse("not_baked", f"{whole} of {needed} whole samples of the tier {deployment.tier} %", rule="health")
+        refuse(
+            "not_baked", f"{whole} of {counted(needed, 'whole sample')} of the tier {deployment.tier} %", rule="health"
+        )
     newest = deployment.samples[-1] if deployment.samples else None
     verdict = deployment.verdict
     n = newest.n if newest is not None and newest.tier == deployment.tier else 0

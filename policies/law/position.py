@@ -8,6 +8,7 @@ from typing import Final
 from keys.ahead import SignaturesAhead
 from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
+from keys.words import counted
 from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.statement import PlainPredicate, Statement, Typed, kind_of, parse_statement
@@ -128,7 +129,7 @@ def check_place(state: State, entry: Entry, statement: Statement) -> None:
     """The statement belongs to this ledger, was not said before, and names a true prefix. Raises: LawRefused."""
     seq, history = entry.seq, state.history
     if seq != history.size:
-        refuse("out_of_order", f"entry {entry.seq} does not follow {history.size} entries", rule="position")
+        refuse("out_of_order", f"entry {entry.seq} does not follow {counted(history.size, 'entry')}", rule="position")
     if (statement.kind == "genesis") != (seq == 0):
         refuse("misplaced_genesis", "genesis is the first entry, and only that", rule="genesis")
     # Whoever signed it had seen the entries before its head, and so it is none of them.

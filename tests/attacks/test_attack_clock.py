@@ -334,7 +334,7 @@ def test_clock_going_back_in_the_file(station: Station) -> None:
     late = station.sign("ada", approval(lease), made_at=closes)
     with Forced.after(station, late, time=parse_time(closes)) as forced:
         report = forced.audit()
-        assert report["findings"][0]["entry"] == forced.seq
+        assert report["findings"][0]["seq"] == forced.seq
         assert not report["ok"]
         forced.stops_every_reader("broken_chain")
     repelled(station, late, "approval_expired", rule="time")

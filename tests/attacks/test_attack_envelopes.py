@@ -147,7 +147,7 @@ def test_dsse_trick(station: Station, lease: Lease, trick: Any) -> None:
         parse_envelope_bytes(data.removeprefix(b'{"envelope":').removesuffix(b"}"))
     with Forced.raw(station, honest, trick) as forced:
         report = forced.audit()
-        assert report["findings"][0]["entry"] == forced.seq
+        assert report["findings"][0]["seq"] == forced.seq
         assert report["decided"] <= forced.seq
         assert not report["ok"]
         forced.stops_every_reader("broken_chain")

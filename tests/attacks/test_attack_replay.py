@@ -30,7 +30,7 @@ def test_replay_of_a_statement_is_the_entry_that_it_made(station: Station) -> No
     assert station.state.size == size
     # Whoever writes it a second time by hand is refused by all who read.
     with Forced.after(station, vote) as forced:
-        assert forced.audit()["findings"][0]["entry"] == size
+        assert forced.audit()["findings"][0]["seq"] == size
         forced.stops_every_reader("unlawful_entry", cause="repeated")
 
 

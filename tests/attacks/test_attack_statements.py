@@ -226,7 +226,7 @@ def test_statement_and_record_over_their_limits(station: Station) -> None:
 
     with Forced.raw(station, honest, inflate) as forced:
         report = forced.audit()
-        assert report["findings"][0]["entry"] == forced.seq
+        assert report["findings"][0]["seq"] == forced.seq
         forced.stops_every_reader("broken_chain")
 
 

@@ -107,8 +107,8 @@ class Desk:
 
     def refused(self, code: str, *options: str) -> str:
         """The approval must be refused with this code, on one line, and append nothing."""
-        ends = 5 if code in {"agent_refused", "agent_silent", "agent_unavailable"} else None
-        ends = 2 if code in {"key_missing", "who_are_you"} else ends or 1
+        ends = 5 if code in {"agent_refused", "agent_silent", "agent_unavailable", "key_missing"} else None
+        ends = 2 if code == "who_are_you" else ends or 1
         said = self.console.refused("approve", self.lease, "--yes", *options, code=code, ends=ends)
         return said.err
 
@@ -224,7 +224,7 @@ def test_machines_key_in_a_persons_agent_is_of_no_use(desk: Desk, monkeypatch: p
         agent.add(desk.station.keys[key])
         monkeypatch.setenv("SSH_AUTH_SOCK", agent.socket)
         desk.refused("key_missing")
-        said = desk.console.refused("approve", desk.lease, "--yes", "--as", key, code="not_a_human", ends=2)
+        said = desk.console.refused("approve", desk.lease, "--yes", "--as", key, code="not_a_human", ends=1)
     assert "from the ssh-agent" not in said.err
 
 
@@ -431,7 +431,9 @@ def test_ledger_is_not_founded_with_a_public_key_alone(newcomer: Console, text: 
     public = newcomer.root / "mine.pub"
     public.write_text(text or format_public(PrivateKey(b"\x44" * 32).public), "ascii")
     code = "key_missing" if text is None else "bad_key_file"
-    newcomer.refused(*FOUNDING, str(newcomer.write_policy()), "--key", str(public), code=code, ends=2)
+    newcomer.refused(
+        *FOUNDING, str(newcomer.write_policy()), "--key", str(public), code=code, ends=5 if text is None else 1
+    )
     assert not newcomer.home.exists()
 
 

@@ -54,7 +54,7 @@ def sign_with_token(console: Console, lease: str, token: Token, flags: int = TOU
 
 
 def steps(console: Console, lease: str) -> dict[int, Any]:
-    return {step["number"]: step for step in console.run("check", lease, "--json").json["steps"]}
+    return {step["step"]: step for step in console.run("check", lease, "--json").json["steps"]}
 
 
 def test_whole_story_of_an_emergency(shop: Shop) -> None:
@@ -67,7 +67,7 @@ def test_whole_story_of_an_emergency(shop: Shop) -> None:
         enrol_ben(console, token)
         lease = shop.propose("1", *GLASS, "--valid-for", "5m")
         [waiting] = console.run("inbox", "--json").json
-        assert (waiting["name"], waiting["urgent"]) == (lease, True)
+        assert (waiting["lease_id"], waiting["urgent"]) == (lease, True)
         assert "BREAK-GLASS" in console.done("show", lease)
         assert "the shop is down" in console.done("show", lease)
         console.done("approve", lease, "--yes")
@@ -83,7 +83,7 @@ def test_whole_story_of_an_emergency(shop: Shop) -> None:
     shop.until(lambda: console.run("status", "--json").json["owed_reviews"][0]["overdue"])
     assert f"OVERDUE review of {lease}" in console.done("status")
     first = console.run("inbox", "--json").json[0]
-    assert (first["kind"], first["name"], first["urgent"]) == ("review", lease, True)
+    assert (first["kind"], first["lease_id"], first["urgent"]) == ("review", lease, True)
     later = shop.propose("2")
     console.done("approve", later, "--yes")
     assert steps(console, later)[8]["code"] == "review_overdue"

@@ -91,7 +91,7 @@ def test_interrupt_at_the_question_signs_nothing(shop: Shop) -> None:
 
 def test_yes_beforehand_is_no_look_even_at_a_terminal(shop: Shop) -> None:
     shop.begin(look=True)
-    digest = shop.console.run("inbox", "--json").json[0]["name"]
+    digest = shop.console.run("inbox", "--json").json[0]["digest"]
     before = shop.console.size()
     screen, code = at_a_desk(shop, ["approve", digest, "--yes"], b"")
     assert (code, "error: look_needed" in screen) == (2, True), screen
@@ -104,7 +104,7 @@ def test_yes_beforehand_is_no_look_even_at_a_terminal(shop: Shop) -> None:
 
 def test_answer_from_a_pipe_is_no_look_even_if_a_terminal_shows_it(shop: Shop) -> None:
     shop.begin(look=True)
-    digest = shop.console.run("inbox", "--json").json[0]["name"]
+    digest = shop.console.run("inbox", "--json").json[0]["digest"]
     before = shop.console.size()
     # A shell that feeds the answer in: the terminal shows it all, and nobody typed anything.
     feed = f"echo y | {sys.executable} -m executor approve {digest}"

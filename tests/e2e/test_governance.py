@@ -100,7 +100,7 @@ def test_owner_who_lost_their_key_comes_back_by_the_recovery_key(board: Board) -
     fleet = str(console.write_fleet())
     for who in ("ada", "recovery"):
         console.refused(
-            "fleet", "propose", fleet, "--key", str(lost), "--as", who, "--yes", code="key_not_enrolled", ends=2
+            "fleet", "propose", fleet, "--key", str(lost), "--as", who, "--yes", code="key_not_enrolled", ends=1
         )
     # Ada operates and approves with the new one.
     digest = board.propose("ada-2", "fleet", "propose", fleet)
@@ -160,7 +160,7 @@ def test_nothing_is_deployed_before_the_capability_is_activated(board: Board) ->
     assert failed_steps(console, early) == {2: "capability_disabled"}
     with refused("capability_disabled", step=2, rule="two_key"):
         claim(console, early)
-    console.refused("policy", "propose", "--activate", "--yes", code="no_target", ends=2)
+    console.refused("policy", "propose", "--activate", "--yes", code="no_target", ends=1)
     change = ("--activate", "--allow", "web=app.py", "--allow", "web=VERSION", "--reason", "we begin")
     shown = console.run("policy", "propose", *change, typed="n\n").out
     assert "+deploy_production/enabled: true" in shown

@@ -49,7 +49,7 @@ def test_kit_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     said = check(out)
     assert said.returncode == 0, said.stdout + said.stderr
     console.refused("ledger", "export", "--kit", lease, str(out), code="directory_not_empty", ends=2)
-    console.refused("ledger", "export", "--kit", "LEASE-none", str(tmp_path / "no"), code="unknown_lease", ends=2)
+    console.refused("ledger", "export", "--kit", "LEASE-none", str(tmp_path / "no"), code="unknown_lease", ends=1)
     secrets = [path.read_bytes().strip() for path in (console.home / "keys").iterdir() if path.suffix == ".key"]
     for path in out.iterdir():
         data = path.read_bytes()

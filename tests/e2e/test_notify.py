@@ -157,7 +157,7 @@ def test_addresses_are_in_no_log_error_status_or_command_line(shop: Shop, hook: 
     assert (tried.code, "address 1 of wrong: bad_address" in tried.out) == (5, True)
     status = shop.console.done("notify", "status", "--json")
     opened = addresses(shop, mode=0o644, team=hook.address(user=SECRET))
-    shop.console.refused("notify", "run", code="addresses_open", ends=2)
+    shop.console.refused("notify", "run", code="addresses_open", ends=1)
     refused = shop.console.run("notify", "status")
     opened.chmod(0o600)
     said = f"{lines}{out}{err}{tried}{status}{refused}"
@@ -173,7 +173,7 @@ def test_try_of_a_channel_says_whether_it_arrived(shop: Shop, hook: Hook) -> Non
     said = shop.console.run("notify", "test", "team")
     assert (said.code, "address 1 of team: refused" in said.out) == (5, True)
     assert len(set(hook.ids())) == 2
-    shop.console.refused("notify", "test", "oncall", code="unknown_channel", ends=2)
+    shop.console.refused("notify", "test", "oncall", code="unknown_channel", ends=1)
 
 
 def test_status_names_the_channels_that_have_no_address(shop: Shop, hook: Hook) -> None:
@@ -181,7 +181,7 @@ def test_status_names_the_channels_that_have_no_address(shop: Shop, hook: Hook) 
     addresses(shop, team=hook.address())
     found = shop.console.run("notify", "status", "--json").json
     assert (found["channels"], found["unknown_channels"]) == ({"team": 1}, ["oncall"])
-    shop.console.refused("notify", "run", "--home", str(shop.root / "none"), code="no_addresses", ends=2)
+    shop.console.refused("notify", "run", "--home", str(shop.root / "none"), code="no_addresses", ends=1)
 
 
 def test_executor_starts_a_notifier_that_sends_its_last_words_and_ends(shop: Shop, hook: Hook) -> None:

@@ -95,8 +95,8 @@ def versions(shop: Shop) -> set[str]:
 def last(shop: Shop, lease: str) -> dict[str, Any]:
     """The progress of a deployment, with nothing in it before its claim."""
     rows = shop.console.run("status", "--json").json["leases"]
-    found = next(row["progress"] for row in rows if row["lease"] == lease)
-    return {"phase": "", "tier": 0, "samples": [0, 0], **(found or {})}
+    found = next(row["progress"] for row in rows if row["lease_id"] == lease)
+    return {"state": "", "tier": 0, "samples": {"whole": 0}, **(found or {})}
 
 
 @pytest.mark.parametrize("where", ["waiting for its promotion", "paused", "at 100 %"])
@@ -107,17 +107,17 @@ def test_breach_takes_everything_back_whatever_a_person_keeps_it_at(shop: Shop, 
     executor = shop.start("executor", "run")
     watching = shop.start("watch", lease)
     if where == "at 100 %":
-        shop.until(lambda: (now := last(shop, lease))["phase"] == "BAKING" and now["tier"] == 100)
+        shop.until(lambda: (now := last(shop, lease))["state"] == "BAKING" and now["tier"] == 100)
     else:
         # It queues, and it holds: nothing goes on by itself.
         waits = [f"calyx promote {lease}"]
         shop.until(lambda: [row["command"] for row in shop.console.run("inbox", "--json").json] == waits)
         assert versions(shop) == {"1", "2"}
-        samples = last(shop, lease)["samples"][0]
-        shop.until(lambda: last(shop, lease)["samples"][0] > samples)
+        samples = last(shop, lease)["samples"]["whole"]
+        shop.until(lambda: last(shop, lease)["samples"]["whole"] > samples)
         if where == "paused":
             shop.console.done("pause", lease, "--reason", "a look")
-            shop.until(lambda: last(shop, lease)["phase"] == "PAUSED")
+            shop.until(lambda: last(shop, lease)["state"] == "PAUSED")
     (shop.root / "bad").touch()
     out, _ = watching.communicate(timeout=PATIENCE_S)
     assert watching.returncode == 3

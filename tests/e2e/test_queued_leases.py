@@ -66,7 +66,7 @@ def served(shop: Shop) -> set[str]:
 
 
 def asked(shop: Shop, *arguments: str) -> str:
-    return str(json.loads(shop.console.done(*arguments, "--json"))["lease"])
+    return str(json.loads(shop.console.done(*arguments, "--json"))["lease_id"])
 
 
 def queue(shop: Shop) -> tuple[str, str]:
@@ -80,11 +80,11 @@ def queue(shop: Shop) -> tuple[str, str]:
     change = str(patch(shop, "p20", 20, "twenty"))
     second = asked(shop, "lease", "issue", "--onto", first, "--patch", change)
     steps = shop.console.run("check", second, "--json").json["steps"]
-    assert [step["number"] for step in steps if not step["ok"]] == [5, 6, 8, 9]
+    assert [step["step"] for step in steps if not step["ok"]] == [5, 6, 8, 9]
     agent = shop.start("agent", "run", "cp14")
     shop.console.done("approve", second, "--yes")
     shop.until(
-        lambda: [s["number"] for s in shop.console.run("check", second, "--json").json["steps"] if not s["ok"]] == [8]
+        lambda: [s["step"] for s in shop.console.run("check", second, "--json").json["steps"] if not s["ok"]] == [8]
     )
     agent.terminate()
     agent.communicate()
@@ -112,7 +112,7 @@ def test_lease_behind_a_rollout_starts_when_it_is_complete_and_the_first_is_undo
     shop.console.refused("rollback", second, "--json", code="json_misplaced", ends=2)
     told = shop.console.run("rollback", first, "--revert", "--json", "--reason", "five was better as it was").json
     assert told["undoes"] == first
-    revert = told["lease"]
+    revert = told["lease_id"]
     shown = shop.console.done("show", revert)
     assert f"undo {first}" in shown
     assert "-five" in shown
@@ -152,7 +152,7 @@ def test_lease_behind_a_rollout_that_goes_back_has_moved_bases_and_is_made_anew(
 
     anew = json.loads(shop.console.done("lease", "rebase", second, "--json"))
     assert anew["replaces"] == second
-    third = anew["lease"]
+    third = anew["lease_id"]
     assert third != second
     shop.console.refused("approve", second, "--yes", code="lease_denied", ends=1)
     shop.console.refused("lease", "rebase", second, code="lease_denied", ends=1)

@@ -88,7 +88,7 @@ def test_one_instance_is_one_tier_and_has_hooks_data_and_a_life_before(shop: Sho
         with tarfile.open(shop.root / "build.tgz", "w:gz") as archive:
             archive.add(source, ".")
         asked = shop.console.done("propose", "web", "--archive", str(shop.root / "build.tgz"), "--json")
-        lease = json.loads(asked)["lease"]
+        lease = json.loads(asked)["lease_id"]
         assert "archive sha256:" in shop.console.done("show", lease)
         said = deploy(shop, lease)
         assert "tier 5 % reaches as far as 100 %: they are one" in said
@@ -114,7 +114,7 @@ def test_one_instance_is_one_tier_and_has_hooks_data_and_a_life_before(shop: Sho
         # On the way forward it stops the rollout, which goes back.
         (shop.root / "balance.log.undrain").unlink()
         (shop.root / "balance.log.drain").touch()
-        second = json.loads(shop.console.done("propose", "web", "--dir", str(source), "--json"))["lease"]
+        second = json.loads(shop.console.done("propose", "web", "--dir", str(source), "--json"))["lease_id"]
         said = deploy(shop, second, ends=3)
         assert "drain_failed" in said
         assert shop.phase(second) == "ROLLED_BACK"
@@ -193,7 +193,7 @@ def test_pinned_canary_is_first_in_a_fleet_of_four_and_commits_are_one_patch(sho
         patch = shop.root / "two.patch"
         made = subprocess.run(["git", "format-patch", "-2", "--stdout"], cwd=root, check=True, capture_output=True)
         patch.write_bytes(made.stdout)
-        second = json.loads(shop.console.done("propose", "web", "--patch", str(patch), "--json"))["lease"]
+        second = json.loads(shop.console.done("propose", "web", "--patch", str(patch), "--json"))["lease_id"]
         deploy(shop, second)
         for each in rows:
             assert version(shop, each["name"]) == "2"

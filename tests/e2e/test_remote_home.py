@@ -229,7 +229,7 @@ def test_home_served_for_reading_takes_no_statement(laptop: Laptop) -> None:
     # It is asked for less, so it needs less.
     (laptop.host.home / "keys" / "log.key").rename(laptop.root / "log.key")
     assert lease in laptop.done("inbox")
-    said = laptop.refused("approve", lease, "--yes", code="read_only", ends=2)
+    said = laptop.refused("approve", lease, "--yes", code="read_only", ends=1)
     assert "You sign" not in said.out
 
 

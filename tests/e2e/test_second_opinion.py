@@ -193,7 +193,7 @@ def both_accept(station: Station) -> None:
     said = opinion(station)
     assert said == {
         "ok": True, "size": report.size, "head": report.head.hash, "root": report.root,
-        "code": None, "entry": None, "message": None,
+        "code": None, "seq": None, "message": None,
     }  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def test_script_names_the_entry_of_a_forged_record_and_ends_with_1(station: Stat
     message = {"type": "question", "to": "nobody", "reply_to": None, "text": ""}
     seq = station.force(station.sign("ada", Draft("message", message)))
     said = opinion(station)
-    assert (said["ok"], said["entry"], said["code"]) == (False, seq, "unknown_principal")
+    assert (said["ok"], said["seq"], said["code"]) == (False, seq, "unknown_principal")
     told = subprocess.run(
         [sys.executable, str(SCRIPT), str(station.root / "ledger.db")],
         capture_output=True,

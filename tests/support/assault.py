@@ -201,7 +201,7 @@ class Forced:
         """The audit and every reader stop at the forced entry, and say what append said (`error`)."""
         report = self.audit()
         found = report["findings"][0]
-        assert found["entry"] == self.seq, f"the audit names another entry: {report['findings']}"
+        assert found["seq"] == self.seq, f"the audit names another entry: {report['findings']}"
         if isinstance(error, SignatureRefused):
             assert found["code"] == error.code
         else:

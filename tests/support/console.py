@@ -67,7 +67,8 @@ class Console:
         """Run `calyx`, which must refuse with this code and exit code, on one line."""
         before = self.size()
         said = self.run(*arguments, typed=typed)
-        assert f"error: {code}: " in said.err, f"calyx {' '.join(arguments)} said {said.code}: {said.err}{said.out}"
+        word = f'"code":"{code}"' if "--json" in arguments else f"error: {code}: "
+        assert word in said.err, f"calyx {' '.join(arguments)} said {said.code}: {said.err}{said.out}"
         assert said.code == ends, said.err
         assert "Traceback" not in said.err
         assert self.size() == before, "a refused command appended something"
@@ -85,7 +86,7 @@ class Console:
     def propose(self, files: dict[str, str] | None = None, *more: str) -> str:
         """Propose the content `files` for `web`; the lease's id."""
         source = write_files(self.root / f"content-{self.size()}", dict(CONTENT if files is None else files))
-        return str(json.loads(self.done("propose", "web", "--dir", str(source), "--json", *more))["lease"])
+        return str(json.loads(self.done("propose", "web", "--dir", str(source), "--json", *more))["lease_id"])
 
     def write_policy(self, **terms: Any) -> Path:
         """A policy file."""

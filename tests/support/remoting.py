@@ -17,7 +17,7 @@ from executor.remote.client import Limits, Transport
 from executor.remote.frames import Channel
 from executor.remote.home import RemoteHome
 from executor.remote.server import Server
-from keys.errors import UsageError
+from keys.errors import Refused
 from ledger.objects import DirectoryObjects
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Reader, Store
@@ -88,7 +88,7 @@ class StationDesk:
 
     def registrar(self, *, accept_clock: bool) -> Submitter:
         if not self.registrars:
-            raise UsageError("read_only", "this home is served for reading only")
+            raise Refused("read_only", "this home is served for reading only")
         station = self.station
         return self.submitter_of(
             Registrar(

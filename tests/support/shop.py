@@ -97,7 +97,7 @@ class Shop:
     def phase(self, lease: str) -> str:
         """The state that `calyx status` names."""
         rows = self.console.run("status", "--json").json["leases"]
-        return str(next(row["state"] for row in rows if row["lease"] == lease))
+        return str(next(row["state"] for row in rows if row["lease_id"] == lease))
 
     def until(self, done: Callable[[], bool]) -> None:
         """Wait for something that other processes do."""

@@ -14,7 +14,8 @@ from keys.openssh import format_public, new_private_key
 from keys.principals import TrustRoot
 from policies.fleet import Fleet
 from policies.matrix import CapabilityMatrix
-from policies.matrix_file import load_matrix, load_yaml
+from policies.matrix_file import load_matrix
+from policies.yaml_file import load_yaml
 
 ODD = ["", "null", "~", "yes", "NO", "on", "0", "-1", "1e3", "0x1f", ".inf", "2030-01-01T00:00:00Z", "<<", "-_a"]
 ODD += ["a:_b", "#", "'", '"', "\\", "---", "...", "%YAML", "&a", "*a", "!t", "|", ">"]

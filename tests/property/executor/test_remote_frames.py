@@ -33,7 +33,7 @@ from executor.remote.messages import (
     parse_answer,
     parse_request,
 )
-from keys.errors import CalyxError, FormatError, LawRefused, Unavailable, UsageError
+from keys.errors import CalyxError, FormatError, LawRefused, Refused, Unavailable, UsageError
 
 USERS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", fullmatch=True)
 HOSTS = st.one_of(
@@ -217,7 +217,7 @@ def test_request_is_read_as_it_is_written(request: Request) -> None:
 def test_bytes_are_a_request_or_refused(data: bytes) -> None:
     with pytest.raises(CalyxError) as caught:
         parse_request(data)
-    assert isinstance(caught.value, FormatError | UsageError)
+    assert isinstance(caught.value, FormatError | Refused)
 
 
 @given(RECEIPTS)
@@ -231,7 +231,8 @@ ERRORS = st.builds(
     st.sampled_from(
         [
             lambda m, h, f: CalyxError("object_mismatch", m, hint=h, **f),
-            lambda m, h, f: UsageError("read_only", m, hint=h, **f),
+            lambda m, h, f: Refused("read_only", m, hint=h, **f),
+            lambda m, h, f: UsageError("bad_option", m, hint=h, **f),
             lambda m, h, f: Unavailable("ledger_busy", m, hint=h, **f),
             lambda m, h, f: LawRefused("quorum_unmet", m, rule="votes", hint=h, **f),
         ]

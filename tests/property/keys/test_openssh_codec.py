@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keys.ed25519 import PublicKey, SigningKey, sign, verify
-from keys.errors import CalyxError, UsageError
+from keys.errors import CalyxError, Refused
 from keys.openssh import (
     OpenSshKey,
     PrivateKey,
@@ -102,7 +102,7 @@ def test_arbitrary_key_file_is_refused_in_one_line(body: bytes, magic: bool) -> 
         path.chmod(0o600)
         try:
             loaded = load_private_key(path, lambda: b"correct horse")
-        except UsageError as error:
+        except Refused as error:
             said = error.message
         else:
             # White space inside the armor is no change.

@@ -22,8 +22,9 @@ from policies.fleet import Fleet, parse_fleet
 from policies.law.position import PREDICATES, parse_predicate
 from policies.manifest import manifest_files
 from policies.matrix import CapabilityMatrix
-from policies.matrix_file import default_matrix_text, load_matrix, load_yaml
+from policies.matrix_file import default_matrix_text, load_matrix
 from policies.submitter import Draft
+from policies.yaml_file import load_yaml
 
 FLEET = Fleet.from_json(fleet())
 MATRIX = CapabilityMatrix.from_json(matrix())

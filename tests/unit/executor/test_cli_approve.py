@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from console import Console
 
 from executor.commands import approve, signing
+from executor.home import Home
+from executor.process_lock import ProcessLock
 from keys.openssh import load_private_key, new_private_key, store_private_key
+from policies.submitter import Draft
 
 
 @pytest.fixture
@@ -34,6 +38,68 @@ def test_approval_names_its_entry_and_what_is_missing(console: Console) -> None:
     vote = console.state().find_lease(lease)
     assert vote is not None
     assert [v.signer.principal for v in vote.ballot.votes] == ["ada"]
+
+
+def runs(console: Console, *names: str) -> ExitStack:
+    """Locks that say that these run, until they are let go."""
+    stack = ExitStack()
+    with Home(console.home) as home:
+        for name in names:
+            stack.enter_context(ProcessLock(home.lock_path(name), name))
+    return stack
+
+
+def test_approval_says_that_nobody_reviews_and_nobody_deploys(console: Console) -> None:
+    said = console.done("approve", console.propose(), "--yes")
+    assert "  it does not run before cp14 has reviewed it; not running here: calyx agent run cp14\n" in said
+    assert "no executor runs here: calyx executor run deploys it" in said
+    assert "nothing here: calyx agent run NAME reviews" in console.done("status")
+
+
+BOTH, EITHER = ["sentinel", "validator"], list[str]()
+
+
+@pytest.mark.parametrize(
+    ("reviews", "names", "who"),
+    [
+        (["sentinel"], ["cp14"], "cp14 has reviewed it; running here: cp14"),
+        (BOTH, ["cp14", "cp18", "cp20"], "cp14 and cp18 have reviewed it; running here: cp14 and cp18"),
+        (BOTH, ["cp14"], "cp14 and cp18 have reviewed it; not running here: calyx agent run cp18"),
+        (EITHER, ["cp18"], "cp14 or cp18 has reviewed it; running here: cp18"),
+        (EITHER, ["cp20"], "has reviewed it; not running here: calyx agent run cp14 or calyx agent run cp18"),
+    ],
+)
+def test_approval_says_who_will_review_and_who_deploys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reviews: list[str], names: list[str], who: str
+) -> None:
+    console = Console(tmp_path, monkeypatch)
+    console.begin(reviews=reviews)
+    lease = console.propose()
+    with runs(console, *names):
+        said = console.done("approve", lease, "--yes")
+        assert "  it does not run before " in said
+        assert f"{who}\n" in said
+        assert ("no executor runs here" in said) == ("cp20" not in names)
+        assert ", ".join(names) in console.done("status")
+
+
+def test_approval_says_nothing_of_reviews_where_there_is_one(console: Console) -> None:
+    lease = console.propose()
+    said = console.state().find_lease(lease)
+    assert said is not None
+    with Home(console.home) as home, runs(console, "cp20"):
+        registrar = home.open_registrar(console.clock)
+        signer = home.load_signer("cp14", registrar.sync())
+        review = {"role": "sentinel", "verdict": "pass", "summary": "looked at", "findings": None}
+        registrar.submit(signer, Draft("review", review, (lease, said.digest)))
+        assert "reviewed" not in console.done("approve", lease, "--yes")
+
+
+def test_approval_of_a_proposal_speaks_of_no_agent(console: Console) -> None:
+    console.done("policy", "propose", "--deactivate", "--yes")
+    (proposal,) = [each for each in console.state().proposals.values() if each.decided_seq is None]
+    said = console.done("approve", proposal.digest[:12], "--yes")
+    assert said.endswith("it is in force\n")
 
 
 def test_what_is_shown_is_what_is_signed(console: Console) -> None:
@@ -70,24 +136,24 @@ def test_interrupt_at_the_question_signs_nothing(console: Console, monkeypatch: 
 def test_key_of_nobody_is_refused(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     key = new_key(tmp_path / "stranger")
-    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=1)
     assert "enrolled for nobody" in said.err
 
 
 def test_key_of_another_principal_is_refused(console: Console) -> None:
     lease = console.propose()
     key = console.home / "keys" / "cp14.key"
-    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=2)
+    said = console.refused("approve", lease, "--yes", "--key", str(key), code="key_not_enrolled", ends=1)
     assert "enrolled for cp14, not for ada" in said.err
 
 
 def test_human_who_is_not_enrolled_is_refused(console: Console) -> None:
-    console.refused("approve", console.propose(), "--yes", "--as", "ben", code="unknown_principal", ends=2)
+    console.refused("approve", console.propose(), "--yes", "--as", "ben", code="unknown_principal", ends=1)
 
 
 @pytest.mark.parametrize("machine", ["cp14", "cbo", "cp20"])
 def test_machine_does_not_approve_at_the_command_line(console: Console, machine: str) -> None:
-    console.refused("approve", console.propose(), "--yes", "--as", machine, code="not_a_human", ends=2)
+    console.refused("approve", console.propose(), "--yes", "--as", machine, code="not_a_human", ends=1)
 
 
 def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +165,7 @@ def test_wrong_passphrase_signs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     console.done("init", "--human", "ada", "--key", str(key), "--no-recovery", "--policy", policy)
     console.done("fleet", "propose", str(console.write_fleet()), "--approve", "--yes")
     lease = console.propose()
-    said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=2)
+    said = console.refused("approve", lease, "--yes", code="bad_passphrase", ends=1)
     assert "not the one" not in said.err
     # Nobody opens a key for what they have not seen.
     assert "Changed paths, as signed" in said.out
@@ -169,7 +235,7 @@ def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) ->
 def test_key_that_is_not_enrolled_is_not_opened(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     key = new_key(tmp_path / "id", b"right")
-    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=2, typed="right\n")
+    console.refused("approve", lease, "--key", str(key), code="key_not_enrolled", ends=1, typed="right\n")
 
 
 def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
@@ -179,11 +245,11 @@ def test_unseen_approval_is_refused_where_the_policy_wants_a_look(
     console.init(look=True)
     fleet = str(console.write_fleet())
     said = console.run("fleet", "propose", fleet, "--approve", "--yes")
-    assert (said.code, "error: look_needed: " in said.err) == (2, True)
+    assert (said.code, "error: look_needed: " in said.err) == (1, True)
     console.done("fleet", "propose", fleet, "--yes")
     digest = next(iter(console.state().proposals))
-    console.refused("approve", digest[:12], "--yes", code="look_needed", ends=2)
-    said = console.refused("approve", digest[:12], code="look_needed", ends=2, typed="y\n")
+    console.refused("approve", digest[:12], "--yes", code="look_needed", ends=1)
+    said = console.refused("approve", digest[:12], code="look_needed", ends=1, typed="y\n")
     assert "--prepare" in said.err
 
 
@@ -218,7 +284,7 @@ def test_approval_after_a_withdrawal_counts_again(console: Console) -> None:
 
 @pytest.mark.parametrize("name", ["LEASE-20990101-000000", "abcdef", "0" * 12, "\x1b[2J"])
 def test_unknown_id_is_a_usage_error(console: Console, name: str) -> None:
-    said = console.refused("approve", name, code="unknown_id", ends=2)
+    said = console.refused("approve", name, code="unknown_id", ends=1)
     assert "\x1b" not in said.err
 
 
@@ -226,7 +292,7 @@ def test_short_beginning_of_a_digest_names_nothing(console: Console) -> None:
     lease = console.propose()
     found = console.state().find_lease(lease)
     assert found is not None
-    console.refused("show", found.digest[:11], code="unknown_id", ends=2)
+    console.refused("show", found.digest[:11], code="unknown_id", ends=1)
     assert found.digest in console.done("show", found.digest[:12])
 
 
@@ -264,7 +330,7 @@ def test_inbox_lists_what_waits_until_it_is_answered(console: Console) -> None:
     console.clock.tick(30)
     said = console.run("inbox", "--exit-code", "--json")
     assert said.code == 6
-    assert [(row["kind"], row["name"], row["command"]) for row in said.json] == [
+    assert [(row["kind"], row["lease_id"], row["command"]) for row in said.json] == [
         ("lease", lease, f"calyx approve {lease}")
     ]
     # The command stands on a line of its own and whole, so that it can be copied.
@@ -283,7 +349,7 @@ def test_inbox_lists_a_proposal_that_needs_a_vote(console: Console) -> None:
     console.done("fleet", "propose", str(console.write_fleet(3)), "--yes")
     said = console.run("inbox", "--json").json
     assert [row["kind"] for row in said] == ["fleet"]
-    console.done("approve", said[0]["name"], "--yes")
+    console.done("approve", said[0]["digest"], "--yes")
     assert console.run("inbox", "--json").json == []
     fleet = console.state().fleet
     assert fleet is not None
@@ -295,12 +361,12 @@ def test_sign_is_approve_and_verify_is_check(console: Console) -> None:
     console.done("sign", lease, "--yes")
     said = console.run("verify", lease, "--json")
     assert said.code == 1
-    assert [step["number"] for step in said.json["steps"]] == list(range(1, 10))
-    assert [step["number"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]
+    assert [step["step"] for step in said.json["steps"]] == list(range(1, 10))
+    assert [step["step"] for step in said.json["steps"] if not step["ok"]] == [5, 6, 9]
 
 
 def test_inbox_of_nobody_is_refused_and_not_empty(console: Console) -> None:
-    console.refused("inbox", "--as", "ben", code="unknown_principal", ends=2)
+    console.refused("inbox", "--as", "ben", code="unknown_principal", ends=1)
 
 
 @pytest.mark.parametrize("lost", ["manifest", "file"])

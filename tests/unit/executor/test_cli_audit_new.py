@@ -30,7 +30,7 @@ def kept() -> list[Path]:
 def test_whole_audit_then_what_is_new(console: Console) -> None:
     size = console.size()
     whole = console.run("audit", "--json").json
-    assert (whole["ok"], whole["first"], whole["before"]) == (True, 0, None)
+    assert (whole["ok"], whole["first_seq"], whole["before"]) == (True, 0, None)
     assert {path.suffix for path in kept()} == {".json", ".snapshot"}
     assert all(path.stat().st_mode & 0o77 == 0 for path in kept())
     console.propose()
@@ -40,16 +40,16 @@ def test_whole_audit_then_what_is_new(console: Console) -> None:
     assert f"ok: entries {size} to {console.size() - 1} of " in said
     again = console.run("audit", "--new", "--json").json
     assert again["ok"]
-    assert again["first"] == console.size()
-    assert again["before"]["entries"] == console.size()
-    assert again["before"]["whole"] == size
+    assert again["first_seq"] == console.size()
+    assert again["before"]["size"] == console.size()
+    assert again["before"]["whole_size"] == size
     assert f"ok: nothing new behind {console.size()} entries" in console.done("audit", "--new")
 
 
 def test_without_a_snapshot_it_says_why_and_audits_all(console: Console) -> None:
     said = console.run("audit", "--new", "--json").json
     assert said["ok"]
-    assert said["first"] == 0
+    assert said["first_seq"] == 0
     assert said["before"] is None
     assert said["notes"][0] == "a whole audit, because no snapshot of an earlier audit is kept"
     for path in kept():

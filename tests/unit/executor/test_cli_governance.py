@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from console import Console
 
+from executor.render_text import AS_ABOVE, Rendering, Section, format_rendering, without_shown
 from keys.openssh import fingerprint, new_private_key, store_private_key
 
 
@@ -44,9 +45,9 @@ def change(console: Console, noun: str, *arguments: str) -> str:
 def test_what_is_shown_as_yaml_is_what_is_in_force(console: Console, tmp_path: Path, noun: str) -> None:
     path = tmp_path / f"{noun}.yaml"
     path.write_text(console.done(noun, "show", "--yaml"), "utf-8")
-    console.refused(noun, "propose", str(path), "--yes", code="no_change", ends=2)
+    console.refused(noun, "propose", str(path), "--yes", code="no_change", ends=1)
     path.with_suffix(".json").write_text(console.done(noun, "show", "--json"), "utf-8")
-    console.refused(noun, "propose", str(path.with_suffix(".json")), "--yes", code="no_change", ends=2)
+    console.refused(noun, "propose", str(path.with_suffix(".json")), "--yes", code="no_change", ends=1)
 
 
 @pytest.mark.parametrize("noun", ["trust", "policy", "fleet"])
@@ -99,7 +100,7 @@ def test_renewal_that_is_over_before_it_begins(console: Console, tmp_path: Path)
     root["expires"] = "2026-01-05T09:00:00Z"
     path = tmp_path / "trust.json"
     path.write_text(json.dumps(root))
-    console.refused("trust", "propose", str(path), "--yes", code="already_expired", ends=2)
+    console.refused("trust", "propose", str(path), "--yes", code="already_expired", ends=1)
 
 
 def test_second_key_of_a_person_approves(console: Console, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_rotation_of_the_sole_governors_key_needs_the_new_key_too(console: Conso
 
 
 def test_key_taken_from_a_person_who_has_no_other(console: Console) -> None:
-    console.refused("trust", "propose", "--remove-key", key_of(console, "ada"), "--yes", code="no_key_left", ends=2)
+    console.refused("trust", "propose", "--remove-key", key_of(console, "ada"), "--yes", code="no_key_left", ends=1)
 
 
 @pytest.mark.parametrize("who", ["ada", "cp14"])
@@ -134,7 +135,7 @@ def test_key_of_a_principal_under_another_comment_and_name(console: Console, tmp
     assert principal is not None
     path = tmp_path / "other.pub"
     path.write_text(f"{principal.keys[0].key} somebody-else@laptop\n")
-    console.refused("trust", "propose", "--add-key", f"{who}={path}", "--yes", code="key_in_use", ends=2)
+    console.refused("trust", "propose", "--add-key", f"{who}={path}", "--yes", code="key_in_use", ends=1)
 
 
 def test_private_key_given_for_enrolment(console: Console, tmp_path: Path) -> None:
@@ -258,7 +259,29 @@ def test_option_that_says_half(console: Console, arguments: tuple[str, ...]) -> 
     ],
 )
 def test_change_of_what_is_not_there(console: Console, arguments: tuple[str, ...], code: str) -> None:
-    console.refused("trust", "propose", *arguments, "--yes", code=code, ends=2)
+    console.refused("trust", "propose", *arguments, "--yes", code=code, ends=1)
+
+
+@pytest.mark.parametrize(
+    ("noun", "line"), [("fleet", "+targets/web/max_unavailable: 2"), ("trust", "ada: gets the key")]
+)
+def test_difference_is_shown_once_where_one_person_proposes_and_approves(
+    console: Console, tmp_path: Path, noun: str, line: str
+) -> None:
+    fleet = json.loads(console.write_fleet().read_text())
+    fleet["targets"]["web"]["max_unavailable"] = 2
+    (tmp_path / "new.json").write_text(json.dumps(fleet))
+    key, _ = new_key(tmp_path / "second", 29)
+    words = {"fleet": [str(tmp_path / "new.json")], "trust": ["--add-key", f"ada={key}.pub"]}[noun]
+    said = change(console, noun, *words)
+    assert (said.count(line), said.count(AS_ABOVE)) == (1, {"fleet": 1, "trust": 2}[noun])
+
+
+def test_what_differs_from_what_was_shown_is_shown_whole() -> None:
+    rendering = Rendering("Proposal", "0" * 64, (Section("Change", lines=("+a: 1", "+b: 2")),))
+    assert "  +b: 2" not in format_rendering(without_shown(rendering, ["Change", "  +a: 1", "  +b: 2"]))
+    for shown in ((), ["Change", "  +a: 1"], ["Other", "  +a: 1", "  +b: 2"]):
+        assert without_shown(rendering, shown) == rendering
 
 
 def test_approval_of_what_is_only_prepared(console: Console, tmp_path: Path) -> None:
@@ -279,7 +302,7 @@ def test_history_names_entries_people_keys_and_reasons(console: Console) -> None
     assert f"ada, {ada}" in second
     rows = json.loads(console.done("policy", "history", "--json"))
     assert [row["in_force"] for row in rows] == [False, True]
-    assert rows[0]["signed_with"] == ada
+    assert rows[0]["keyid"] == ada
     assert rows[1]["cosignatures"][0]["keyid"] == ada
     assert rows[1]["digest"] == console.state().policy_digest
 
@@ -296,7 +319,7 @@ def test_earlier_version_by_entry_and_by_digest_can_be_proposed_again(
     first: dict[str, Any] = json.loads(console.done(noun, "history", "--json"))[0]
     change(console, noun, *arguments)
     path = tmp_path / "again.yaml"
-    for name in (str(first["in_force_from"]), first["digest"], first["digest"][:12].upper()):
+    for name in (str(first["in_force_seq"]), first["digest"], first["digest"][:12].upper()):
         path.write_text(console.done(noun, "show", name, "--yaml"))
     said = change(console, noun, str(path))
     assert "it is in force" in said
@@ -310,15 +333,14 @@ def test_earlier_version_by_entry_and_by_digest_can_be_proposed_again(
 
 @pytest.mark.parametrize("name", ["9999", "abc", "a" * 64, "-1", "0" * 11])
 def test_version_that_does_not_exist(console: Console, name: str) -> None:
-    ends = 2
     if name == "-1":
-        assert console.run("fleet", "show", name).code == ends
+        assert console.run("fleet", "show", name).code == 2
         return
-    console.refused("fleet", "show", name, code="unknown_version", ends=ends)
+    console.refused("fleet", "show", name, code="unknown_version", ends=1)
 
 
 def test_difference_of_a_proposal_from_what_is_in_force(console: Console) -> None:
-    console.refused("policy", "diff", code="no_proposal", ends=2)
+    console.refused("policy", "diff", code="no_proposal", ends=1)
     console.done("policy", "propose", "--deactivate", "--yes")
     said = console.done("policy", "diff")
     assert "-deploy_production/enabled: true" in said
@@ -370,11 +392,11 @@ def test_revoked_key_still_audits_and_signs_nothing_more(console: Console, tmp_p
         str(console.home / "keys" / "ada.key"),
         "--yes",
         code="key_not_enrolled",
-        ends=2,
+        ends=1,
     )
     assert console.run("audit").code == 0
     assert "no longer holds that key" in console.run("check", lease).out
-    again = console.refused("trust", "propose", "--remove-key", old, "--yes", code="unknown_key", ends=2)
+    again = console.refused("trust", "propose", "--remove-key", old, "--yes", code="unknown_key", ends=1)
     assert "nobody holds the key" in again.err
 
 
@@ -394,7 +416,7 @@ def test_compromise_is_told_with_what_it_taints(console: Console, tmp_path: Path
     assert f"revoked   {old} as compromised from entry 1 on" in history
     assert "Tainted by keys that are revoked as compromised" in history
     rows = json.loads(console.done("trust", "history", "--json"))
-    assert rows[-1]["compromised"] == [{"keyid": old, "position": 1}]
+    assert rows[-1]["compromised"] == [{"keyid": old, "seq": 1}]
     assert {taint["kind"] for taint in rows[-1]["tainted"]} == {"fleet", "trust"}
     assert "TAINTED" in console.done("fleet", "history")
     # It never comes back, not for its owner and not under another type.
@@ -411,7 +433,7 @@ def test_position_of_a_compromise_moved_to_later_or_past_the_end(console: Consol
     old, key = key_of(console, "ada"), ("--yes", "--key", str(second))
     console.refused("trust", "propose", "--compromised", f"{old}@999", *key, code="bad_trust_root", ends=1)
     console.done("trust", "propose", "--compromised", f"{old}@3", "--approve", *key)
-    console.refused("trust", "propose", "--compromised", f"{old}@4", *key, code="bad_position", ends=2)
+    console.refused("trust", "propose", "--compromised", f"{old}@4", *key, code="bad_position", ends=1)
     console.done("trust", "propose", "--compromised", f"{old}@2", "--approve", *key)
     trust = console.state().trust
     assert trust is not None

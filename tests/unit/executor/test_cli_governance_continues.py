@@ -153,7 +153,7 @@ def test_ledger_file_beside_the_new_one_in_the_same_home(old: Console) -> None:
 
 def test_home_that_has_a_ledger_continues_none(old: Console) -> None:
     old.refused(
-        "init", "--human", "ada", "--no-recovery", "--continues", str(old.home), "--yes", code="ledger_exists", ends=2
+        "init", "--human", "ada", "--no-recovery", "--continues", str(old.home), "--yes", code="ledger_exists", ends=1
     )
 
 
@@ -208,10 +208,10 @@ def test_people_of_the_old_ledger_stay_where_that_is_said(old: Console, new: Con
     at(new)
     arguments = ("init", "--human", "ada", "--no-recovery", "--continues", str(old.home), "--yes")
     assert "left out  ben: --keep ben" in new.run(*arguments[:-1], typed="n\n").out
-    new.refused(*arguments, "--keep", "zoe", code="unknown_principal", ends=2)
-    new.refused(*arguments, "--keep", "cp14", code="not_a_human", ends=2)
-    new.refused(*arguments, "--keep", "ada", code="id_taken", ends=2)
-    new.refused(*arguments, "--keep", "ben", "--keep", "BEN", code="unknown_principal", ends=2)
+    new.refused(*arguments, "--keep", "zoe", code="unknown_principal", ends=1)
+    new.refused(*arguments, "--keep", "cp14", code="not_a_human", ends=1)
+    new.refused(*arguments, "--keep", "ada", code="id_taken", ends=1)
+    new.refused(*arguments, "--keep", "ben", "--keep", "BEN", code="unknown_principal", ends=1)
     new.done(*arguments, "--keep", "ben")
     trust = new.state().trust
     assert trust is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_ledger_without_its_log_key_can_be_read_but_not_written(console: Console
     console.begin()
     (console.home / "keys" / "log.key").unlink()
     console.done("status")
-    console.refused("pause", "LEASE-20260105-090000", code="key_missing", ends=2)
+    console.refused("pause", "LEASE-20260105-090000", code="key_missing", ends=5)
 
 
 def test_cut_ledger_is_refused_by_a_reader_who_remembers(console: Console) -> None:
@@ -119,7 +120,7 @@ def test_home_may_be_named_before_or_after_the_command(console: Console, tmp_pat
 def test_unknown_lease_is_a_usage_error(console: Console) -> None:
     console.begin()
     for command in (["check", "LEASE-1"], ["watch", "LEASE-1"], ["rollback", "LEASE-1"], ["deny", "LEASE-1"]):
-        console.refused(*command, *(["--reason", "x"] if command[0] == "deny" else []), code="unknown_lease", ends=2)
+        console.refused(*command, *(["--reason", "x"] if command[0] == "deny" else []), code="unknown_lease", ends=1)
 
 
 def test_refusal_of_the_law_names_rule_and_step(console: Console) -> None:
@@ -154,10 +155,10 @@ def test_agent_without_its_own_key_does_not_run_with_another(console: Console) -
     console.init()
     keys = console.home / "keys"
     (keys / "cp14.key").unlink()
-    console.refused("agent", "run", "cp14", code="key_missing", ends=2)
+    console.refused("agent", "run", "cp14", code="key_missing", ends=5)
     (keys / "cp14.key").write_bytes((keys / "cp18.key").read_bytes())
     (keys / "cp14.key").chmod(0o600)
-    console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=2)
+    console.refused("agent", "run", "cp14", code="key_not_enrolled", ends=1)
 
 
 @pytest.mark.parametrize("text", ["", "15", "0s", "-1h", "1w", "1.5h", "h", "9" * 10, "\u0661h"])
@@ -182,9 +183,31 @@ def test_tiers_that_do_not_rise_to_all_are_refused(console: Console, text: str) 
     ("content", "said"),
     [
         ("targets: {web: {instances: [{name: a, root: /srv/a, prob: 1}]}}", "there is no such field"),
-        ("targets: {web: {instances: [{name: a}]}}", "targets.web.instances.0.root is missing"),
+        ("targets: {web: {instances: [{name: a}]}}", "line 1: targets.web.instances.0.root is missing"),
+        (
+            "targets:\n  web:\n    instances:\n      - {name: a,\n         root: 7}",
+            "line 5: targets.web.instances.0.root: ",
+        ),
+        (
+            "targets:\n  web:\n    max_unavailable: many\n    instances: [{name: a, root: /a}]",
+            "line 3: targets.web.max_unavailable: must be a whole number",
+        ),
+        (
+            "targets:\n  web:\n    max_unavailable: 0\n    instances: [{name: a, root: /a}]",
+            "line 3: targets.web.max_unavailable: must be at least 1",
+        ),
+        ("targets:\n  web: here", "line 2: targets.web: must be fields of its own, each with a name"),
+        ("targets:\n  web b: {instances: []}", "line 2: targets.web b: "),
+        ("targets:\n  web:\n    instances: []", "line 3: targets.web.instances: must have at least 1 item"),
+        (
+            "targets:\n  web:\n    instances:\n      - {name: a, root: /a, probe: {url: x}}",
+            "line 4: targets.web.instances.0.probe.url: not an address that begins with http:// or https://",
+        ),
         # A misspelled field is also one that is missing; its name is what can be looked for.
-        ("targets: {web: {instances: [{name: a, roots: /a}]}}", "instances.0.roots: there is no such field"),
+        (
+            "targets: {web: {instances: [{name: a, roots: /a}]}}",
+            "instances.0.roots: there is no such field; root is missing",
+        ),
         ("", "line 1: there is nothing in it"),
         ("targets: {web: {instances: [{name: a, root: /a}, {name: A, root: /b}]}}", "web: two instances of a target"),
     ],
@@ -198,6 +221,9 @@ def test_fleet_that_is_wrong_is_said_in_a_persons_words(console: Console, conten
     ).err.splitlines()[0]
     assert said in line
     assert line.count(str(path)) == 1
+    assert f"{path}, line " in line
+    # Not a word of the library that found it.
+    assert not re.search("[Ii]nput|valid|pydantic|dictionary|string", line)
 
 
 @pytest.mark.parametrize(

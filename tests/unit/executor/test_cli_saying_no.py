@@ -130,8 +130,8 @@ def test_no_after_a_denial_says_who_denied_it_and_where(console: Console, verb: 
 
 def test_no_to_nothing_is_refused_before_the_key(console: Console) -> None:
     lose_the_key(console)
-    console.refused("deny", "LEASE-20990101-000000", "--reason", "no", code="unknown_lease", ends=2)
-    console.refused("withdraw", "LEASE-20990101-000000", code="unknown_id", ends=2)
+    console.refused("deny", "LEASE-20990101-000000", "--reason", "no", code="unknown_lease", ends=1)
+    console.refused("withdraw", "LEASE-20990101-000000", code="unknown_id", ends=1)
 
 
 def test_lease_that_expired_needs_no_denial(console: Console) -> None:
@@ -158,7 +158,7 @@ def test_withdrawal_of_what_is_in_force_names_the_entry(console: Console) -> Non
     said = console.refused("withdraw", proposal.digest[:12], "--yes", code="already_in_force", ends=1)
     assert f"(rule governance, entry {proposal.decided_seq})" in said.err
     assert "hint: to change it: propose a fleet" in said.err
-    console.refused("deny", proposal.digest[:12], "--reason", "no", code="unknown_lease", ends=2)
+    console.refused("deny", proposal.digest[:12], "--reason", "no", code="unknown_lease", ends=1)
 
 
 def test_approval_on_a_fleet_that_was_replaced_is_refused_before_the_key(console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -28,13 +29,15 @@ def run(console: Console, shell: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("command", ["status", "ledger log --json", "ledger checkpoint"])
+@pytest.mark.parametrize("command", ["status", "ledger log", "ledger checkpoint"])
 def test_full_disk_under_the_output_is_a_line(console: Console, command: str) -> None:
     if not Path("/dev/full").exists():
         missing("this system has no /dev/full")
     done = run(console, f"$CALYX {command} >/dev/full")
     assert done.returncode == 5, done.stderr
     assert done.stderr == "error: output_failed: cannot write what was asked for: No space left on device\n"
+    done = run(console, "$CALYX ledger log --json >/dev/full")
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (5, "output_failed")
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])

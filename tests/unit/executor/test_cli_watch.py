@@ -206,7 +206,7 @@ def test_lease_that_was_denied_is_told_and_not_waited_for(
     assert (refused.value.code, refused.value.exit_code) == ("not_claimed", 1)
     said = capsys.readouterr().out
     if as_json:
-        told = {"lease": lease[0], "note": "by ada in entry 5", "phase": "denied", "target": "web"}
+        told = {"lease_id": lease[0], "note": "by ada in entry 5", "state": "denied", "target": "web"}
         assert json.loads(said) == told
     else:
         assert said == f"{lease[0]} on web: denied, by ada in entry 5\n"
@@ -225,7 +225,7 @@ def test_one_look_at_a_lease_that_waits_is_no_failure(
     assert ended.value.exit_code == 0
     said = capsys.readouterr().out
     assert "step 5: no human approver's key" in said
-    assert not as_json or json.loads(said)["phase"] == "open"
+    assert not as_json or json.loads(said)["state"] == "open"
 
 
 def test_everyone_who_did_something_is_named_with_their_role_and_words(
@@ -310,9 +310,9 @@ def test_program_reads_one_object_for_each_change(
     monkeypatch.setattr("executor.commands.watch.time.sleep", lambda _: next(turns)())
     _objects(_Looks(replay, station.store, lease[1]), once=False)
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["phase"] for each in said] == [
+    assert [each["state"] for each in said] == [
         "DEPLOYING", "BAKING", "HALTED", "ROLLING_BACK", "ROLLING_BACK", "ROLLED_BACK"
     ]  # fmt: skip
-    assert said[-1]["ended"] is True
+    assert said[-1]["live"] is False
     assert said[-1]["deeds"][-1]["did"] == "said ROLLED_BACK"
-    assert {each["lease"] for each in said} == {lease[0]}
+    assert {each["lease_id"] for each in said} == {lease[0]}

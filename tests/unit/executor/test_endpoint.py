@@ -42,9 +42,9 @@ def test_health_says_what_the_executor_is_and_when_it_hangs() -> None:
         figures.come_round()
         good = ask(port, "/health")
         assert (good.status_code, good.json()["status"]) == (200, "ok")
-        assert {name: good.json()[name] for name in ("role", "entries", "epoch", "live")} == {
+        assert {name: good.json()[name] for name in ("role", "size", "epoch", "live")} == {
             "role": "acting",
-            "entries": 1_234,
+            "size": 1_234,
             "epoch": 7,
             "live": 2,
         }

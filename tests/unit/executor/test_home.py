@@ -15,7 +15,7 @@ from station import Station, new_station
 from executor.home import Home, find_home
 from executor.reserve import Reserve
 from executor.settings import Settings
-from keys.errors import CalyxError, UsageError
+from keys.errors import CalyxError, Refused
 from keys.openssh import format_public, new_private_key, store_private_key
 from keys.principals import TrustRoot
 from ledger import durable
@@ -151,10 +151,10 @@ def test_wrong_log_key_is_refused_before_anything_is_signed(station: Station, ho
     before = station.store.head()
     with home:
         registrar = home.open_registrar(station.clock)
-        with pytest.raises(UsageError) as refusal:
+        with pytest.raises(Refused) as refusal:
             registrar.sync()
         assert refusal.value.code == "wrong_log_key"
-        with pytest.raises(UsageError):
+        with pytest.raises(Refused):
             registrar.submit(station.signer("cbo"), Draft("intent", {}))
     assert station.store.head() == before
 

@@ -246,7 +246,7 @@ def test_schema_has_the_fields_of_the_signed_lease(place: tuple[str, ...], model
 
 
 def test_state_words_are_those_of_the_deployment_table() -> None:
-    words = set(SCHEMA["$defs"]["deployment"]["properties"]["phase"]["enum"])
+    words = set(SCHEMA["$defs"]["deployment"]["properties"]["state"]["enum"])
     assert words == {phase.value for phase in Phase}
     assert set(SCHEMA["properties"]["state"]["enum"]) == words | {"open", "approved", "base_moved", "denied", "expired"}
 
@@ -262,7 +262,7 @@ def test_signed_lease_is_shown_as_it_was_signed(station: Station) -> None:
     statement = json.loads(base64.b64decode(envelope["payload"]))
     assert view["lease"] == statement["predicate"]
     assert view["digest"] == sha256(base64.b64decode(envelope["payload"])).hexdigest() == lease[1]
-    assert view["proposer"] == {"id": "cbo", "keyid": envelope["signatures"][0]["keyid"]}
+    assert view["proposer"] == {"by": "cbo", "keyid": envelope["signatures"][0]["keyid"]}
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_why_a_cosignature_does_not_count_is_said_with_the_entry_in_the_way(stat
     (withdrawal,) = view["withdrawals"]
     assert view["cosigners"][0]["why_not"]["code"] == "withdrawn"
     assert view["cosigners"][0]["why_not"]["seq"] == withdrawal["seq"]
-    assert withdrawal["id"] == "ada"
+    assert withdrawal["by"] == "ada"
 
 
 def test_revoked_key_s_cosignature_names_the_root_that_revoked_it(station: Station) -> None:

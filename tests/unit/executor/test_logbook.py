@@ -7,15 +7,15 @@ from executor.logbook import LogFile, fact_line, format_json_line, telling, trim
 
 
 def test_line_of_json_carries_the_facts_and_is_one_line() -> None:
-    line = fact_line("L STARTED\n(entry 7)", lease="L", entry=7, tier=None)
+    line = fact_line("L STARTED\n(entry 7)", lease_id="L", seq=7, tier=None)
     told = format_json_line(line, "2026-01-05T09:00:00Z")
     assert "\n" not in told
     assert json.loads(told) == {
-        "entry": 7,
-        "lease": "L",
+        "seq": 7,
+        "lease_id": "L",
         "level": "info",
         "text": "L STARTED\n(entry 7)",
-        "time": "2026-01-05T09:00:00Z",
+        "timestamp": "2026-01-05T09:00:00Z",
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor.notify.addresses import MAX_FILE, AddressBook, load_book
-from keys.errors import UsageError
+from keys.errors import Refused
 
 SECRET = "json://user:hunter2@hooks.example"
 
@@ -20,8 +20,8 @@ def write(root: Path, text: str, mode: int = 0o600) -> Path:
     return path
 
 
-def refusal(path: Path) -> UsageError:
-    with pytest.raises(UsageError) as caught:
+def refusal(path: Path) -> Refused:
+    with pytest.raises(Refused) as caught:
         load_book(path)
     text = f"{caught.value} {caught.value.hint} {caught.value.fields}"
     assert "hunter2" not in text

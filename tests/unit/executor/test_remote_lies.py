@@ -543,7 +543,7 @@ def test_refusal_of_the_host_keeps_code_and_exit(station: Station, remote: Remot
         remote.serve = remote.honest(registrars=False)
         with refused("read_only") as caught:
             remote.open_registrar(home).submit(station.signer("ada"), deny(("LEASE-1", "0" * 64)))
-    assert caught.value.exit_code == Exit.USAGE
+    assert caught.value.exit_code == Exit.REFUSED
 
 
 def test_clock_of_the_host_is_doubted_unless_the_person_accepts_it(station: Station, remote: Remote) -> None:

@@ -66,7 +66,7 @@ def test_tail_prints_the_last_lines_and_the_files_hold_the_same_bytes(console: C
     middle = json.loads(everything.splitlines()[6])["metadata"]["seq"]
     assert console.done("svf", "tail", "--from", str(middle)) == "".join(everything.splitlines(keepends=True)[6:])
     again = json.loads(console.done("svf", "export", str(tmp_path / "feed"), "--json"))
-    assert again == {"added": 0, "entries": console.size(), "ledger": console.state().ledger}
+    assert again == {"added": 0, "size": console.size(), "ledger": console.state().ledger}
 
 
 def test_follow_goes_on_live_and_ends_with_130(
@@ -198,18 +198,18 @@ def test_lease_list_and_show(console: Console) -> None:
     text = console.done("lease", "show", lease)
     for part in (lease, "ada", "approver", "yes", view["cosigners"][0]["keyid"]):
         assert part in text
-    console.refused("lease", "show", "LEASE-20990101-000000", code="unknown_lease", ends=2)
+    console.refused("lease", "show", "LEASE-20990101-000000", code="unknown_lease", ends=1)
 
 
 def test_intent_list_and_show(console: Console) -> None:
     assert console.done("intent", "list") == "There is no intent.\n"
     lease = console.propose(None, "--why", "a reason")
     (row,) = json.loads(console.done("intent", "list", "--json"))
-    assert (row["leases"], row["why"], row["by"]) == ([lease], "a reason", "cbo")
+    assert (row["lease_ids"], row["why"], row["by"]) == ([lease], "a reason", "cbo")
     assert json.loads(console.done("intent", "show", row["intent_id"].lower(), "--json")) == row
     assert lease in console.done("intent", "show", row["intent_id"])
     assert row["intent_id"] in console.done("intent", "list")
-    console.refused("intent", "show", "INT-20990101-001", code="unknown_intent", ends=2)
+    console.refused("intent", "show", "INT-20990101-001", code="unknown_intent", ends=1)
 
 
 def test_hostile_intent_reaches_the_terminal_inert(console: Console) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from executor.commands import terminal
 from executor.remote.messages import HostRefused
-from keys.errors import UsageError
+from keys.errors import Unavailable
 
 FORGED = "".join(("x" * 75, "Sign as ada? [y/N] ".ljust(80), "Approved: entry 9".ljust(80), "hint: all is well"))
 
@@ -58,7 +58,7 @@ def test_refusal_of_a_host_wraps_into_no_line_of_ours(screen: Callable[[], str])
 
 def test_own_hint_stays_one_line_to_copy(screen: Callable[[], str]) -> None:
     command = f"ssh-keygen -Y sign -n approval-v1@station.calyx -f YOUR_KEY {'d' * 60}/to-sign"
-    terminal.show_error(UsageError("not_signed", "there is no signature", hint=command))
+    terminal.show_error(Unavailable("not_signed", "there is no signature", hint=command))
     assert f"hint: {command}" in screen().split("\n")
 
 

@@ -13,7 +13,7 @@ import pytest
 from authenticator import Token, field
 
 from keys import openssh_private
-from keys.errors import SignatureRefused, UsageError
+from keys.errors import CalyxError, Refused, SignatureRefused, Unavailable, UsageError
 from keys.openssh import PrivateKey, load_private_key, new_private_key, parse_public, store_private_key
 
 SEED = b"\x07" * 32
@@ -24,8 +24,8 @@ def never() -> bytes:
     pytest.fail("a passphrase was asked for and none is needed")
 
 
-def refused(path: Path, passphrase: Callable[[], bytes] | None = None) -> UsageError:
-    with pytest.raises(UsageError) as caught:
+def refused(path: Path, passphrase: Callable[[], bytes] | None = None) -> CalyxError:
+    with pytest.raises((Refused, Unavailable, UsageError)) as caught:
         load_private_key(path, passphrase)
     for secret in (SEED.hex(), base64.b64encode(SEED).decode(), "hunter2"):
         assert secret not in f"{caught.value}{caught.value.hint}{caught.value.fields}"
@@ -95,7 +95,7 @@ def test_passphrase_opens_and_only_the_right_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("passphrase", [b"", b"x" * 1025])
 def test_passphrase_of_no_use_is_refused_when_storing(tmp_path: Path, passphrase: bytes) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((Refused, Unavailable, UsageError)) as caught:
         store_private_key(tmp_path / "key", KEY, passphrase)
     assert caught.value.code == "bad_passphrase"
     assert names(tmp_path) == []
@@ -108,7 +108,7 @@ def test_existing_file_is_never_overwritten(tmp_path: Path, taken: str, kind: st
         (tmp_path / taken).write_text("mine", "utf-8")
     else:
         (tmp_path / taken).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((Refused, Unavailable, UsageError)) as caught:
         store_private_key(tmp_path / "key", KEY)
     assert caught.value.code == "key_exists"
     assert names(tmp_path) == [taken]
@@ -118,7 +118,7 @@ def test_key_made_by_another_in_between_is_not_overwritten(tmp_path: Path, monke
     # The look before is for a kind message; the link is what excludes.
     (tmp_path / "key").write_text("mine", "utf-8")
     monkeypatch.setattr(os.path, "lexists", lambda path: False)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((Refused, Unavailable, UsageError)) as caught:
         store_private_key(tmp_path / "key", KEY)
     assert caught.value.code == "key_exists"
     assert (tmp_path / "key").read_text("utf-8") == "mine"
@@ -150,21 +150,21 @@ def test_full_disk_leaves_no_half_key(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((Refused, Unavailable, UsageError)) as caught:
         store_private_key(tmp_path / "key", KEY)
     assert caught.value.code == "cannot_write_key"
     assert names(tmp_path) == []
 
 
 def test_missing_directory_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file or directory") as caught:
+    with pytest.raises(Unavailable, match="No such file or directory") as caught:
         store_private_key(tmp_path / "none" / "key", KEY)
     assert caught.value.code == "cannot_write_key"
 
 
 def test_comment_cannot_add_a_line(tmp_path: Path) -> None:
     for comment in ("a\nssh-ed25519 AAAA", "a\x1b[2J", "c" * 513):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises((Refused, Unavailable, UsageError)) as caught:
             store_private_key(tmp_path / "key", KEY, comment=comment)
         assert caught.value.code == "bad_comment"
     assert names(tmp_path) == []

@@ -71,7 +71,7 @@ def test_value_with_arrays_is_canonical_json() -> None:
         ({"id": "a b"}, "thing: id: not an id: a letter or digit, then up to 63 letters"),
         ({"parts": [{"digest": "AB" * 32, "size": 7}]}, "thing: parts[0].digest: not 64 lower-case hex digits"),
         ({"value": "-0"}, "thing: value: not a decimal of at most 15 digits and 9 after the point, and not minus zero"),
-        ({"text": 5}, "thing: text: Expected str, got int"),
+        ({"text": 5}, "thing: text: must be text"),
         ({"mood": HOSTILE}, "thing: mood: a value that is not known here"),
     ],
 )

@@ -78,7 +78,7 @@ def test_damaged_and_missing_objects_are_named_with_their_entry_and_come_back(co
     second.unlink()
     code, said = fsck(console, "--repair")
     assert code == 1
-    found = {each["code"]: each["entry"] for each in said["damage"]}
+    found = {each["code"]: each["seq"] for each in said["damage"]}
     assert found.keys() == {"object_mismatch", "object_missing"}
     assert None not in found.values()
     assert first.read_bytes() == data, "what cannot be proved is neither made up nor thrown away"

@@ -10,7 +10,7 @@ import pytest
 from ledgers import LOG_KEY
 
 from keys.ed25519 import SigningKey
-from keys.errors import CalyxError, FormatError, SignatureRefused, UsageError
+from keys.errors import CalyxError, FormatError, Refused, SignatureRefused
 from ledger.checkpoint import (
     Checkpoint,
     check_origin,
@@ -218,7 +218,7 @@ def test_damaged_log_key_is_refused_without_showing_it(tmp_path: Path, content: 
     path.write_text(content)
     path.chmod(0o600)
     error = refused(lambda: load_log_key(path), "bad_key_file")
-    assert isinstance(error, UsageError)
+    assert isinstance(error, Refused)
     assert "AYEKFALV" not in f"{error} {error.hint} {error.fields}"
 
 

@@ -17,7 +17,7 @@ import pytest
 from folders import open_folder
 from ledgers import LOG_KEY, checkpoint_of, make_ledger, make_records, next_record, signed
 
-from keys.errors import CalyxError, Unavailable, UsageError
+from keys.errors import CalyxError, Refused, Unavailable
 from ledger.chain import Chain
 from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import Frontier, check_inclusion, prove_inclusion
@@ -138,7 +138,7 @@ def test_missing_ledger_is_unavailable(tmp_path: Path) -> None:
 
 def test_create_never_overwrites_and_leaves_nothing_behind(tmp_path: Path) -> None:
     make_ledger(tmp_path / "ledger.db", 2).close()
-    assert isinstance(refusal("ledger_exists", lambda: SqliteStore.create(tmp_path / "ledger.db")), UsageError)
+    assert isinstance(refusal("ledger_exists", lambda: SqliteStore.create(tmp_path / "ledger.db")), Refused)
     assert [each.name for each in tmp_path.iterdir()] == ["ledger.db"]
     assert stat.S_IMODE((tmp_path / "ledger.db").stat().st_mode) == 0o644
     refusal("ledger_write_failed", lambda: SqliteStore.create(tmp_path / "no" / "ledger.db"))

@@ -48,7 +48,7 @@ LIMITS: Final = (
     ("fleet body", "policies.fleet.MAX_FLEET_BYTES", "bytes"),
     ("list of names or paths", "policies.names.MAX_LIST_BYTES", "bytes"),
     ("names or paths inline", "policies.kinds.MAX_INLINE_NAMES", "items"),
-    ("policy or fleet as YAML", "policies.matrix_file.MAX_CHARACTERS", "characters"),
+    ("policy or fleet as YAML", "policies.yaml_file.MAX_CHARACTERS", "characters"),
     ("tree manifest", "executor.tree.MAX_MANIFEST", "bytes"),
     ("path in a tree", "executor.tree.MAX_PATH", "bytes"),
     ("depth of a path", "executor.tree.MAX_DEPTH", "segments"),

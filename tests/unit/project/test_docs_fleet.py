@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from executor.commands.files import load_document
 from policies.fleet import Counters, Fleet, Instance, Metrics, Probe, Process, Prometheus, Reload, Target, TesFile
 from policies.matrix import CapabilityMatrix
-from policies.matrix_file import default_matrix_text, load_yaml
+from policies.matrix_file import default_matrix_text
+from policies.yaml_file import load_yaml
 
 FLEET: Final = CHECKOUT / "docs" / "FLEET.md"
 
