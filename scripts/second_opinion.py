@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise, product
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace as Data
 from typing import Any
@@ -68,13 +69,22 @@ def once(values: Iterable[Any]) -> bool:
 
 # Section 1: values.
 
-# An object with a key that is not ASCII, and what is no number of ours, are read as `...`, and cannot be written again.
+
+def number(text: str) -> Any:
+    """A number, and what is none of ours as `...`, which cannot be written again. What no float holds is no number."""
+    if not isfinite(float(text)):
+        raise ValueError(text)
+    return int(text) if text.lstrip("-").isdigit() and 0 <= int(text) <= MAX_INT else ...
+
+
+# An object with a key that is not ASCII is `...`, too.
 DECODER = json.JSONDecoder(
     object_pairs_hook=lambda pairs: dict(pairs) if "".join(dict(pairs)).isascii() else ...,
-    parse_int=lambda text: int(text) if 0 <= int(text) <= MAX_INT else ...,
-    parse_float=lambda _: ...,
-    parse_constant=int,
+    parse_int=number,
+    parse_float=number,
+    parse_constant=number,
 )
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -85,11 +95,13 @@ def canonical(value: Any) -> bytes:
 
 def parse(data: bytes) -> Any:
     """What canonical JSON says. What has a bracket 17 deep is `too_deep`, whatever else is wrong with it."""
-    brackets = re.findall(rb"[\[\]{}]", re.sub(rb'"[^"\\]*(\\.[^"\\]*)*"?', b"", data, flags=re.DOTALL))
+    brackets = re.findall(rb"[\[\]{}]", STRING.sub(b"", data))
     need(too_deep=max(accumulate(1 if each in b"[{" else -1 for each in brackets), default=0) <= 16)
     try:
         value = DECODER.decode(data.decode("utf-8"))
         same = canonical(value) == data
+        # Half of a surrogate pair is no text, also where a second field of the same name hides it.
+        "".join([] if same else map(json.loads, STRING.findall(data))).encode()
     except (TypeError, ValueError):
         raise Refused("bad_format", "it is not JSON of plain values") from None
     need(not_canonical=same)
@@ -1133,24 +1145,32 @@ def open_checkpoint(first: bytes, note: bytes) -> tuple[int, str] | None:
 
 
 def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> Iterator[Data]:
-    """Each record, once what follows it confirms it; its leaf is among the leaves then."""
+    """Each record, once what follows it confirms it and its leaf is among the leaves.
+
+    Of two neighbours that contradict each other one was changed; where it is the second, the first is given, too.
+    """
     last, end, rest = None, None, iter(records)
-    for seq, data in enumerate(rest):
-        end = open_checkpoint(data, note) if seq == 0 else end
-        need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
-        record = parse_record(data, seq)
-        if record.prev != (last.leaf if last else ZERO):
-            changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
-            raise Refused("broken_chain", "it was changed", changed)
-        if last:
-            need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
-            leaves.append(last.leaf)
+    try:
+        for seq, data in enumerate(rest):
+            end = open_checkpoint(data, note) if seq == 0 else end
+            need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
+            record = parse_record(data, seq)
+            if record.prev != (last.leaf if last else ZERO):
+                changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
+                raise Refused("broken_chain", "it was changed", changed)
+            if last:
+                need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
+                leaves.append(last.leaf)
+                yield last
+            last = record
+        if last is None:
+            raise Refused("no_genesis", "there is no entry")
+        size = last.seq + 1
+        need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+    except Refused as error:
+        if last and error.entry == last.seq + 1:
             yield last
-        last = record
-    if last is None:
-        raise Refused("no_genesis", "the ledger is empty")
-    size = last.seq + 1
-    need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+        raise
     signed = end is None or tree_root([*leaves, last.leaf]) == end[1]
     need("another one was signed", last.seq, broken_chain=signed)
     leaves.append(last.leaf)

@@ -104,6 +104,42 @@ _bytes(
     _swap(TEXT, b'"reason":"a\x01test"'),
 )
 _bytes("with_a_lone_surrogate", "Half of a surrogate pair.", "bad_format", _swap(TEXT, b'"reason":"\\ud800"'))
+_bytes(
+    "with_a_lone_surrogate_that_a_second_field_hides",
+    "A field stands twice, first with half of a surrogate pair.",
+    "bad_format",
+    _swap(TEXT, b'"reason":"\\udc00\\ud800",' + TEXT),
+)
+_bytes(
+    "with_a_lone_surrogate_in_a_name_that_a_second_field_hides",
+    "A field stands twice, first with an object that has a name with half of a surrogate pair.",
+    "bad_format",
+    _swap(TEXT, b'"reason":{"\\udfff":1},' + TEXT),
+)
+_bytes(
+    "with_a_surrogate_pair_that_a_second_field_hides",
+    "A field stands twice, first with an escaped surrogate pair and an escaped backslash.",
+    "not_canonical",
+    _swap(TEXT, b'"reason":"\\ud83d\\ude00\\\\ud800",' + TEXT),
+)
+_bytes(
+    "with_a_float_that_a_second_field_hides",
+    "A field stands twice, first with a float.",
+    "not_canonical",
+    _swap(TEXT, b'"reason":1.5,' + TEXT),
+)
+_bytes(
+    "with_a_number_too_large_that_a_second_field_hides",
+    "A field stands twice, first with a number that no float holds.",
+    "bad_format",
+    _swap(TEXT, b'"reason":1e999,' + TEXT),
+)
+_bytes(
+    "with_a_long_number_that_a_second_field_hides",
+    "A field stands twice, first with an integer that no float holds.",
+    "bad_format",
+    _swap(TEXT, b'"reason":' + b"9" * 400 + b"," + TEXT),
+)
 _bytes("not_utf_8", "A byte that is not UTF-8.", "bad_format", _swap(TEXT, b'"reason":"\xff"'))
 _bytes("overlong_utf_8", "A slash in two bytes.", "bad_format", _swap(TEXT, b'"reason":"\xc0\xaf"'))
 _bytes("with_a_byte_order_mark", "A byte order mark before it.", "bad_format", lambda body: b"\xef\xbb\xbf" + body)
