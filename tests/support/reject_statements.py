@@ -194,6 +194,12 @@ _bytes(
     "unknown_kind",
     _swap(b"https://station.calyx/", b"http://station.calyx/"),
 )
+_bytes(
+    "of_a_bare_kind",
+    "Its predicate type is the kind alone.",
+    "unknown_kind",
+    _swap(b"https://station.calyx/objection/v1", b"objection"),
+)
 _bytes("with_a_member_more", "A fifth member.", "bad_format", _swap(b'"subject":', b'"sub":1,"subject":'))
 _bytes("without_subject", "It has no subject.", "bad_format", lambda body: body[: body.index(b',"subject"')] + b"}")
 _bytes(
