@@ -172,10 +172,9 @@ def verify(raw: bytes, message: bytes, signature: bytes) -> None:
     """A signature is good as libsodium sees it. `raw` may be enrolled.
 
     Of the prime-order group only the identity has a small order, so no other R of small order can come out below;
-    OpenSSL compares R as bytes, and so only in its canonical form.
+    OpenSSL takes no S past the order, and compares R as bytes, so only in its canonical form.
     """
-    canonical_s = len(signature) == 64 and int.from_bytes(signature[32:], "little") < ORDER
-    need("it is malformed", bad_signature=canonical_s and signature[:32] != bytes([1, *[0] * 31]))
+    need("its R is of small order", bad_signature=signature[:32] != bytes([1, *[0] * 31]))
     try:
         Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -1189,7 +1188,7 @@ def read_database(path: Path) -> tuple[Iterator[bytes], bytes]:
     connection.execute("BEGIN")
     tip = connection.execute("SELECT CAST(checkpoint AS BLOB) FROM tip").fetchone() or (b"",)
     rows = connection.execute("SELECT seq, data FROM record ORDER BY seq")
-    return (data for seq, (place, data) in enumerate(rows) if place == seq), tip[0] or b""
+    return (data if place == seq else b"" for seq, (place, data) in enumerate(rows)), tip[0] or b""
 
 
 # Section 11: exports.
@@ -1207,13 +1206,11 @@ def read_whole(path: Path, limit: int) -> bytes | None:
 
 def read_tile(root: Path, kind: str, index: int, count: int) -> dict[int, bytes | None]:
     """The file of a tile by its width, 256 where the full one stands for it, and then narrower ones that lie beside."""
-    count = min(count, 256)
     digits = str(index).zfill(-(-len(str(index)) // 3) * 3)
     full = root / "tile" / kind / re.sub(r"(\d{3})(?=\d)", r"x\1/", digits)
-    beside = full.with_name(full.name + ".p")
-    partial = {int(each.name): each for each in beside.glob("*") if re.fullmatch("[1-9][0-9]{0,2}", each.name)}
-    newest = {count: partial[count]} if count in partial else {256: full}
-    files = newest | {width: partial[width] for width in sorted(partial) if width < count}
+    partial = {each.name: each for each in full.with_name(full.name + ".p").glob("*")}
+    newest = {count: partial[str(count)]} if count < 256 and str(count) in partial else {256: full}
+    files = newest | {width: partial[str(width)] for width in range(1, min(count, 256)) if str(width) in partial}
     return {width: read_whole(path, MAX_BUNDLE) for width, path in files.items()}
 
 
@@ -1223,16 +1220,16 @@ def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
         count = min(256, size - start)
         (width, found), *older = read_tile(root, "entries", start // 256, count).items()
         data, cuts = found or b"", [0]  # cuts: where each record ends; it stands behind its length
-        while len(cuts) <= width and cuts[-1] + 2 <= len(data):
+        for _ in range(width):
             cuts.append(cuts[-1] + 2 + int.from_bytes(data[cuts[-1] : cuts[-1] + 2], "big"))
-        whole = len(cuts) > width and cuts[-1] == len(data)
+        whole = cuts[-1] == len(data)
         for narrow, old in older if whole else []:
             if old != data[: cuts[narrow]]:
                 other = [at for at in range(narrow) if (old or b"")[: cuts[at + 1]] != data[: cuts[at + 1]]]
                 number = start + [*other, narrow - 1][0]
                 odd.append(Refused("tile_mismatch", "an older bundle holds another entry", number))
         for number in range(count):
-            at, end = cuts[number : number + 2] if number + 1 < len(cuts) else (0, len(data) + 1)
+            at, end = cuts[number : number + 2]
             # Where lengths do not lead to the end, the first one that leads to no record is the wrong one.
             led = whole or end == len(data) or (number < count - 1 and data.startswith(RECORD_BEGINS, end + 2))
             need("its bundle does not hold it", start + number, export_damaged=led and end <= len(data))

@@ -22,7 +22,7 @@ from ledger.export import OBJECTS
 from ledger.export_reader import ExportReader
 from ledger.merkle import hash_leaf, hash_root
 from ledger.objects import DirectoryObjects
-from ledger.tiles import WIDTH, bundles_of, format_bundle, format_path, format_tile, tiles_of
+from ledger.tiles import WIDTH, Tile, bundles_of, format_bundle, format_path, format_tile, tiles_of
 from policies.audit_export import audit_export
 from policies.export import export_ledger
 
@@ -182,6 +182,74 @@ def test_no_link_is_followed(exported: Path, copied: Path) -> None:
         (copied / name).symlink_to(exported / name)
         assert audit_verdict(copied) == second_verdict(copied)
         assert second_verdict(copied) != (None, None)
+
+
+@pytest.mark.parametrize("name", ["tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"])
+def test_what_is_no_file_is_not_read(copied: Path, name: str) -> None:
+    path = copied / name
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert audit_verdict(copied) == second_verdict(copied)
+    linked = second_verdict(copied)
+    path.unlink()
+    path.mkdir()
+    assert audit_verdict(copied) == second_verdict(copied) == linked != (None, None)
+
+
+def test_names_that_are_no_width_are_passed_over(copied: Path) -> None:
+    for place in ("tile/0/000.p", "tile/entries/000.p", "tile/entries/002.p"):
+        (copied / place).mkdir(exist_ok=True)
+        for name in ("0", "01", "256", "257", "999", "1000", "notes", "\u0661", "-1", "1.5"):
+            if not (copied / place / name).exists():
+                (copied / place / name).write_bytes(b"something else")
+    (copied / "tile/entries/002.p/89").write_bytes(b"wider than the newest")
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+
+
+@pytest.mark.parametrize("width", [1, 255])
+def test_partial_file_beside_a_full_one_is_its_beginning(copied: Path, width: int) -> None:
+    ledger = ExportReader(copied)
+    records = list(ledger.read(0, width))
+    tile, bundle = copied / "tile" / "0" / "000.p", copied / "tile" / "entries" / "000.p"
+    for folder in (tile, bundle):
+        folder.mkdir(exist_ok=True)
+    hashes = [hash_leaf(record) for record in records]
+    (tile / str(width)).write_bytes(format_tile(hashes))
+    (bundle / str(width)).write_bytes(format_bundle(records))
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+    (tile / str(width)).write_bytes(format_tile([*hashes[:-1], bytes(32)]))
+    assert audit_verdict(copied) == second_verdict(copied) == (width - 1, "tile_mismatch")
+    (tile / str(width)).write_bytes(format_tile(hashes))
+    (bundle / str(width)).write_bytes(format_bundle(records) + b"x")
+    assert audit_verdict(copied) == second_verdict(copied) == (width - 1, "tile_mismatch")
+
+
+def test_bundle_with_an_entry_more_or_less_is_damaged(copied: Path) -> None:
+    path = copied / "tile" / "entries" / "002.p" / "88"
+    records = list(ExportReader(copied).read(512))
+    for changed in ([*records, records[-1]], records[:-1], [*records[:4], *records[5:]]):
+        path.chmod(0o644)
+        path.write_bytes(format_bundle(changed))
+        assert audit_verdict(copied) == second_verdict(copied) != (None, None)
+
+
+@pytest.mark.parametrize("index", [0, 7, 999, 1_000, 1_234_067])
+def test_tile_stands_where_the_document_says(tmp_path: Path, index: int) -> None:
+    for tile in (Tile(0, index), Tile(0, index, 41), Tile(0, index, 40)):
+        path = tmp_path / format_path(tile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % tile.width)
+    assert SECOND.read_tile(tmp_path, "0", index, 300) == {256: b"256", 40: b"40", 41: b"41"}
+    assert SECOND.read_tile(tmp_path, "0", index, 41) == {41: b"41", 40: b"40"}
+    assert SECOND.read_tile(tmp_path, "0", index, 255) == {256: b"256", 40: b"40", 41: b"41"}
+
+
+def test_no_more_of_a_file_is_read_than_its_place_allows(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert SECOND.read_whole(path, 5) == b"12345"
+    assert SECOND.read_whole(path, 4) == b""
+    assert SECOND.read_whole(tmp_path / "nothing", 5) is None
 
 
 def test_vectors_are_refused_as_exports_too(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ _bytes("with_a_float", "A size with a fraction of zero.", "bad_format", _swap(b'
 _bytes("with_an_exponent", "A size with an exponent.", "bad_format", _swap(b'"size":7', b'"size":7e0'))
 _bytes("with_a_leading_zero", "A size with a leading zero.", "bad_format", _swap(b'"size":7', b'"size":04'))
 _bytes("with_a_negative_number", "A size below zero.", "bad_format", _swap(b'"size":7', b'"size":-4'))
+_bytes("with_minus_zero", "A size of minus zero.", "not_canonical", _swap(b'"size":7', b'"size":-0'))
 _bytes("with_2_to_the_53", "A size of 2^53.", "bad_format", _swap(b'"size":7', b'"size":9007199254740992'))
 _bytes("with_2_to_the_64", "A size of 2^64.", "bad_format", _swap(b'"size":7', b'"size":18446744073709551616'))
 _bytes(
