@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,9 +90,21 @@ def test_both_name_what_is_wrong_with_its_rows(
     assert audit_verdict(station) == (entry, code)
 
 
-def test_records_and_checkpoint_are_of_one_moment(station: Station) -> None:
+def test_records_and_checkpoint_are_of_one_moment(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """Others append between its two questions."""
+
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            self.connection = sqlite3.connect(*arguments, **more)
+
+        def execute(self, statement: str) -> Any:
+            if "FROM record" in statement:
+                talk(station, SIZE + 3)
+            return self.connection.execute(statement)
+
+    monkeypatch.setattr(SECOND, "sqlite3", SimpleNamespace(connect=Slow))
     records, note = SECOND.read_database(station.root / "ledger.db")
-    talk(station, SIZE + 3)
+    talk(station, SIZE + 6)
     leaves: list[str] = []
     assert SECOND.examine(records, note, objects_of(station), leaves) is None
     assert len(leaves) == SIZE
