@@ -1223,7 +1223,7 @@ def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
         for _ in range(width):
             cuts.append(cuts[-1] + 2 + int.from_bytes(data[cuts[-1] : cuts[-1] + 2], "big"))
         whole = cuts[-1] == len(data)
-        for narrow, old in older if whole else []:
+        for narrow, old in older:
             if old != data[: cuts[narrow]]:
                 other = [at for at in range(narrow) if (old or b"")[: cuts[at + 1]] != data[: cuts[at + 1]]]
                 number = start + [*other, narrow - 1][0]
@@ -1232,7 +1232,7 @@ def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
             at, end = cuts[number : number + 2]
             # Where lengths do not lead to the end, the first one that leads to no record is the wrong one.
             led = whole or end == len(data) or (number < count - 1 and data.startswith(RECORD_BEGINS, end + 2))
-            need("its bundle does not hold it", start + number, export_damaged=led and end <= len(data))
+            need("its bundle does not hold it", start + number, export_damaged=led)
             yield data[at + 2 : end]
 
 

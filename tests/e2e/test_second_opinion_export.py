@@ -22,7 +22,7 @@ from ledger.export import OBJECTS
 from ledger.export_reader import ExportReader
 from ledger.merkle import hash_leaf, hash_root
 from ledger.objects import DirectoryObjects
-from ledger.tiles import WIDTH, Tile, bundles_of, format_bundle, format_path, format_tile, tiles_of
+from ledger.tiles import WIDTH, bundles_of, format_bundle, format_path, format_tile, tiles_of
 from policies.audit_export import audit_export
 from policies.export import export_ledger
 
@@ -163,6 +163,17 @@ def test_both_name_the_entry_of_a_tile_above_the_leaves(copied: Path) -> None:
     assert audit_verdict(copied) == second_verdict(copied) == (256, "tile_mismatch")
 
 
+def test_both_compare_the_last_tile_above_full_ones(deployed: Station, copied: Path) -> None:
+    """Of a ledger of 512 entries there is no partial tile of leaves, and two hashes above."""
+    leaves = [hash_leaf(record) for record in ExportReader(copied).read(0, 512)]
+    (copied / "checkpoint").write_bytes(deployed.log_key.sign(512, hash_root(leaves)))
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+    path = copied / "tile" / "1" / "000.p" / "2"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:32] + bytes(32))
+    assert audit_verdict(copied) == second_verdict(copied) == (256, "tile_mismatch")
+
+
 def test_full_file_stands_for_a_partial_one(exported: Path, copied: Path) -> None:
     """A publisher may drop partial files once full ones are there: an older checkpoint is still answered."""
     ledger = ExportReader(exported)
@@ -233,23 +244,19 @@ def test_bundle_with_an_entry_more_or_less_is_damaged(copied: Path) -> None:
         assert audit_verdict(copied) == second_verdict(copied) != (None, None)
 
 
-@pytest.mark.parametrize("index", [0, 7, 999, 1_000, 1_234_067])
-def test_tile_stands_where_the_document_says(tmp_path: Path, index: int) -> None:
-    for tile in (Tile(0, index), Tile(0, index, 41), Tile(0, index, 40)):
-        path = tmp_path / format_path(tile)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"%d" % tile.width)
-    assert SECOND.read_tile(tmp_path, "0", index, 300) == {256: b"256", 40: b"40", 41: b"41"}
-    assert SECOND.read_tile(tmp_path, "0", index, 41) == {41: b"41", 40: b"40"}
-    assert SECOND.read_tile(tmp_path, "0", index, 255) == {256: b"256", 40: b"40", 41: b"41"}
-
-
-def test_no_more_of_a_file_is_read_than_its_place_allows(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"12345")
-    assert SECOND.read_whole(path, 5) == b"12345"
-    assert SECOND.read_whole(path, 4) == b""
-    assert SECOND.read_whole(tmp_path / "nothing", 5) is None
+def test_older_bundle_is_compared_with_what_a_damaged_one_still_holds(copied: Path) -> None:
+    newest, older = (copied / "tile" / "entries" / "002.p" / str(width) for width in (88, 40))
+    records = list(ExportReader(copied).read(512))
+    whole = newest.read_bytes()
+    newest.chmod(0o644)
+    newest.write_bytes(whole[:-7])
+    older.write_bytes(format_bundle(records[:40]))
+    assert audit_verdict(copied) == second_verdict(copied) == (599, "export_damaged")
+    older.write_bytes(format_bundle([*records[:10], records[11], *records[11:40]]))
+    assert audit_verdict(copied) == second_verdict(copied) == (522, "tile_mismatch")
+    older.write_bytes(format_bundle(records[:40]))
+    newest.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    assert audit_verdict(copied) == second_verdict(copied) == (512, "export_damaged")
 
 
 def test_vectors_are_refused_as_exports_too(tmp_path: Path) -> None:

@@ -199,6 +199,15 @@ def test_checkpoint_beside_a_misspelled_file_is_not_taken_for_it(
     assert str(tmp_path / "leger.db") in errors
 
 
+@pytest.mark.parametrize("note", [b"", b"nothing", b"origin\n\xd9\xa1\n", b"origin\n1\n" + b"a" * 262_144])
+def test_export_whose_checkpoint_is_none_is_told_so(
+    tmp_path: Path, note: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint").write_bytes(note)
+    code, out, errors = run_main(monkeypatch, capsys, tmp_path)
+    assert (code, out, errors) == (1, "NOT OK: the ledger: bad_checkpoint: it is none\n", "")
+
+
 def test_objects_are_those_beside_the_file_or_where_it_is_told(
     station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
