@@ -163,6 +163,13 @@ def test_both_name_the_entry_of_a_tile_above_the_leaves(copied: Path) -> None:
     assert audit_verdict(copied) == second_verdict(copied) == (256, "tile_mismatch")
 
 
+def test_both_compare_the_last_hash_of_a_full_tile(copied: Path) -> None:
+    path = copied / "tile" / "0" / "001"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-32] + bytes(32))
+    assert audit_verdict(copied) == second_verdict(copied) == (511, "tile_mismatch")
+
+
 def test_both_compare_the_last_tile_above_full_ones(deployed: Station, copied: Path) -> None:
     """Of a ledger of 512 entries there is no partial tile of leaves, and two hashes above."""
     leaves = [hash_leaf(record) for record in ExportReader(copied).read(0, 512)]
