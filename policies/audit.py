@@ -288,8 +288,9 @@ class _Audit:
         # for everything before it is decided.
         seq = self.chain.head.size
         try:
-            record = parse_record(next(iter(self.reader.read(seq, seq + 1))))
-            judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
+            for data in self.reader.read(seq, seq + 1):  # none where the checkpoint alone says that there is one
+                record = parse_record(data)
+                judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
         except (WorkerFailed, ScratchFailed):
             raise
         except CalyxError as error:
