@@ -45,7 +45,8 @@ class ChainBroken(CalyxError):
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """A record at its place in an unbroken chain. Only `Chain` and who is about to append make one.
+    """A record at its place in an unbroken chain. Only `Chain`, who is about to append, and an audit of the one before
+    a break make one.
 
     `leaf`: 64 hex digits.
     """

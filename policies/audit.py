@@ -31,6 +31,7 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.head import Head
 from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
+from ledger.record import parse_record
 from ledger.sqlite_check import check_store
 from ledger.store import Reader, Tip
 from policies.accounts import find_unaccounted, note_standing
@@ -272,15 +273,32 @@ class _Audit:
         return self.survey
 
     def _survey_rest(self, broken: CalyxError, checkpoint: Checkpoint | None, end: int) -> None:
+        decided = self.survey is None
         survey = self._undecided()
         place = broken.fields.get("entry")
         if isinstance(place, int):
             survey.flag(place)
+            if decided and place > self.chain.head.size:
+                self._judge_unconfirmed(survey)
         confirmed = survey.run(self.reader, self.chain, checkpoint, end)
         if confirmed:
             self.notes.append("the checkpoint confirms every entry that is not named in a finding")
         elif confirmed is False:
             self.notes.append("the checkpoint does not confirm the entries that are not named in a finding")
+
+    def _judge_unconfirmed(self, survey: Survey) -> None:
+        # Nothing confirms the entry before the one that is broken, so it has no effect. The law can still decide it,
+        # for everything before it is decided.
+        seq = self.chain.head.size
+        try:
+            for data in self.reader.read(seq, seq + 1):  # none where the checkpoint alone says that there is one
+                record = parse_record(data)
+                judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
+        except (WorkerFailed, ScratchFailed):
+            raise
+        except CalyxError as error:
+            self._find_unlawful(seq, error)
+            survey.leave_out(seq)
 
     def _check_deployments(self) -> None:
         known = self.state.deployments

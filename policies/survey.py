@@ -52,11 +52,16 @@ class Survey:
         self._ahead = ahead
         self._later = _Leaves(scratch)
         self._broken: set[int] = set()
+        self._left_out: set[int] = set()
         self.unknown = 0
 
     def flag(self, seq: int) -> None:
         """Take note that an entry was reported already."""
         self._broken.add(seq)
+
+    def leave_out(self, seq: int) -> None:
+        """Do not look at what an entry says: that was reported already. Its place and leaf are still compared."""
+        self._left_out.add(seq)
 
     def take(self, entry: Entry) -> None:
         """Look at an entry that stands in an unbroken chain."""
@@ -146,7 +151,7 @@ class Survey:
     def _look(self, record: Record) -> None:
         """Check what a record says by itself: its statement, its signature, and the head inside it."""
         seq = record.seq
-        if seq in self._broken:
+        if seq in self._broken or seq in self._left_out:
             return
         try:
             statement = parse_statement(record.envelope.body)

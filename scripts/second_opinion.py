@@ -3,14 +3,14 @@
 
     python scripts/second_opinion.py LEDGER [--objects DIR] [--json]
 
-LEDGER is a home, its `ledger.db`, or an export. Needs Python 3.11 and the package `cryptography`. Prints the verdict,
-the number of entries, the newest head and the root of the tree; or the first entry that is wrong, and the code of what
-is wrong with it. Ends with 0 when nothing is wrong, else with 1.
+LEDGER is a home, its `ledger.db`, or an export. Needs Python 3.11 and the package `cryptography`. Prints the number of
+entries, the newest head and the root of the tree, and ends with 0; or prints the first entry that is wrong, and the
+code of what is wrong with it, and ends with 1.
 
-It was written from docs/FORMAT.md, whose sections the headings below name, and never reads what `calyx` decides: when
-the two disagree, one of them, or that page, is wrong. `need(code=fact)` is a rule: the code of that page by which what
-has not that fact is refused. Rules are judged in the order in which they stand. Records are read once; leaves and the
-law's state are held in memory. A cut end cannot be seen here: compare the size and the head with what you remember.
+It was written from docs/FORMAT.md, whose sections the headings below name. `need(code=fact)` is a rule: the code of
+that page by which what has not that fact is refused. Rules are judged in the order in which they stand. Records are
+read once; leaves and the law's state are held in memory. A cut end cannot be seen here: compare the size and the head
+with what you remember.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cache, lru_cache
-from itertools import accumulate, pairwise, product
+from itertools import accumulate, pairwise, product, takewhile
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace as Data
 from typing import Any
@@ -68,14 +69,21 @@ def once(values: Iterable[Any]) -> bool:
 
 # Section 1: values.
 
-# An object with a key that is not ASCII, and what is no number of ours, are read as `...`, and cannot be written again.
+
+def number(text: str) -> Any:
+    """A number, and what is none of ours as `...`, which cannot be written again. What no float holds is no number."""
+    if not isfinite(float(text)):
+        raise ValueError(text)
+    return int(text) if text.lstrip("-").isdigit() and 0 <= int(text) <= MAX_INT else ...
+
+
+# An object with a key that is not ASCII is `...`, too.
+NUMBERS: dict[str, Any] = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), number)
 DECODER = json.JSONDecoder(
-    object_pairs_hook=lambda pairs: dict(pairs) if "".join(dict(pairs)).isascii() else ...,
-    parse_int=lambda text: int(text) if 0 <= int(text) <= MAX_INT else ...,
-    parse_float=lambda _: ...,
-    parse_constant=int,
+    object_pairs_hook=lambda each: dict(each) if "".join(dict(each)).isascii() else ..., **NUMBERS
 )
 ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 def canonical(value: Any) -> bytes:
@@ -85,11 +93,13 @@ def canonical(value: Any) -> bytes:
 
 def parse(data: bytes) -> Any:
     """What canonical JSON says. What has a bracket 17 deep is `too_deep`, whatever else is wrong with it."""
-    brackets = re.findall(rb"[\[\]{}]", re.sub(rb'"[^"\\]*(\\.[^"\\]*)*"?', b"", data, flags=re.DOTALL))
+    brackets = re.findall(rb"[\[\]{}]", STRING.sub(b"", data))
     need(too_deep=max(accumulate(1 if each in b"[{" else -1 for each in brackets), default=0) <= 16)
     try:
         value = DECODER.decode(data.decode("utf-8"))
         same = canonical(value) == data
+        # Half of a surrogate pair is no text, also where a second field of the same name hides it.
+        "".join([] if same else map(json.loads, STRING.findall(data))).encode()
     except (TypeError, ValueError):
         raise Refused("bad_format", "it is not JSON of plain values") from None
     need(not_canonical=same)
@@ -162,10 +172,9 @@ def verify(raw: bytes, message: bytes, signature: bytes) -> None:
     """A signature is good as libsodium sees it. `raw` may be enrolled.
 
     Of the prime-order group only the identity has a small order, so no other R of small order can come out below;
-    OpenSSL compares R as bytes, and so only in its canonical form.
+    OpenSSL takes no S past the order, and compares R as bytes, so only in its canonical form.
     """
-    canonical_s = len(signature) == 64 and int.from_bytes(signature[32:], "little") < ORDER
-    need("it is malformed", bad_signature=canonical_s and signature[:32] != bytes([1, *[0] * 31]))
+    need("its R is of small order", bad_signature=signature[:32] != bytes([1, *[0] * 31]))
     try:
         Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -206,44 +215,38 @@ def check_sshsig(key: Data, user_verification: bool, namespace: bytes, message: 
 # Sections 1 and 4: shapes, written as the document writes them.
 
 
-def fits(text: str, value: Any) -> bool:
-    """Whether a value has a shape."""
-    return bool(shape(text)(value))
-
-
 @cache
-def shape(text: str) -> Callable[[Any], object]:
-    """What tells whether a value is a `[id] 1..`, `{id: Hook} 0..64`, `integer 1..9`, `"a" or null`, or one by name."""
-    some = re.split(r" or (?![^\[]*\])", text)
-    form = re.fullmatch(r"(integer|string|\[(.+)\]|\{(\w+): (.+)\}) ?(\d*)(\.\.)?(\d*)", text)
+def read_shape(text: str) -> tuple[list[str], Any]:
+    """What stands around the `or` of a shape; and the parts of an integer, a string, a list, an object of any names."""
+    form = re.fullmatch(r"(?:(integer)|(string)|\[(.+)\]|\{(\w+): (.+)\}) ?(\d*)(\.\.)?(\d*)", text)
+    return re.split(r" or (?![^\[]*\])", text), form.groups() if form else None
+
+
+def fits(text: str, v: Any) -> bool:
+    """Whether a value has a shape: `[id] 1..`, `{id: Hook} 0..64`, `integer 1..9`, `"a" or null`, or one by name."""
+    some, form = read_shape(text)
     if len(some) > 1:
-        return lambda v: any(shape(each)(v) for each in some)
-    if form is None:
-        return lambda v: named(text, v)
-    basic, item, key, value, least, dots, most = form.groups()
-    low, high = int(least or 0), int(most or (MAX_INT if dots or not least else least))
-    if item:
-        return lambda v: isinstance(v, list) and low <= len(v) <= high and all(map(shape(item), v))
-    if key:
-        return lambda v: isinstance(v, dict) and len(v) <= high and all(fits(key, k) and fits(value, v[k]) for k in v)
-    if basic == "string":
-        return lambda v: isinstance(v, str) and low <= len(v) <= high
-    return lambda v: type(v) is int and low <= v <= high
-
-
-def named(name: str, v: Any) -> bool:
-    """Whether a value has the shape of that name, or is that string or number."""
-    if name in FIELDS:
-        same = isinstance(v, dict) and v.keys() == FIELDS[name].keys()
-        good = same and all(shape(text)(v[field]) for field, text in FIELDS[name].items())
-    elif name in PATTERNS:
-        good = isinstance(v, str) and re.fullmatch(PATTERNS[name], v, re.DOTALL) is not None
-    elif name in OTHERS:
-        good = fits(OTHERS[name], v)
-    else:
-        good = name in RULES or canonical(v).decode() == name
+        return any(fits(each, v) for each in some)
+    if form:
+        integer, string, item, key, value, least, dots, most = form
+        low, high = int(least or 0), int(most or (MAX_INT if dots or not least else least))
+        kind: Any = int if integer else str if string else list if item else dict
+        if type(v) is not kind or not low <= (v if integer else len(v)) <= high:
+            return False
+        if item:
+            return all(fits(item, each) for each in v)
+        return not key or all(fits(key, name) and fits(value, v[name]) for name in v)
+    if text in FIELDS:
+        same = isinstance(v, dict) and v.keys() == FIELDS[text].keys()
+        good = same and all(fits(FIELDS[text][name], v[name]) for name in v)
+    elif text in PATTERNS:
+        good = isinstance(v, str) and re.fullmatch(PATTERNS[text], v, re.DOTALL) is not None
+    elif text in OTHERS:
+        good = fits(OTHERS[text], v)
+    else:  # a string or number that is meant itself
+        good = text in RULES or canonical(v).decode() == text
     try:
-        return good and (name not in RULES or RULES[name](v) is not False)
+        return good and (text not in RULES or RULES[text](v) is not False)
     except (Refused, ValueError):  # a key that is none, a date that does not exist
         return False
 
@@ -267,10 +270,11 @@ PATTERNS = {
     "path rule": f"(?!/)[^{CONTROL}]{{1,1024}}",
     "absolute path": f"/[^{CONTROL}]{{1,1023}}",
     "relative path": f"[^{CONTROL}]{{1,1024}}",
+    "key line": ".*",
     "host key": "ssh-ed25519 .*",
 }
 OTHERS = {"boolean": "true or false", "count": "integer 0..", "text": "string 0..4096", "percent": "integer 1..100"}
-OTHERS |= {"seconds": "integer 0..31622400", "timeout": "integer 1..31622400", "key line": "string"}
+OTHERS |= {"seconds": "integer 0..31622400", "timeout": "integer 1..31622400"}
 OTHERS |= {"names": "ObjectRef or [id] 0..256", "paths": "ObjectRef or path list", "path list": "[string 1..4096]"}
 # What must be true besides: is not False, and does not refuse.
 RULES: dict[str, Callable[[Any], object]] = {
@@ -305,8 +309,8 @@ RULES: dict[str, Callable[[Any], object]] = {
     ),
 }
 
-# Sections 4 and 8: four tables of the document, row by row in its own words; and first, what section 2 says in words.
-SHAPE_TABLE = """
+# Sections 4 and 8: the tables of the document, row by row in its own words; first, what section 2 says in words.
+SHAPES = """
 Record: `envelope` Envelope, `prev` hash, `seq` count, `time` time
 Envelope: `payload` string 1.., `payloadType` "application/vnd.in-toto+json", `signatures` [Signature] 1
 Signature: `keyid` key id, `sig` string 1..4096
@@ -356,8 +360,6 @@ Counters: `errors` word, `requests` word, `url` url
 Prometheus: `cpu` word or null, `errors` word or null, `memory` word or null, `requests` word or null, `url` url
 TesFile: `path` absolute path, `tes` word, `timestamp` word
 Hooks: `drain` id or null, `undrain` id or null
-"""
-KIND_TABLE = """
 genesis: `continues` Continues or null, `log_key` string 0..512, `origin` string 1..255, `policy` CapabilityMatrix,
     `trust` TrustRoot
 trust: `approve_by` time, `base` hash, `reason` text, `trust` TrustRoot
@@ -379,8 +381,6 @@ event: `detail` event detail, `epoch` count or null
 command: `expires_at` time, `reason` text, `skip_bake` boolean, `state` hash or null, `tier` percent or null, `verb`
     "start" or "pause" or "resume" or "promote" or "abort" or "rollback"
 message: `reply_to` hash or null, `text` text, `to` id or null, `type` "question" or "acknowledgement" or "answer"
-"""
-EVENT_TABLE = """
 STARTED: nothing more
 TIER_INTENT: `tier` percent
 INSTANCE_APPLIED: `instance` id, `tier` percent, `tree` hash
@@ -404,7 +404,7 @@ VERDICT: `gate` id or null, `n` count, `text` text, `tier` percent, `verdict` "b
     "inconclusive" or "pass"
 SANITY: `report` ObjectRef or null, `text` text, `verdict` "pass" or "fail"
 """
-MOVE_TABLE = """
+PHASES = """
 CLAIMED: `STARTED` -> DEPLOYING, `ABORTED` -> ABORTED, `PAUSED` -> PAUSED, stays: `BASELINE` `SANITY`
 DEPLOYING: `BAKE_STARTED` -> BAKING, `PAUSED` -> PAUSED, `HALTED` -> HALTED, stays: `TIER_INTENT` `INSTANCE_APPLIED`
     `TIER_APPLIED` `BASELINE` `SAMPLE` `VERDICT` `SANITY`
@@ -429,14 +429,14 @@ def read_table(table: str, cell: str = r"`(\w+)` (.+?)(?=, `|$)") -> dict[str, d
     return {name: dict(re.findall(cell, " ".join(text.split()))) for name, text in rows}
 
 
-FIELDS = read_table(SHAPE_TABLE)
-KINDS = {what: FIELDS["Common"] | fields for what, fields in read_table(KIND_TABLE).items()}
-EVENTS = {type_: {"type": f'"{type_}"', **fields} for type_, fields in read_table(EVENT_TABLE).items()}
+FIELDS = read_table(SHAPES)
+KINDS = {what: FIELDS["Common"] | fields for what, fields in FIELDS.items() if what.islower()}
+EVENTS = {type_: {"type": f'"{type_}"'} | fields for type_, fields in FIELDS.items() if type_.isupper()}
 FIELDS |= KINDS | EVENTS
-ON_ANOTHER = {"review", "claim", "event", "command", "cosignature", "objection"}
 OTHERS["event detail"] = " or ".join(EVENTS)
+ON_ANOTHER = {"review", "claim", "event", "command", "cosignature", "objection"}
 # Phase -> event -> the phase after it, empty where the phase stays or the event's own rule says it.
-MOVES = read_table(MOVE_TABLE, "`([A-Z_]+)`(?: -> ([A-Z_]+))?")
+MOVES = read_table(PHASES, "`([A-Z_]+)`(?: -> ([A-Z_]+))?")
 
 
 # Section 2: records, tree, checkpoint.
@@ -504,12 +504,12 @@ class Root:
     """A trust root. `keys`: by holder and key id, with whether the user must be verified. `held`: holders, raw keys."""
 
     def __init__(self, body: dict[str, Any]) -> None:
+        self.body, self.thresholds, self.expires = body, body["thresholds"], seconds(body["expires"])
+        self.people = {each["id"]: each for each in body["principals"]}
         every = [(each["id"], parse_key(entry["key"]), entry) for each in body["principals"] for entry in each["keys"]]
-        self.people, self.thresholds = {each["id"]: each for each in body["principals"]}, body["thresholds"]
         self.keys = {(by, key.id): (key, entry["user_verification"]) for by, key, entry in every}
-        self.held, self.raws = {(by, key.raw) for by, key, _ in every}, [key.raw for _, key, _ in every]
+        self.held = [(by, key.raw) for by, key, _ in every]
         self.compromised = {parse_key(each["key"]).raw: each["position"] for each in body["compromised"]}
-        self.lists, self.expires = (body["principals"], body["compromised"]), seconds(body["expires"])
 
     def has(self, role: str, by: str, raw: bytes) -> bool:
         """Whether this principal holds this key and this role."""
@@ -517,7 +517,7 @@ class Root:
 
     def check(self, log_key: bytes) -> None:
         """What holds of every root."""
-        people, compromised = self.lists
+        people, raws = self.body["principals"], [raw for _, raw in self.held]
         need("an id stands twice", bad_trust_root=once(each["id"].lower() for each in people))
         for each in people:
             human, roles = each["kind"] == "human", set(each["roles"])
@@ -525,9 +525,9 @@ class Root:
             need("only agents review", bad_trust_root=each["kind"] == "agent" or not roles & REVIEWERS)
             for key, asks in ((entry["key"], entry["user_verification"]) for entry in each["keys"]):
                 need("a token's key is a human's", bad_trust_root=human if key.startswith("sk-") else not asks)
-        need("a key stands twice, or is the log's", bad_trust_root=once([*self.raws, log_key]))
-        need("a compromise stands twice", bad_trust_root=len(self.compromised) == len(compromised))
-        need("a compromised key is held", bad_trust_root=self.compromised.keys().isdisjoint(self.raws))
+        need("a key stands twice, or is the log's", bad_trust_root=once([*raws, log_key]))
+        need("a compromise stands twice", bad_trust_root=len(self.compromised) == len(self.body["compromised"]))
+        need("a compromised key is held", bad_trust_root=self.compromised.keys().isdisjoint(raws))
         for role in ("governor", "operator"):
             custodians = {each["custodian"] for each in people if role in each["roles"]}
             need("a threshold is out of reach", bad_trust_root=len(custodians) >= self.thresholds[role + "s"])
@@ -539,6 +539,7 @@ class Root:
 
 PROPOSERS = {"trust": "governor", "policy": "governor", "fleet": "operator"}
 REVIEWERS = {"sentinel", "validator"}
+COSIGNERS = {"lease": {"approver", *REVIEWERS}} | {kind: {role} for kind, role in PROPOSERS.items()}
 FORWARD = {"STARTED", "TIER_INTENT", "BAKE_STARTED", "CANARY_PROMOTED", "RESUMED", "COMPLETED"}
 ENDED = {"COMPLETED", "ROLLED_BACK", "ROLLBACK_FAILED", "ABORTED"}
 MONITORED = {"BASELINE", "SAMPLE", "VERDICT"}
@@ -566,7 +567,10 @@ class Law:
         self.base = {"trust": ZERO, "policy": ZERO, "fleet": ZERO}  # the statement that brought each into force
         self.policies, self.targets = dict[str, Any](), dict[str, Any]()  # by their statement; of the fleet in force
         self.owner_of, self.kind_of = dict[bytes, str](), dict[str, str]()  # of every root: raw key, id in lower case
-        self.intents, self.lease_ids = dict[str, str](), set[str]()  # in lower case; the target of an intent
+        self.intents, self.lease_ids = (
+            dict[str, str](),
+            set[str](),
+        )  # in capitals, as these ids are; the target of an intent
         self.subjects, self.messages = dict[str, Data](), dict[str, int]()  # by digest: leases and proposals; seqs
         self.deployments, self.live = dict[str, Data](), dict[str, Data]()  # by the lease's digest; those that go on
         self.last_claim, self.owed = dict[str, int](), dict[str, int]()  # seq by target; until when a lease owes review
@@ -579,9 +583,11 @@ class Law:
         what = named.removeprefix("https://station.calyx/").removesuffix("/v1")
         need(unknown_kind=what in KINDS and named == f"https://station.calyx/{what}/v1")
         common = {name: says.get(name) for name in FIELDS["Common"]}
-        need("its common fields are wrong", bad_format=fits("Common", common))
-        e = Data(what=what, says=says, by=says["by"], seq=record.seq, now=record.time, leaf=record.leaf)
-        e.name, e.about, e.digest = subject["name"], subject["digest"]["sha256"], sha256(record.body)
+        need("its common fields", bad_format=fits("Common", common))
+        e = Data(what=what, says=says, by=says["by"], role=says.get("role"), seq=record.seq, now=record.time)
+        e.name, e.about = subject["name"], subject["digest"]["sha256"]
+        e.leaf, e.digest = record.leaf, sha256(record.body)
+        e.votes, e.reviews, e.withdrawn, e.denied, e.done = [], [], {}, False, False  # of a lease or proposal
         e.made, e.seen, head, first = seconds(says["made_at"]), says["head"]["size"], says["head"]["hash"], not e.seq
         nothing = (says["ledger"], e.seen, head) == (ZERO, 0, ZERO)
         need("genesis alone has nothing before it", bad_format=nothing if what == "genesis" else e.seen)
@@ -596,14 +602,14 @@ class Law:
         key, votes = (e.by, record.keyid), what == "cosignature" or says.get("verb") == "withdraw"
         e.root = e.proposed if e.proposed and votes and key not in self.root.keys else self.root
         need(unknown_key=key in e.root.keys)
-        (e.key, e.asked), person = e.root.keys[key], e.root.people[e.by]
-        e.raw, e.custodian, e.kind, e.role = e.key.raw, person["custodian"], person["kind"], says.get("role")
+        (e.key, asked), person = e.root.keys[key], e.root.people[e.by]
+        e.raw, e.asked, e.custodian, e.kind = e.key.raw, asked, person["custodian"], person["kind"]
         message = f"DSSEv1 28 application/vnd.in-toto+json {len(record.body)} ".encode() + record.body
         if e.kind == "human":
             namespace = b"approval-v1@station.calyx" if what == "cosignature" else b"statement-v1@station.calyx"
-            check_sshsig(e.key, e.asked, namespace, message, record.sig)
+            check_sshsig(e.key, asked, namespace, message, record.sig)
         else:
-            verify(e.key.raw, message, record.sig)
+            verify(e.raw, message, record.sig)
         need("made after it was recorded", clock_suspect=e.made <= e.now + 120)
         if e.kind != "human":
             need(stale_statement=e.now <= e.made + 120, head_too_old=e.seq - e.seen <= 1024)
@@ -619,10 +625,6 @@ class Law:
         need(unknown_subject=found.id == e.name, head_too_old=found.seq < e.seen)
         need("it is about no lease", unknown_subject=found.what in kinds)
         return found
-
-    def add_subject(self, e: Data, id_: str, offers: Root | None = None) -> None:
-        e.id, e.offers, e.votes, e.reviews, e.withdrawn, e.denied, e.done = id_, offers, [], [], {}, False, False
-        self.subjects[e.digest] = e
 
     def read(self, value: Any, shape: str = "[id]", limit: int = MAX_LIST) -> Any:
         """A list that stands there, or what is kept as an object."""
@@ -649,8 +651,7 @@ class Law:
         need_role(e, "governor")
         if continues is not None:
             size, last, ledger = continues["head"]["size"], continues["head"]["hash"], continues["ledger"]
-            need("it continues no entry", bad_genesis=size > 0 and ZERO not in (last, ledger))
-            need("the first leaf is the ledger's name", bad_genesis=(size == 1) == (last == ledger))
+            need(bad_genesis=size > 0 and ZERO not in (last, ledger) and (size == 1) == (last == ledger))
         self.enact("trust", self.root, e.digest)
         self.enact("policy", e.says["policy"], e.digest)
 
@@ -665,17 +666,6 @@ class Law:
         else:
             self.targets = self.read(value, "Fleet", MAX_MANIFEST)["targets"]
 
-    def check_follows(self, e: Data, root: Root) -> None:
-        """Section 3: this trust root may follow the one in force."""
-        root.check(self.log_key[2])
-        owners = [(self.owner_of.get(raw, by).lower(), by.lower()) for by, raw in root.held]
-        need("a key goes to another principal", bad_trust_root=all(was == by for was, by in owners))
-        kinds = [(self.kind_of.get(by.lower()), who["kind"]) for by, who in root.people.items()]
-        need("a kind changes", bad_trust_root=all(was in {None, kind} for was, kind in kinds))
-        positions = [(was, root.compromised.get(raw, MAX_INT)) for raw, was in self.root.compromised.items()]
-        need("a compromise is dropped, or moved back", bad_trust_root=all(at <= was for was, at in positions))
-        need("a compromise is to come", bad_trust_root=max(root.compromised.values(), default=0) <= e.seq)
-
     def take_proposal(self, e: Data) -> None:
         need_role(e, PROPOSERS[e.what])
         need(stale_base=e.says["base"] == self.base[e.what], approval_expired=e.now <= seconds(e.says["approve_by"]))
@@ -683,19 +673,30 @@ class Law:
         if root:
             self.check_follows(e, root)
         self.read(e.says.get("fleet"), "Fleet", MAX_MANIFEST)
-        self.add_subject(e, e.what, root)
+        e.id, e.offers, self.subjects[e.digest] = e.what, root, e
+
+    def check_follows(self, e: Data, root: Root) -> None:
+        """Section 3: this trust root may follow the one in force."""
+        root.check(self.log_key[2])
+        owners = all(self.owner_of.get(raw, by).lower() == by.lower() for by, raw in root.held)
+        need("a key goes to another principal", bad_trust_root=owners)
+        kinds = all(self.kind_of.get(by.lower(), who["kind"]) == who["kind"] for by, who in root.people.items())
+        need("a kind changes", bad_trust_root=kinds)
+        kept = all(root.compromised.get(raw, MAX_INT) <= was for raw, was in self.root.compromised.items())
+        need("a compromise is dropped, or moved back", bad_trust_root=kept)
+        need("a compromise is to come", bad_trust_root=max(root.compromised.values(), default=0) <= e.seq)
 
     def take_intent(self, e: Data) -> None:
         need_role(e, "proposer")
         need(bad_id=re.fullmatch(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", e.says["id"]))
-        need(id_taken=e.says["id"].lower() not in self.intents)
-        self.intents[e.says["id"].lower()] = e.says["target"]
+        need(id_taken=e.says["id"] not in self.intents)
+        self.intents[e.says["id"]] = e.says["target"]
 
     def take_lease(self, e: Data) -> None:
-        says, id_, target, intent = e.says, e.says["id"], e.says["target"], e.says["intent"].lower()
+        says, id_, target, intent = e.says, e.says["id"], e.says["target"], e.says["intent"].upper()
         need_role(e, "proposer")
         need(bad_id=re.fullmatch(r"LEASE-[0-9]{8}-[0-9]{6}(-[0-9]{1,6})?", id_))
-        need(id_taken=id_.lower() not in self.lease_ids, unknown_intent=intent in self.intents)
+        need(id_taken=id_ not in self.lease_ids, unknown_intent=intent in self.intents)
         need(wrong_target=self.intents[intent] == target, unknown_capability=says["capability"] == "deploy_production")
         self.check_bases(says)
         begin, approve = seconds(says["not_before"]), seconds(says["approve_by"])
@@ -708,22 +709,21 @@ class Law:
         for change in says["changes"]:
             names, before, after = self.read(change["instances"]), change["before"], change["after"]
             need(unknown_instance=known.issuperset(names))
-            need("a change leads to the tree before it", bad_changes=before != after)
-            need("it leads elsewhere", bad_changes=artifact["type"] == "patch" or after == artifact["sha256"])
+            need(bad_changes=before != after and (artifact["type"] == "patch" or after == artifact["sha256"]))
             sides += [(name, before, after) for name in names]
-        need("it names none, or one twice", bad_changes=sides and once(name for name, _, _ in sides))
-        need("two are the same", bad_changes=once((each["before"], each["after"]) for each in says["changes"]))
+        need(bad_changes=sides and once(name for name, _, _ in sides))
+        need(bad_changes=once((each["before"], each["after"]) for each in says["changes"]))
         e.before, e.after = {name: was for name, was, _ in sides}, {name: then for name, _, then in sides}
         e.target, e.paths, e.glass = target, self.read(says["paths"], "path list"), says["rule"] == "break_glass"
         e.terms = self.policies[says["policy"]]["deploy_production"]
-        self.add_subject(e, id_)
-        self.lease_ids.add(id_.lower())
+        e.id, e.offers, self.subjects[e.digest] = id_, None, e
+        self.lease_ids.add(id_)
 
     def check_bases(self, says: dict[str, Any]) -> None:
         need(stale_policy=says["policy"] == self.base["policy"], stale_fleet=says["fleet"] == self.base["fleet"])
 
     def take_review(self, e: Data) -> None:
-        need_role(e, e.says["role"])
+        need_role(e, e.role)
         lease = self.subject(e)
         owed, again = lease.digest in self.owed, any(v.by.lower() == e.by.lower() for v in lease.reviews)
         need(lease_consumed=owed or not lease.done, already_reviewed=owed or not again)
@@ -731,9 +731,9 @@ class Law:
         self.owed.pop(lease.digest, None)
 
     def take_cosignature(self, e: Data) -> None:
-        subject, role, review = self.subject(e, KINDS), e.says["role"], e.says["review"]
+        subject, role, review = self.subject(e, COSIGNERS), e.role, e.says["review"]
         lease = subject.what == "lease"
-        need(wrong_role=role in {"approver", *REVIEWERS} if lease else role == PROPOSERS[subject.what] and not review)
+        need(wrong_role=role in COSIGNERS[subject.what] and (lease or review is None))
         need_role(e, role)
         need(lease_consumed=not (lease and subject.done), lease_denied=not subject.denied)
         need(already_in_force=not subject.done, stale_base=lease or subject.says["base"] == self.base[subject.what])
@@ -750,24 +750,20 @@ class Law:
             subject.done = True
 
     def has_quorum(self, proposal: Data, role: str) -> bool:
-        """Whether those who stand reach the threshold of the root in force, and of a proposed one.
-
-        Neither holds a key that is compromised.
-        """
+        """Whether those who stand reach the thresholds of the root in force, and of a proposed one."""
+        # Neither holds a key that is compromised.
         roots, good = [root for root in (self.root, proposal.offers) if root], standing(proposal)
         held = [{root.people[v.by]["custodian"] for v in good if root.has(role, v.by, v.raw)} for root in roots]
         return all(len(each) >= root.thresholds[role + "s"] for each, root in zip(held, roots, strict=True))
 
     def take_objection(self, e: Data) -> None:
-        subject, deny = self.subject(e, KINDS), e.says["verb"] == "deny"
+        subject, deny = self.subject(e, COSIGNERS), e.says["verb"] == "deny"
         lease = subject.what == "lease"
         need(wrong_subject=lease or not deny)
-        cosigners = {"approver", *REVIEWERS} if lease else {PROPOSERS[subject.what]}
-        need_role(e, *({"approver", "proposer"} if deny else cosigners))
+        need_role(e, *({"approver", "proposer"} if deny else COSIGNERS[subject.what]))
         need(lease_consumed=not (lease and subject.done), already_in_force=not subject.done)
-        if deny:
-            subject.denied = True
-        else:
+        subject.denied = subject.denied or deny
+        if not deny:
             subject.withdrawn[e.by.lower()] = e.seq
 
     def take_term(self, e: Data) -> None:
@@ -799,9 +795,10 @@ class Law:
         if lease.glass and not any(map(self.holds, lease.reviews)):
             self.owed[lease.digest] = e.now + lease.terms["break_glass"]["review_within_s"]
         self.deployments[lease.digest] = self.live[lease.digest] = Data(
-            lease=lease, seq=e.seq, counted=counted, cohorts=cohorts, leaf=e.leaf, phase="CLAIMED", working="CLAIMED",
+            lease=lease, seq=e.seq, counted=counted, cohorts=cohorts, leaf=e.leaf, phase="CLAIMED",
+            working="CLAIMED",  # the phase, and under a pause the one before it
             places={name: (fleet[name]["address"], fleet[name]["root"]) for name in lease.before},
-            started=False, halted="", completed=0, tier=0, tier_applied=False, intended=set(), applied=set(),
+            halted="", completed=0, tier=0, tier_applied=False, intended=set(), applied=set(),
             restored=set(), baseline=False, bake=0, watched=0, samples={},  # of a bake: n -> whether no value is null
             verdict=(0, "", 0, None), breach=None,  # tier, verdict, n, digest of the newest; digest of a breach
             orders={}, waiting={}, promoted={},  # digest -> verb; verb -> seq of the order; tier -> skip_bake
@@ -815,7 +812,7 @@ class Law:
         need(lease_expired=e.now <= seconds(says["execute_by"]), trust_expired=e.now <= self.root.expires)
         faults = [self.fault_of(v, lease) for v in lease.votes]
         if faults and all(faults):  # step 4
-            raise Refused(faults[0], "no cosignature is good, the first because of this")
+            raise Refused(faults[0], "no cosignature is good")
         good = [v for v in lease.votes if not self.fault_of(v, lease)]
         people = [v for v in good if v.role == "approver"]
         others = people if lease.glass else [v for v in good if v.role != "approver"]
@@ -895,16 +892,13 @@ class Law:
         lease, says, verb, tier = self.subject(e), e.says, e.says["verb"], e.says["tier"]
         need(command_expired=max(e.now, e.made) <= seconds(says["expires_at"]), not_claimed=lease.done)
         d, bound, promotes = self.deployments[lease.digest], verb in {"start", "resume", "promote"}, verb == "promote"
-        need("its fields", bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
-        need("its state", bad_command=bound == (says["state"] is not None))
+        need(bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
+        need(bad_command=bound == (says["state"] is not None))
         need(deployment_ended=d.phase not in ENDED or verb == "rollback")
         need(stale_command=not bound or says["state"] == d.leaf)
-        waits = {
-            "start": lease.says["start"] == "command" and not d.started,
-            "resume": d.phase == "PAUSED" or "pause" in d.waiting,
-            "promote": d.working == "BAKING" and d.tier == tier,
-        }
-        need("nothing waits for this order", bad_command=waits.get(verb, True))
+        need(bad_command=verb != "start" or (lease.says["start"] == "command" and d.working == "CLAIMED"))
+        need(bad_command=verb != "resume" or d.phase == "PAUSED" or "pause" in d.waiting)
+        need(bad_command=not promotes or (d.working == "BAKING" and d.tier == tier))
         if verb in {"resume", "promote"}:
             need(health_refused=not d.breach and d.verdict[:2] != (d.watched, "missing"))
             need(skip_not_allowed=lease.terms["skip_bake"] or not says["skip_bake"])
@@ -930,13 +924,13 @@ class Law:
     def take_event(self, e: Data) -> None:
         lease, told, type_ = self.subject(e), e.says["detail"], e.says["detail"]["type"]
         preflight = type_ == "PREFLIGHT_FAILED"
-        if type_ in MONITORED or type_ == "SANITY":
+        if type_ == "SANITY":
             need(bad_event=e.says["epoch"] is None)
-            need(wrong_kind=type_ == "SANITY" or e.kind == "monitor")
+            need_role(e, "validator")
+        elif type_ in MONITORED:
+            need(bad_event=e.says["epoch"] is None, wrong_kind=e.kind == "monitor")
         else:
             need(wrong_kind=e.kind == "executor", fenced=self.term == (e.says["epoch"], e.by))
-        if type_ == "SANITY":
-            need_role(e, "validator")
         need(not_claimed=lease.done or preflight, lease_consumed=not (lease.done and preflight))
         if preflight:
             return
@@ -969,7 +963,6 @@ class Law:
             case "STARTED":
                 need(lease_expired=e.now <= seconds(says["execute_by"]))
                 need(start_not_ordered=says["start"] == "auto" or "start" in d.waiting)
-                d.started = True
             case "TIER_INTENT":
                 need("the tier before was not promoted", illegal_transition=d.phase == "PROMOTED" or d.tier == 0)
                 need(wrong_tier=tier == following, no_baseline=d.baseline)
@@ -992,9 +985,9 @@ class Law:
                 need(wrong_tier=following is None)
                 d.completed = e.now
             case "ABORTED":
-                need("it has started", illegal_transition=not d.started)
+                need("it has started", illegal_transition=d.working == "CLAIMED")
             case "HALTED":
-                need("it has not started", illegal_transition=d.started)
+                need("it has not started", illegal_transition=d.working != "CLAIMED")
                 need(unknown_evidence=told["evidence"] in {None, d.verdict[3], d.breach, *d.orders})
                 d.halted = told["cause"]
             case "ROLLBACK_STARTED":
@@ -1014,7 +1007,7 @@ class Law:
                 need(wrong_instances=sorted(self.read(told["instances"])) == sorted(d.intended - d.restored))
                 d.waiting.pop("rollback", None)
             case "BASELINE":
-                need(late_baseline=not d.baseline and d.tier == 0)
+                need(late_baseline=not d.baseline)  # no tier begins without one
                 need(bad_baseline=(set(d.lease.before.values()) == {"absent"}) == (told["values"] is None))
                 d.baseline = True
             case "SAMPLE":
@@ -1051,10 +1044,9 @@ class Objects:
     def __init__(self, find: Callable[[str], io.BufferedIOBase | None]) -> None:
         self.find, self.whole = find, set[tuple[str, int]]()
 
-    def open(self, digest: str) -> io.BufferedIOBase:
+    def open(self, digest: str) -> Any:
         file = self.find(digest)
-        if file is None:
-            raise Refused("object_missing", digest)
+        need(digest, object_missing=file)
         return file
 
     def check(self, digest: str, size: int) -> None:
@@ -1074,33 +1066,33 @@ class Objects:
         return parse(data)
 
     def check_tree(self, digest: str) -> None:
-        """The manifest of a tree is one, and its files are there."""
-        if (digest, -1) in self.whole:
+        """The manifest of a tree is one, and its files are there; or it is kept nowhere."""
+        file = self.find(digest)
+        if file is None:
             return
-        with self.open(digest) as file:
-            size = file.seek(0, 2)
-        manifest = self.read(digest, size, MAX_MANIFEST)
+        with file:
+            data = file.read(MAX_MANIFEST + 1)
+        need(digest, too_large=len(data) <= MAX_MANIFEST, object_mismatch=sha256(data) == digest)
+        manifest = parse(data)
         need("it is no manifest", bad_format=isinstance(manifest, list) and manifest[:1] == ["calyx-tree-v1"])
         files, last, directories = [], b"", {""}
         for row in manifest[1:]:
             match row:
-                case [str(), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
+                case [str(path), "file" | "exec", of, size] if fits("hash", of) and fits("count", size):
                     files.append((of, size))
-                case [str(), "link", str() as target]:
+                case [str(path), "link", str(target)]:
                     need("of a link", bad_path=target and target[0] != "/" and plain_text(target))
-                case [str(), "dir"]:
-                    pass
+                case [str(path), "dir"]:
+                    directories.add(path)
                 case _:
-                    raise Refused("bad_format", f"a row of the tree {digest} is no file, link or directory")
-            path, parts = row[0], row[0].split("/")
+                    raise Refused("bad_format", "a row of a tree is no file, link or directory")
+            parts = path.split("/")
             short = len(parts) <= 64 and all(len(part.encode()) <= 255 for part in parts)
             need(f"{path!r:.80}", bad_path=short and plain_text(path) and tidy(path))
             need(f"{path!r:.80}", bad_tree=path.encode() > last and path.rpartition("/")[0] in directories)
             last = path.encode()
-            directories |= {path} if row[1] == "dir" else set()
         for of, size in files:
             self.check(of, size)
-        self.whole.add((digest, -1))
 
     def check_named(self, value: Any) -> None:
         """Everything that a value names with hash and size."""
@@ -1112,11 +1104,9 @@ class Objects:
     def check_all(self, says: dict[str, Any]) -> None:
         """What an entry names is there (section 9); a tree that it names by the digest alone may be kept nowhere."""
         self.check_named(says)
-        for digest in (change[side] for change in says.get("changes", []) for side in ("before", "after")):
-            file = self.find(digest)
-            if file is not None:
-                file.close()
-                self.check_tree(digest)
+        for change in says.get("changes", []):
+            self.check_tree(change["before"])
+            self.check_tree(change["after"])
 
 
 # Section 9: the whole.
@@ -1133,24 +1123,32 @@ def open_checkpoint(first: bytes, note: bytes) -> tuple[int, str] | None:
 
 
 def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> Iterator[Data]:
-    """Each record, once what follows it confirms it; its leaf is among the leaves then."""
+    """Each record, once what follows it confirms it and its leaf is among the leaves.
+
+    Of two neighbours that contradict each other one was changed; where it is the second, the first is given, too.
+    """
     last, end, rest = None, None, iter(records)
-    for seq, data in enumerate(rest):
-        end = open_checkpoint(data, note) if seq == 0 else end
-        need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
-        record = parse_record(data, seq)
-        if record.prev != (last.leaf if last else ZERO):
-            changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
-            raise Refused("broken_chain", "it was changed", changed)
-        if last:
-            need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
-            leaves.append(last.leaf)
+    try:
+        for seq, data in enumerate(rest):
+            end = open_checkpoint(data, note) if seq == 0 else end
+            need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
+            record = parse_record(data, seq)
+            if record.prev != (last.leaf if last else ZERO):
+                changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
+                raise Refused("broken_chain", "it was changed", changed)
+            if last:
+                need("its time is before that of the entry before", seq, broken_chain=record.time >= last.time)
+                leaves.append(last.leaf)
+                yield last
+            last = record
+        if last is None:
+            raise Refused("no_genesis", "there is no entry")
+        size = last.seq + 1
+        need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+    except Refused as error:
+        if last and error.entry == last.seq + 1:
             yield last
-        last = record
-    if last is None:
-        raise Refused("no_genesis", "the ledger is empty")
-    size = last.seq + 1
-    need("the checkpoint covers it, and it is not there", size, broken_chain=end is None or size == end[0])
+        raise
     signed = end is None or tree_root([*leaves, last.leaf]) == end[1]
     need("another one was signed", last.seq, broken_chain=signed)
     leaves.append(last.leaf)
@@ -1190,7 +1188,7 @@ def read_database(path: Path) -> tuple[Iterator[bytes], bytes]:
     connection.execute("BEGIN")
     tip = connection.execute("SELECT CAST(checkpoint AS BLOB) FROM tip").fetchone() or (b"",)
     rows = connection.execute("SELECT seq, data FROM record ORDER BY seq")
-    return (data for seq, (place, data) in enumerate(rows) if place == seq), tip[0] or b""
+    return (data if place == seq else b"" for seq, (place, data) in enumerate(rows)), tip[0] or b""
 
 
 # Section 11: exports.
@@ -1206,15 +1204,14 @@ def read_whole(path: Path, limit: int) -> bytes | None:
     return path.read_bytes()
 
 
-def read_tile(root: Path, kind: str, index: int, width: int) -> dict[int, bytes | None]:
+def read_tile(root: Path, kind: str, index: int, count: int) -> dict[int, bytes | None]:
     """The file of a tile by its width, 256 where the full one stands for it, and then narrower ones that lie beside."""
     digits = str(index).zfill(-(-len(str(index)) // 3) * 3)
     full = root / "tile" / kind / re.sub(r"(\d{3})(?=\d)", r"x\1/", digits)
-    beside = full.with_name(full.name + ".p")
-    widths = {int(each.name) for each in beside.glob("*") if re.fullmatch("[1-9][0-9]{0,2}", each.name)}
-    newest = (width, beside / str(width)) if width in widths else (256, full)
-    files = [newest, *((each, beside / str(each)) for each in sorted(widths) if each < width)]
-    return {each: read_whole(path, MAX_BUNDLE) for each, path in files}
+    partial = {each.name: each for each in full.with_name(full.name + ".p").glob("*")}
+    newest = {count: partial[str(count)]} if count < 256 and str(count) in partial else {256: full}
+    files = newest | {width: partial[str(width)] for width in range(1, min(count, 256)) if str(width) in partial}
+    return {width: read_whole(path, MAX_BUNDLE) for width, path in files.items()}
 
 
 def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
@@ -1223,19 +1220,19 @@ def read_bundles(root: Path, size: int, odd: list[Refused]) -> Iterator[bytes]:
         count = min(256, size - start)
         (width, found), *older = read_tile(root, "entries", start // 256, count).items()
         data, cuts = found or b"", [0]  # cuts: where each record ends; it stands behind its length
-        while len(cuts) <= width and cuts[-1] + 2 <= len(data):
+        for _ in range(width):
             cuts.append(cuts[-1] + 2 + int.from_bytes(data[cuts[-1] : cuts[-1] + 2], "big"))
-        whole = len(cuts) > width and cuts[-1] == len(data)
-        for narrow, old in older if whole else []:
+        whole = cuts[-1] == len(data)
+        for narrow, old in older:
             if old != data[: cuts[narrow]]:
                 other = [at for at in range(narrow) if (old or b"")[: cuts[at + 1]] != data[: cuts[at + 1]]]
                 number = start + [*other, narrow - 1][0]
                 odd.append(Refused("tile_mismatch", "an older bundle holds another entry", number))
         for number in range(count):
-            at, end = cuts[number : number + 2] if number + 1 < len(cuts) else (0, len(data) + 1)
+            at, end = cuts[number : number + 2]
             # Where lengths do not lead to the end, the first one that leads to no record is the wrong one.
             led = whole or end == len(data) or (number < count - 1 and data.startswith(RECORD_BEGINS, end + 2))
-            need("its bundle does not hold it", start + number, export_damaged=led and end <= len(data))
+            need("its bundle does not hold it", start + number, export_damaged=led)
             yield data[at + 2 : end]
 
 
@@ -1244,17 +1241,15 @@ def check_tiles(root: Path, size: int, hashes: list[str]) -> Iterator[Refused]:
     level = 0
     while hashes:
         for start in range(0, len(hashes), 256):
-            wanted = bytes.fromhex("".join(hashes[start : start + 256]))
-            files = read_tile(root, str(level), start // 256, min(256, (size >> 8 * level) - start))
-            for width, data in files.items():
-                if data is None:
-                    yield Refused("tile_missing", f"of level {level}", start << 8 * level)
-                elif len(data) != 32 * width:
-                    yield Refused("tile_mismatch", f"a tile of level {level} has another size", start << 8 * level)
-                else:
-                    places = range(0, min(len(data), len(wanted)), 32)
-                    wrong = [start + at // 32 for at in places if data[at : at + 32] != wanted[at : at + 32]]
-                    yield from (Refused("tile_mismatch", f"a hash of level {level}", at << 8 * level) for at in wrong)
+            wanted = [bytes.fromhex(each) for each in hashes[start : start + 256]]
+            for width, found in read_tile(root, str(level), start // 256, (size >> 8 * level) - start).items():
+                code = "tile_missing" if found is None else "tile_mismatch"
+                data = found if found and len(found) == 32 * width else b""
+                there = [data[at : at + 32] for at in range(0, len(data), 32)]
+                same = takewhile(lambda pair: pair[0] == pair[1], zip(there, wanted, strict=False))
+                at = len([*same])
+                if at < min(width, len(wanted)):
+                    yield Refused(code, f"of level {level}", start + at << 8 * level)
         hashes = [tree_root(hashes[start : start + 256]) for start in range(0, len(hashes) - 255, 256)]
         level += 1
 
@@ -1278,7 +1273,8 @@ def main() -> int:
     parser.add_argument("--objects", type=Path, help="the folder of objects; beside the ledger's file when left out")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    path = arguments.ledger / "ledger.db" if arguments.ledger.is_dir() else arguments.ledger
+    place = arguments.ledger
+    path = place / "ledger.db" if place.is_dir() else place
     folder = arguments.objects or path.parent / "objects"
 
     def find(digest: str) -> io.BufferedIOBase | None:
@@ -1286,31 +1282,26 @@ def main() -> int:
         return file.open("rb") if file.is_file() else None
 
     objects, leaves = Objects(find), list[str]()
-    if not path.exists() and not (path.parent / "checkpoint").exists():
-        print(f"second_opinion: there is no ledger and no export at {arguments.ledger}", file=sys.stderr)
-        return 5
     try:
-        exported = not path.exists() and (path.parent / "checkpoint").exists()
-        if exported:
-            wrong = examine_export(path.parent, objects, leaves)
-        else:
+        if path.exists():
             wrong = examine(*read_database(path), objects, leaves)
+        elif (place / "checkpoint").exists():
+            wrong = examine_export(place, objects, leaves)
+        else:
+            print(f"second_opinion: there is no ledger and no export at {place}", file=sys.stderr)
+            return 5
     except (sqlite3.Error, OSError) as error:
-        print(f"second_opinion: {path}: {error}", file=sys.stderr)
+        print(f"second_opinion: {place}: {error}", file=sys.stderr)
         return 1
     said = {"ok": wrong is None, "size": len(leaves), "head": leaves[-1] if leaves else ZERO, "root": tree_root(leaves)}
-    fault = {"code": wrong.code, "seq": wrong.entry, "message": wrong.words} if wrong else {}
+    code, seq, message = (wrong.code, wrong.entry, wrong.words) if wrong else (None, None, None)
     if arguments.json:
-        print(json.dumps({**said, "code": None, "seq": None, "message": None, **fault}, sort_keys=True))
+        print(json.dumps({**said, "code": code, "seq": seq, "message": message}, sort_keys=True))
     elif wrong:
-        print(f"NOT OK: {'the ledger' if wrong.entry is None else f'entry {wrong.entry}'}: {wrong}")
+        print(f"NOT OK: {'the ledger' if seq is None else f'entry {seq}'}: {wrong}")
     else:
-        print(
-            f"ok: {said['size']} {'entry' if said['size'] == 1 else 'entries'}",
-            f"head {said['head']}",
-            f"root {said['root']}",
-            sep="\n",
-        )
+        count = f"{len(leaves)} {'entry' if len(leaves) == 1 else 'entries'}"
+        print(f"ok: {count}", f"head {said['head']}", f"root {said['root']}", sep="\n")
     return 1 if wrong else 0
 
 

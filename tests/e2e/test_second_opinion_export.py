@@ -163,6 +163,24 @@ def test_both_name_the_entry_of_a_tile_above_the_leaves(copied: Path) -> None:
     assert audit_verdict(copied) == second_verdict(copied) == (256, "tile_mismatch")
 
 
+def test_both_compare_the_last_hash_of_a_full_tile(copied: Path) -> None:
+    path = copied / "tile" / "0" / "001"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-32] + bytes(32))
+    assert audit_verdict(copied) == second_verdict(copied) == (511, "tile_mismatch")
+
+
+def test_both_compare_the_last_tile_above_full_ones(deployed: Station, copied: Path) -> None:
+    """Of a ledger of 512 entries there is no partial tile of leaves, and two hashes above."""
+    leaves = [hash_leaf(record) for record in ExportReader(copied).read(0, 512)]
+    (copied / "checkpoint").write_bytes(deployed.log_key.sign(512, hash_root(leaves)))
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+    path = copied / "tile" / "1" / "000.p" / "2"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:32] + bytes(32))
+    assert audit_verdict(copied) == second_verdict(copied) == (256, "tile_mismatch")
+
+
 def test_full_file_stands_for_a_partial_one(exported: Path, copied: Path) -> None:
     """A publisher may drop partial files once full ones are there: an older checkpoint is still answered."""
     ledger = ExportReader(exported)
@@ -182,6 +200,70 @@ def test_no_link_is_followed(exported: Path, copied: Path) -> None:
         (copied / name).symlink_to(exported / name)
         assert audit_verdict(copied) == second_verdict(copied)
         assert second_verdict(copied) != (None, None)
+
+
+@pytest.mark.parametrize("name", ["tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"])
+def test_what_is_no_file_is_not_read(copied: Path, name: str) -> None:
+    path = copied / name
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert audit_verdict(copied) == second_verdict(copied)
+    linked = second_verdict(copied)
+    path.unlink()
+    path.mkdir()
+    assert audit_verdict(copied) == second_verdict(copied) == linked != (None, None)
+
+
+def test_names_that_are_no_width_are_passed_over(copied: Path) -> None:
+    for place in ("tile/0/000.p", "tile/entries/000.p", "tile/entries/002.p"):
+        (copied / place).mkdir(exist_ok=True)
+        for name in ("0", "01", "256", "257", "999", "1000", "notes", "\u0661", "-1", "1.5"):
+            if not (copied / place / name).exists():
+                (copied / place / name).write_bytes(b"something else")
+    (copied / "tile/entries/002.p/89").write_bytes(b"wider than the newest")
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+
+
+@pytest.mark.parametrize("width", [1, 255])
+def test_partial_file_beside_a_full_one_is_its_beginning(copied: Path, width: int) -> None:
+    ledger = ExportReader(copied)
+    records = list(ledger.read(0, width))
+    tile, bundle = copied / "tile" / "0" / "000.p", copied / "tile" / "entries" / "000.p"
+    for folder in (tile, bundle):
+        folder.mkdir(exist_ok=True)
+    hashes = [hash_leaf(record) for record in records]
+    (tile / str(width)).write_bytes(format_tile(hashes))
+    (bundle / str(width)).write_bytes(format_bundle(records))
+    assert audit_verdict(copied) == second_verdict(copied) == (None, None)
+    (tile / str(width)).write_bytes(format_tile([*hashes[:-1], bytes(32)]))
+    assert audit_verdict(copied) == second_verdict(copied) == (width - 1, "tile_mismatch")
+    (tile / str(width)).write_bytes(format_tile(hashes))
+    (bundle / str(width)).write_bytes(format_bundle(records) + b"x")
+    assert audit_verdict(copied) == second_verdict(copied) == (width - 1, "tile_mismatch")
+
+
+def test_bundle_with_an_entry_more_or_less_is_damaged(copied: Path) -> None:
+    path = copied / "tile" / "entries" / "002.p" / "88"
+    records = list(ExportReader(copied).read(512))
+    for changed in ([*records, records[-1]], records[:-1], [*records[:4], *records[5:]]):
+        path.chmod(0o644)
+        path.write_bytes(format_bundle(changed))
+        assert audit_verdict(copied) == second_verdict(copied) != (None, None)
+
+
+def test_older_bundle_is_compared_with_what_a_damaged_one_still_holds(copied: Path) -> None:
+    newest, older = (copied / "tile" / "entries" / "002.p" / str(width) for width in (88, 40))
+    records = list(ExportReader(copied).read(512))
+    whole = newest.read_bytes()
+    newest.chmod(0o644)
+    newest.write_bytes(whole[:-7])
+    older.write_bytes(format_bundle(records[:40]))
+    assert audit_verdict(copied) == second_verdict(copied) == (599, "export_damaged")
+    older.write_bytes(format_bundle([*records[:10], records[11], *records[11:40]]))
+    assert audit_verdict(copied) == second_verdict(copied) == (522, "tile_mismatch")
+    older.write_bytes(format_bundle(records[:40]))
+    newest.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    assert audit_verdict(copied) == second_verdict(copied) == (512, "export_damaged")
 
 
 def test_vectors_are_refused_as_exports_too(tmp_path: Path) -> None:

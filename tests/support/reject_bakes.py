@@ -356,6 +356,13 @@ def monitor_with_an_epoch(f: Forge) -> None:
     f.forge("cp19", "event", {"epoch": 1, "detail": {"type": "BASELINE", "values": gate_values()}}, f.it)
 
 
+@reject("claimed", "bad_event")
+def validator_with_an_epoch(f: Forge) -> None:
+    """A validator's event carries an epoch."""
+    detail = {"type": "SANITY", "report": None, "text": "", "verdict": "pass"}
+    f.forge("cp18", "event", {"epoch": 1, "detail": detail}, f.it)
+
+
 @reject("claimed", "fenced")
 def executor_without_an_epoch(f: Forge) -> None:
     """An executor's event carries none."""

@@ -13,6 +13,7 @@ from forging import LOG_KEY, checkpoint_of, digest_of
 
 from keys.canonical import format_json
 from ledger.log_key import LogKey
+from ledger.merkle import hash_leaf
 from ledger.note import sign_note
 
 # The chain, the tree and the checkpoint: what shows without judging anything.
@@ -75,6 +76,12 @@ def _other_prev(data: bytes) -> bytes:
     return format_json({**json.loads(data), "prev": digest_of(0)})
 
 
+def _next(data: bytes, **changes: Any) -> bytes:
+    """The same statement and signature in the place behind it."""
+    value = json.loads(data)
+    return format_json({**value, "seq": value["seq"] + 1, "prev": hash_leaf(data).hex(), **changes})
+
+
 _broken("chain_changed_in_the_middle", "Entry 3 has another signature; all else is as it was.", 3, _at(3, _changed))
 _broken("chain_changed_at_the_end", "The last entry has another signature.", 6, _at(-1, _changed))
 _broken("chain_changed_before_the_end", "The last entry but one has another signature.", 5, _at(-2, _changed))
@@ -98,6 +105,49 @@ _broken(
     "Entries 3 and 4 stand in the other order.",
     3,
     lambda records, note: ([*records[:3], records[4], records[3], *records[5:]], note),
+)
+# An entry that nothing confirms is judged before the one after it, which is the changed one by the rule of the chain.
+_UNCONFIRMED = [
+    ("larger", lambda records: LOG_KEY.sign(len(records) + 1, bytes(32))),
+    ("smaller", lambda records: checkpoint_of(records[:-1])),
+]
+for _size, _other_note in _UNCONFIRMED:
+    _broken(
+        f"chain_changed_before_the_end_under_a_{_size}_checkpoint",
+        f"The last entry but one has another signature, and the checkpoint is of a {_size} size.",
+        5,
+        lambda records, note, sign=_other_note: ([*records[:-2], _changed(records[-2]), records[-1]], sign(records)),
+        "bad_signature",
+    )
+    _broken(
+        f"chain_with_another_prev_at_the_end_under_a_{_size}_checkpoint",
+        f"The last entry names another leaf, and the checkpoint is of a {_size} size.",
+        6,
+        lambda records, note, sign=_other_note: ([*records[:-1], _other_prev(records[-1])], sign(records)),
+    )
+_broken(
+    "chain_changed_at_the_end_under_a_larger_checkpoint",
+    "The last entry has another signature, and the checkpoint covers an entry more.",
+    6,
+    lambda records, note: ([*records[:-1], _changed(records[-1])], LOG_KEY.sign(len(records) + 1, bytes(32))),
+    "bad_signature",
+)
+_broken(
+    "chain_cut_behind_an_entry_that_is_not_lawful",
+    "The last entry says again what the one before it says, and the checkpoint covers an entry more.",
+    7,
+    lambda records, note: ([*records, _next(records[-1])], LOG_KEY.sign(len(records) + 2, bytes(32))),
+    "repeated",
+)
+_broken(
+    "chain_with_another_prev_behind_an_entry_that_is_not_lawful",
+    "An entry says again what the one before it says, and the last one names another leaf.",
+    7,
+    lambda records, note: (
+        [*records, _next(records[-1]), _next(_next(records[-1]), prev=digest_of(0))],
+        LOG_KEY.sign(len(records) + 1, bytes(32)),
+    ),
+    "repeated",
 )
 _broken("chain_cut", "The last entry is missing.", 6, lambda records, note: (records[:-1], note))
 _broken(

@@ -209,6 +209,12 @@ _genesis(
     _continues(digest_of(1), 0, ZERO_HASH),
 )
 _genesis(
+    "continues_nothing_with_a_hash",
+    "It continues a ledger without an entry, whose last one has a hash.",
+    "bad_genesis",
+    _continues(digest_of(1), 0, digest_of(2)),
+)
+_genesis(
     "continues_another",
     "The one entry of what it continues is not that ledger's first.",
     "bad_genesis",

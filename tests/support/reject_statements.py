@@ -104,6 +104,42 @@ _bytes(
     _swap(TEXT, b'"reason":"a\x01test"'),
 )
 _bytes("with_a_lone_surrogate", "Half of a surrogate pair.", "bad_format", _swap(TEXT, b'"reason":"\\ud800"'))
+_bytes(
+    "with_a_lone_surrogate_that_a_second_field_hides",
+    "A field stands twice, first with half of a surrogate pair.",
+    "bad_format",
+    _swap(TEXT, b'"reason":"\\udc00\\ud800",' + TEXT),
+)
+_bytes(
+    "with_a_lone_surrogate_in_a_name_that_a_second_field_hides",
+    "A field stands twice, first with an object that has a name with half of a surrogate pair.",
+    "bad_format",
+    _swap(TEXT, b'"reason":{"\\udfff":1},' + TEXT),
+)
+_bytes(
+    "with_a_surrogate_pair_that_a_second_field_hides",
+    "A field stands twice, first with an escaped surrogate pair and an escaped backslash.",
+    "not_canonical",
+    _swap(TEXT, b'"reason":"\\ud83d\\ude00\\\\ud800",' + TEXT),
+)
+_bytes(
+    "with_a_float_that_a_second_field_hides",
+    "A field stands twice, first with a float.",
+    "not_canonical",
+    _swap(TEXT, b'"reason":1.5,' + TEXT),
+)
+_bytes(
+    "with_a_number_too_large_that_a_second_field_hides",
+    "A field stands twice, first with a number that no float holds.",
+    "bad_format",
+    _swap(TEXT, b'"reason":1e999,' + TEXT),
+)
+_bytes(
+    "with_a_long_number_that_a_second_field_hides",
+    "A field stands twice, first with an integer that no float holds.",
+    "bad_format",
+    _swap(TEXT, b'"reason":' + b"9" * 400 + b"," + TEXT),
+)
 _bytes("not_utf_8", "A byte that is not UTF-8.", "bad_format", _swap(TEXT, b'"reason":"\xff"'))
 _bytes("overlong_utf_8", "A slash in two bytes.", "bad_format", _swap(TEXT, b'"reason":"\xc0\xaf"'))
 _bytes("with_a_byte_order_mark", "A byte order mark before it.", "bad_format", lambda body: b"\xef\xbb\xbf" + body)
@@ -114,6 +150,7 @@ _bytes("with_a_float", "A size with a fraction of zero.", "bad_format", _swap(b'
 _bytes("with_an_exponent", "A size with an exponent.", "bad_format", _swap(b'"size":7', b'"size":7e0'))
 _bytes("with_a_leading_zero", "A size with a leading zero.", "bad_format", _swap(b'"size":7', b'"size":04'))
 _bytes("with_a_negative_number", "A size below zero.", "bad_format", _swap(b'"size":7', b'"size":-4'))
+_bytes("with_minus_zero", "A size of minus zero.", "not_canonical", _swap(b'"size":7', b'"size":-0'))
 _bytes("with_2_to_the_53", "A size of 2^53.", "bad_format", _swap(b'"size":7', b'"size":9007199254740992'))
 _bytes("with_2_to_the_64", "A size of 2^64.", "bad_format", _swap(b'"size":7', b'"size":18446744073709551616'))
 _bytes(
@@ -157,6 +194,12 @@ _bytes(
     "Its predicate type is of another place.",
     "unknown_kind",
     _swap(b"https://station.calyx/", b"http://station.calyx/"),
+)
+_bytes(
+    "of_a_bare_kind",
+    "Its predicate type is the kind alone.",
+    "unknown_kind",
+    _swap(b"https://station.calyx/objection/v1", b"objection"),
 )
 _bytes("with_a_member_more", "A fifth member.", "bad_format", _swap(b'"subject":', b'"sub":1,"subject":'))
 _bytes("without_subject", "It has no subject.", "bad_format", lambda body: body[: body.index(b',"subject"')] + b"}")
