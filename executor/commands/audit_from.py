@@ -96,8 +96,16 @@ def _verify(reader: ExportReader, objects: AuditObjects) -> None:
 
     try:
         key = find_log_key(reader, objects)
-    except CalyxError:
-        return  # the audit says what is wrong with the first entry
+    except Unavailable:
+        raise
+    except CalyxError as error:
+        # Nothing says whose checkpoint it is, so what it asks for would be fetched at anybody's word.
+        raise CalyxError(
+            error.code,
+            f"the first entry there is none of a ledger, and no more was fetched: {error.message}",
+            hint="compare with another copy of the ledger; remove the mirror's own file where that is the damaged one",
+            entry=0,
+        ) from None
     parse_checkpoint(reader.note, key)
 
 

@@ -385,6 +385,25 @@ def test_checkpoint_of_another_key_gets_no_further_than_the_first_bundle(
     assert publisher.asked == ["checkpoint", "tile/entries/000"]
 
 
+@pytest.mark.parametrize("fault", ["gone", "noise", "flipped"])
+def test_publisher_without_a_first_entry_gets_no_further_than_the_first_bundle(
+    console: Console, publisher: Publisher, station: Station, fault: str
+) -> None:
+    # Nothing says whose checkpoint it is, so nothing may be fetched because it asks for it.
+    forger = LogKey(station.log_key.origin, SigningKey(b"\7" * 32))
+    (publisher.root / "checkpoint").write_bytes(forger.sign(2**40, b"\1" * 32))
+    first = publisher.root / "tile/entries/000"
+    if fault == "gone":
+        first.unlink()
+    else:
+        data = first.read_bytes()
+        first.write_bytes(bytes(len(data)) if fault == "noise" else data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    said = console.run("audit", "--from", publisher.address)
+    assert said.code == 1
+    assert said.err.startswith("error: ") and "(entry 0)" in said.err
+    assert publisher.asked == ["checkpoint", "tile/entries/000"]
+
+
 def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executor.commands.audit_from.GIB", 1000)
     said = console.run("audit", "--from", publisher.address, "--max-gib", "1")
