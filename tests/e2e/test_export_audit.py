@@ -463,6 +463,9 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     grown = (*check, str(tmp_path / "grown"), *key)
     assert f"begin with the {old}" in console.done(*grown, "--old", str(kept))
     console.refused(*grown, code="no_checkpoint", ends=2)
+    # What was handed over to be compared is compared, or it is said that it is not.
+    console.refused(*grown, "--old", str(kept), "--record", str(tmp_path / "record"), code="bad_option", ends=2)
+    console.refused(*check, str(tmp_path / "with"), *key, "--old", str(kept), code="bad_option", ends=2)
     console.refused(*check, str(tmp_path / "without"), *key, code="record_missing", ends=1)
     console.refused(*check, str(tmp_path / "with"), code="key_missing", ends=2)
     console.refused(*check, str(tmp_path / "with"), "--key", "nonsense", code="bad_key", ends=2)
