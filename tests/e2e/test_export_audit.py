@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
@@ -480,6 +481,18 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
         changed = console.run(*check, str(tmp_path / "with"), *key)
         assert changed.code == 1, at
         assert changed.err.startswith("error: ")
+
+
+def test_checkpoint_as_json_is_the_one_that_is_printed(console: Console) -> None:
+    console.begin()
+    said = json.loads(console.done("ledger", "checkpoint", "--json"))
+    with Home(console.home) as home:
+        store = home.open_store()
+        note, size = store.checkpoint().decode("utf-8"), store.head().size
+    origin, _, root, *_ = note.split("\n")
+    assert said == {
+        "ok": True, "checkpoint": note, "origin": origin, "size": size, "root": b64decode(root).hex()
+    }  # fmt: skip
 
 
 def test_proof_needs_no_room_but_its_own(tmp_path: Path, station: Station) -> None:
