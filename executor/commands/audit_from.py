@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from keys.errors import CalyxError, Unavailable
+from keys.errors import CalyxError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ledger.export_reader import ExportReader
@@ -37,6 +37,8 @@ def audit_from(
     """
     from policies.audit_export import audit_export
 
+    if not address:
+        raise UsageError("bad_address", "--from names a directory or an address, and is empty")
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):

@@ -417,6 +417,7 @@ def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch:
     [
         (("--from", "gopher://example.org"), "bad_address"),
         (("--from", "https://ada:pw@example.org"), "bad_address"),
+        (("--from", ""), "bad_address"),
         (("--mirror", "x"), "no_source"),
         (("--from", "x", "--full"), "bad_option"),
         (("--from", "nowhere"), "export_missing"),
