@@ -27,6 +27,7 @@ from ledger.fsck_source import LEDGER, FileSource, NoSource, Source, copy_file, 
 from ledger.memory import Remembered
 from ledger.record import Record
 from ledger.sqlite_check import Finding, Progress, check_store
+from ledger.sqlite_file import check_beside
 from ledger.sqlite_store import SqliteStore
 
 MAX_RUNS: Final = 1_000
@@ -94,6 +95,7 @@ def repair_ledger(
     (`head_contradicted`).
     """
     path = path.resolve()
+    check_beside(path)
     try:
         with alone(path) as held, workshop(path.parent) as work, ExitStack() as opened:
             aside = copy_file(path, work / "aside")

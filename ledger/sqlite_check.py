@@ -18,7 +18,7 @@ from typing import Final
 from keys.errors import CalyxError
 from keys.words import counted
 from ledger.merkle import Frontier, hash_leaf
-from ledger.sqlite_file import mapped, open_file
+from ledger.sqlite_file import check_beside, mapped, open_file
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_writer import TILE_HEIGHT
 
@@ -67,6 +67,7 @@ def check_store(path: Path, progress: Progress | None = None) -> list[Finding]:
 
 
 def _findings(path: Path, progress: Progress | None) -> Iterator[Finding]:
+    check_beside(path)
     yield from check_log(path.with_name(path.name + "-wal"))
     try:
         with closing(open_file(path, "ro")) as opened, mapped(path):

@@ -176,6 +176,19 @@ def ledger_missing(path: Path) -> Unavailable:
     return Unavailable("ledger_missing", f"there is no ledger at {path}", hint=hint)
 
 
+def check_beside(path: Path) -> None:
+    """Prove that what SQLite opens beside a ledger file are files. It would wait for ever at a pipe.
+
+    Raises: Unavailable (`ledger_unreadable`).
+    """
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists() and not beside.is_file():
+            raise Unavailable(
+                "ledger_unreadable", f"{beside} is not a regular file", hint="look at what it is, and move it away"
+            )
+
+
 def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
     """Open a ledger file and prove that its schema is ours, to the letter.
 
@@ -183,6 +196,7 @@ def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
     """
     if not path.is_file():
         raise ledger_missing(path)
+    check_beside(path)
     with mapped(path):
         opened = _open_private(path) if mode == "ro" and _is_sealed(path) else OpenFile(path, _connect(path, mode))
         try:

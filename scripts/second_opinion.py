@@ -1184,8 +1184,15 @@ def examine(records: Iterable[bytes], note: bytes, objects: Objects, leaves: lis
 
 def read_database(path: Path) -> tuple[Iterator[bytes], bytes]:
     """The records, and the newest checkpoint, of a ledger's file, as of one moment."""
+    # SQLite would wait for ever at a pipe, and read for ever from a view that never ends.
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        if each.exists() and not each.is_file():
+            raise OSError(f"{each.name} is not a regular file")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
     connection.execute("BEGIN")
+    tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('record', 'tip')"
+    if connection.execute(tables).fetchone() != (2,):
+        raise sqlite3.DatabaseError("record and tip are not the tables of a ledger")
     tip = connection.execute("SELECT CAST(checkpoint AS BLOB) FROM tip").fetchone() or (b"",)
     rows = connection.execute("SELECT seq, data FROM record ORDER BY seq")
     return (data if place == seq else b"" for seq, (place, data) in enumerate(rows)), tip[0] or b""

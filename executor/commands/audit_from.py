@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from keys.errors import CalyxError, Unavailable
+from keys.errors import CalyxError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ledger.export_reader import ExportReader
@@ -37,6 +37,8 @@ def audit_from(
     """
     from policies.audit_export import audit_export
 
+    if not address:
+        raise UsageError("bad_address", "--from names a directory or an address, and is empty")
     pin = _pin(address)
     remembered = pin.load()
     with _opened(address, mirror, max_gib, progress) as (reader, objects, kept):
@@ -96,8 +98,16 @@ def _verify(reader: ExportReader, objects: AuditObjects) -> None:
 
     try:
         key = find_log_key(reader, objects)
-    except CalyxError:
-        return  # the audit says what is wrong with the first entry
+    except Unavailable:
+        raise
+    except CalyxError as error:
+        # Nothing says whose checkpoint it is, so what it asks for would be fetched at anybody's word.
+        raise CalyxError(
+            error.code,
+            f"the first entry there is none of a ledger, and no more was fetched: {error.message}",
+            hint="compare with another copy of the ledger; remove the mirror's own file where that is the damaged one",
+            entry=0,
+        ) from None
     parse_checkpoint(reader.note, key)
 
 

@@ -87,7 +87,7 @@ def _before_the_refusal(home: Home, start: int | None, limit: int) -> list[dict[
 
 
 @app.command()
-def checkpoint(home: HomeOption = None) -> None:
+def checkpoint(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print the log's newest signed checkpoint, after verifying the ledger under it.
 
     Example: calyx ledger checkpoint > checkpoint.txt
@@ -97,7 +97,14 @@ def checkpoint(home: HomeOption = None) -> None:
     with opened(home) as place:
         replay = place.open_replay()
         check_begun(replay.sync())
-    if on_terminal():
+    if as_json:
+        from ledger.checkpoint import peek_checkpoint
+
+        # The replay verified it.
+        said = peek_checkpoint(replay.checkpoint)
+        shown = {"origin": said.origin, "size": said.size, "root": said.root.hex()}
+        say_json({"ok": True, **shown, "checkpoint": replay.checkpoint.decode("utf-8")})
+    elif on_terminal():
         say(*replay.checkpoint.decode("utf-8").removesuffix("\n").split("\n"))
     else:
         write_out(replay.checkpoint)

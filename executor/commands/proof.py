@@ -124,11 +124,19 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
     if isinstance(made, ConsistencyProof):
         if old is None:
             raise UsageError("no_checkpoint", "this is a consistency proof", hint="name the old checkpoint with --old")
+        if record is not None:
+            raise UsageError("bad_option", "a consistency proof proves no entry", hint="leave --record out")
         before, after = check_consistency_proof(made, key, _read(old, MAX_NOTE))
         found = {"origin": after.origin, "old_size": before.size, "size": after.size, "root": after.root.hex()}
         whole = counted(after.size, "entry")
         text = [f"ok: the first {before.size} of the {whole} of {after.origin} are those of the old checkpoint"]
     else:
+        if old is not None:
+            raise UsageError(
+                "bad_option",
+                "an inclusion proof says nothing of a checkpoint that was kept",
+                hint="leave --old out; calyx ledger proof --consistency OLD makes the proof that --old goes with",
+            )
         proved = check_inclusion_proof(made, key, None if record is None else _read(record, MAX_RECORD))
         size, origin = proved.checkpoint.size, proved.checkpoint.origin
         root = proved.checkpoint.root.hex()

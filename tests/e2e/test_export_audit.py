@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
@@ -385,6 +386,25 @@ def test_checkpoint_of_another_key_gets_no_further_than_the_first_bundle(
     assert publisher.asked == ["checkpoint", "tile/entries/000"]
 
 
+@pytest.mark.parametrize("fault", ["gone", "noise", "flipped"])
+def test_publisher_without_a_first_entry_gets_no_further_than_the_first_bundle(
+    console: Console, publisher: Publisher, station: Station, fault: str
+) -> None:
+    # Nothing says whose checkpoint it is, so nothing may be fetched because it asks for it.
+    forger = LogKey(station.log_key.origin, SigningKey(b"\7" * 32))
+    (publisher.root / "checkpoint").write_bytes(forger.sign(2**40, b"\1" * 32))
+    first = publisher.root / "tile/entries/000"
+    if fault == "gone":
+        first.unlink()
+    else:
+        data = first.read_bytes()
+        first.write_bytes(bytes(len(data)) if fault == "noise" else data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    said = console.run("audit", "--from", publisher.address)
+    assert said.code == 1
+    assert said.err.startswith("error: ") and "(entry 0)" in said.err
+    assert publisher.asked == ["checkpoint", "tile/entries/000"]
+
+
 def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executor.commands.audit_from.GIB", 1000)
     said = console.run("audit", "--from", publisher.address, "--max-gib", "1")
@@ -397,6 +417,7 @@ def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch:
     [
         (("--from", "gopher://example.org"), "bad_address"),
         (("--from", "https://ada:pw@example.org"), "bad_address"),
+        (("--from", ""), "bad_address"),
         (("--mirror", "x"), "no_source"),
         (("--from", "x", "--full"), "bad_option"),
         (("--from", "nowhere"), "export_missing"),
@@ -444,6 +465,9 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     grown = (*check, str(tmp_path / "grown"), *key)
     assert f"ok: the first {old} of the " in console.done(*grown, "--old", str(kept))
     console.refused(*grown, code="no_checkpoint", ends=2)
+    # What was handed over to be compared is compared, or it is said that it is not.
+    console.refused(*grown, "--old", str(kept), "--record", str(tmp_path / "record"), code="bad_option", ends=2)
+    console.refused(*check, str(tmp_path / "with"), *key, "--old", str(kept), code="bad_option", ends=2)
     console.refused(*check, str(tmp_path / "without"), *key, code="record_missing", ends=1)
     console.refused(*check, str(tmp_path / "with"), code="bad_option", ends=2)
     console.refused(*check, str(tmp_path / "with"), "--key", "nonsense", code="bad_option", ends=2)
@@ -458,6 +482,18 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
         changed = console.run(*check, str(tmp_path / "with"), *key)
         assert changed.code == 1, at
         assert changed.err.startswith("error: ")
+
+
+def test_checkpoint_as_json_is_the_one_that_is_printed(console: Console) -> None:
+    console.begin()
+    said = json.loads(console.done("ledger", "checkpoint", "--json"))
+    with Home(console.home) as home:
+        store = home.open_store()
+        note, size = store.checkpoint().decode("utf-8"), store.head().size
+    origin, _, root, *_ = note.split("\n")
+    assert said == {
+        "ok": True, "checkpoint": note, "origin": origin, "size": size, "root": b64decode(root).hex()
+    }  # fmt: skip
 
 
 def test_proof_needs_no_room_but_its_own(tmp_path: Path, station: Station) -> None:

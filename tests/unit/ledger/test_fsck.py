@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -183,6 +184,15 @@ def test_ledger_that_is_gone(patient: Patient, path: Path) -> None:
     assert not checked.whole
     assert repair(patient, path, patient.export).repaired
     assert_whole(patient, path)
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_nobody_waits_at_a_pipe_beside_a_damaged_ledger(patient: Patient, path: Path, suffix: str) -> None:
+    os.mkfifo(f"{path}{suffix}")
+    with refused("ledger_unreadable"):
+        check_ledger(path, remembered=patient.remembered)
+    with refused("ledger_unreadable"):
+        repair(patient, path, patient.export)
 
 
 def test_nothing_is_taken_where_nothing_says_which_ledger_it_was(patient: Patient, path: Path) -> None:

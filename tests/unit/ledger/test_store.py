@@ -136,6 +136,16 @@ def test_missing_ledger_is_unavailable(tmp_path: Path) -> None:
     assert not (tmp_path / "ledger.db").exists()
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_nobody_waits_at_a_pipe_beside_the_file(tmp_path: Path, suffix: str, read_only: bool) -> None:
+    path = tmp_path / "ledger.db"
+    make_ledger(path, 2).close()
+    os.mkfifo(f"{path}{suffix}")
+    refusal("ledger_unreadable", lambda: SqliteStore.open(path, read_only=read_only))
+    refusal("ledger_unreadable", lambda: check_store(path))
+
+
 def test_create_never_overwrites_and_leaves_nothing_behind(tmp_path: Path) -> None:
     make_ledger(tmp_path / "ledger.db", 2).close()
     assert isinstance(refusal("ledger_exists", lambda: SqliteStore.create(tmp_path / "ledger.db")), Refused)
