@@ -8,6 +8,7 @@ the two together.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -228,12 +229,20 @@ def find_foreign_room() -> str | None:
 def main() -> None:
     """Run `calyx` with the process's arguments, and end the process."""
     try:
+        signal.signal(signal.SIGTERM, _end)
         _open_missing_streams()
         _main()
     except KeyboardInterrupt:
         # Before the command began, while its modules were loading.
         _tell("interrupted", "interrupted", ("interrupted",), INTERRUPTED, as_json=wants_json(sys.argv[1:]))
         sys.exit(INTERRUPTED)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    # As an interrupt: what lies in temporary directories is removed on the way. Asked a second time, it ends at once.
+    del frame
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _open_missing_streams() -> None:

@@ -124,14 +124,13 @@ class _Export:
         remove_hidden(self._root)
         check_directory(self._root, self._root / OBJECTS)
         remove_hidden(self._root / OBJECTS)
-        if old < checkpoint.size:
-            self._prove(old, before, checkpoint)
+        self._prove(old, before, checkpoint)
         waiting = self._load_waiting()
         for seq in sorted(each for each in waiting if each < old):
             for data in self._reader.read(seq, seq + 1):
                 self._visit(seq, data, visit)
-        if old < checkpoint.size:
-            self._write(old, checkpoint, visit, progress)
+        # Also where nothing is new: what the last export wrote of tiles that were not full is looked at again.
+        self._write(old, checkpoint, visit, progress)
         self._store_waiting(waiting)
         for directory in sorted(self._touched, reverse=True):
             sync_directory(directory)

@@ -34,6 +34,8 @@ _INSERT_NODE: Final = "INSERT INTO node (level, idx, hash) VALUES (?, ?, ?)"
 _SELECT_TIP: Final = "SELECT size, hash, checkpoint, frontier FROM tip WHERE one = 1"
 _UPDATE_TIP: Final = "UPDATE tip SET size = ?, hash = ?, checkpoint = ?, frontier = ? WHERE one = 1"
 _SELECT_RECORDS: Final = "SELECT seq, data FROM record WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
+_LOWEST: Final = -(2**63)
+"""Where whoever reads from entry 0 looks from: a row before it is as wrong as one that is missing."""
 _SELECT_LEAVES: Final = "SELECT leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"
 _SELECT_NODES: Final = "SELECT hash FROM node WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
 
@@ -107,7 +109,7 @@ class SqliteStore:
         while at < end:
             try:
                 with mapped(self.path, at):
-                    rows = self._connection.execute(_SELECT_RECORDS, (at, end, limit)).fetchall()
+                    rows = self._connection.execute(_SELECT_RECORDS, (at or _LOWEST, end, limit)).fetchall()
             except CalyxError:
                 if limit == 1:
                     raise
@@ -116,7 +118,8 @@ class SqliteStore:
                 continue
             for seq, data in rows:
                 if seq != at or type(data) is not bytes:
-                    raise corrupt(self.path, f"entry {at} is missing or is not bytes", at)
+                    what = f"a row lies before entry {at}" if seq < at else f"entry {at} is missing or is not bytes"
+                    raise corrupt(self.path, what, at)
                 yield data
                 at += 1
             if len(rows) < limit:

@@ -79,6 +79,7 @@ def test_both_accept_it(station: Station) -> None:
         (("DELETE FROM record WHERE seq = 0",), 0, "broken_chain"),
         (("DELETE FROM record WHERE seq = 8",), 8, "broken_chain"),
         (("UPDATE record SET seq = 100 WHERE seq = 8",), 8, "broken_chain"),
+        (("INSERT INTO record SELECT -1, leaf, data FROM record WHERE seq = 8",), 0, "broken_chain"),
         (("UPDATE record SET data = zeroblob(0) WHERE seq = 4",), 4, "broken_chain"),
         (("UPDATE tip SET checkpoint = zeroblob(0)",), None, "bad_checkpoint"),
     ],

@@ -68,3 +68,33 @@ def test_interrupt_while_modules_are_loading_is_a_line(console: Console) -> None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert "Traceback" not in out + err
+
+
+PAUSED_IN_FSCK = """
+import signal
+import sys
+from ledger import fsck
+
+def wait(*_):
+    print("there", flush=True)
+    while True:
+        signal.pause()
+
+fsck._read = wait
+from executor.main import main
+main()
+"""
+
+
+def test_command_that_is_told_to_end_leaves_no_temporary_files(console: Console, tmp_path: Path) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    environment = {**os.environ, "TMPDIR": str(place), "CALYX_HOME": str(console.home)}
+    command = [sys.executable, "-c", PAUSED_IN_FSCK, "ledger", "fsck"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        assert list(place.iterdir())
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert not list(place.iterdir())

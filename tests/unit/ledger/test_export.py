@@ -267,6 +267,21 @@ def test_file_that_is_there_with_another_content_is_not_overwritten(tmp_path: Pa
         check(out, store)
 
 
+def test_damaged_last_bundle_is_named_though_nothing_is_new(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with make_ledger(tmp_path / "ledger.db", 300) as store:
+        export(store, out)
+        assert export(store, out).files == 0
+        bundle = out / "tile" / "entries" / "001.p" / "44"
+        data = bundle.read_bytes()
+        bundle.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with refused("export_differs", file="tile/entries/001.p/44"):
+            export(store, out)
+        bundle.unlink()
+        assert export(store, out).files == 1
+        assert bundle.read_bytes() == data
+
+
 def test_full_export_names_a_damaged_file_and_writes_a_missing_one_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with make_ledger(tmp_path / "ledger.db", 300) as store:

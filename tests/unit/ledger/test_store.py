@@ -193,6 +193,15 @@ def test_deleted_row_is_named(tmp_path: Path) -> None:
     assert error.fields["entry"] == 150
 
 
+def test_row_before_the_first_is_named(tmp_path: Path) -> None:
+    make_ledger(tmp_path / "ledger.db", 2).close()
+    edit(tmp_path / "ledger.db", "INSERT INTO record VALUES (-1, zeroblob(32), zeroblob(9))")
+    with SqliteStore.open(tmp_path / "ledger.db", read_only=True) as store:
+        error = refusal("ledger_corrupt", lambda: list(store.read()))
+        assert len(list(store.read(1))) == 1
+    assert error.fields["entry"] == 0
+
+
 def test_rows_after_the_head_stop_an_append(tmp_path: Path) -> None:
     make_ledger(tmp_path / "ledger.db", 2).close()
     edit(tmp_path / "ledger.db", "INSERT INTO record VALUES (2, zeroblob(32), zeroblob(9))")
@@ -208,7 +217,7 @@ def test_rows_after_the_head_stop_an_append(tmp_path: Path) -> None:
         ("UPDATE node SET hash = zeroblob(32) WHERE level = 8", "node"),
         ("UPDATE tip SET hash = zeroblob(32)", "tip"),
         ("INSERT INTO node VALUES (8, 9, zeroblob(32))", "rows"),
-        ("INSERT INTO record VALUES (-3, zeroblob(32), zeroblob(9))", "rows"),
+        ("INSERT INTO record VALUES (-3, zeroblob(32), zeroblob(9))", "record"),
         ("DELETE FROM node", "record"),
         ("DELETE FROM tip", "record"),
     ],
