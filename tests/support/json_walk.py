@@ -100,6 +100,7 @@ class Walk:
         self.say("audit")
         self.say("audit", "--new")
         self.say("ledger log", "--limit", "1000")
+        self.say("ledger checkpoint")
         self.say("ledger proof", "3", "--out", str(self.root / "3"))
         key = self.say("ledger proof", "3")["log_key"]
         self.say("ledger proof", "--check", str(self.root / "3"), "--key", key)
