@@ -310,8 +310,8 @@ SHAPE_TABLE = """
 Record: `envelope` Envelope, `prev` hash, `seq` count, `time` time
 Envelope: `payload` string 1.., `payloadType` "application/vnd.in-toto+json", `signatures` [Signature] 1
 Signature: `keyid` key id, `sig` string 1..4096
-Statement: `_type` "https://in-toto.io/Statement/v1", `predicate` predicate, `predicateType` string 0..256, `subject`
-    [Subject] 1
+Statement: `_type` "https://in-toto.io/Statement/v1", `predicate` predicate, `predicateType` string, `subject` [Subject]
+    1
 Subject: `digest` Digest, `name` id
 Digest: `sha256` hash
 Common: `by` id, `head` HeadRef, `ledger` hash, `made_at` time, `nonce` nonce
@@ -616,8 +616,7 @@ class Law:
     def subject(self, e: Data, kinds: Iterable[str] = ("lease",)) -> Data:
         """Section 5: the lease or proposal that an entry is about."""
         found = self.subjects.get(e.about, Data(id=None, seq=0))
-        need(unknown_subject=found.id == e.name, head_too_old=found.seq < e.seen)
-        need("it is about no lease", unknown_subject=found.what in kinds)
+        need(unknown_subject=found.id == e.name and found.what in kinds, head_too_old=found.seq < e.seen)
         return found
 
     def add_subject(self, e: Data, id_: str, offers: Root | None = None) -> None:
@@ -726,7 +725,7 @@ class Law:
         need_role(e, e.says["role"])
         lease = self.subject(e)
         owed, again = lease.digest in self.owed, any(v.by.lower() == e.by.lower() for v in lease.reviews)
-        need(lease_consumed=owed or not lease.done, already_reviewed=owed or not again)
+        need(already_reviewed=owed or not again, lease_consumed=owed or not lease.done)
         lease.reviews.append(e)
         self.owed.pop(lease.digest, None)
 
@@ -895,10 +894,10 @@ class Law:
         lease, says, verb, tier = self.subject(e), e.says, e.says["verb"], e.says["tier"]
         need(command_expired=max(e.now, e.made) <= seconds(says["expires_at"]), not_claimed=lease.done)
         d, bound, promotes = self.deployments[lease.digest], verb in {"start", "resume", "promote"}, verb == "promote"
-        need("its fields", bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
         need("its state", bad_command=bound == (says["state"] is not None))
-        need(deployment_ended=d.phase not in ENDED or verb == "rollback")
         need(stale_command=not bound or says["state"] == d.leaf)
+        need("its fields", bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
+        need(deployment_ended=d.phase not in ENDED or verb == "rollback")
         waits = {
             "start": lease.says["start"] == "command" and not d.started,
             "resume": d.phase == "PAUSED" or "pause" in d.waiting,
@@ -928,15 +927,17 @@ class Law:
         need(superseded=mine.isdisjoint(each.places[name] for each in later for name in each.intended))
 
     def take_event(self, e: Data) -> None:
-        lease, told, type_ = self.subject(e), e.says["detail"], e.says["detail"]["type"]
-        preflight = type_ == "PREFLIGHT_FAILED"
-        if type_ in MONITORED or type_ == "SANITY":
-            need(bad_event=e.says["epoch"] is None)
-            need(wrong_kind=type_ == "SANITY" or e.kind == "monitor")
-        else:
-            need(wrong_kind=e.kind == "executor", fenced=self.term == (e.says["epoch"], e.by))
+        told, type_ = e.says["detail"], e.says["detail"]["type"]
+        preflight, observed = type_ == "PREFLIGHT_FAILED", type_ in {*MONITORED, "SANITY"}
         if type_ == "SANITY":
             need_role(e, "validator")
+        else:
+            need(wrong_kind=e.kind == ("monitor" if observed else "executor"))
+        lease = self.subject(e)
+        if observed:
+            need(bad_event=e.says["epoch"] is None)
+        else:
+            need(fenced=self.term == (e.says["epoch"], e.by))
         need(not_claimed=lease.done or preflight, lease_consumed=not (lease.done and preflight))
         if preflight:
             return
