@@ -13,6 +13,7 @@ from reject_registry import add, reject
 from keys.canonical import format_json
 from keys.sshsig import NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
+from ledger.record import make_record
 
 
 def early(f: Forge) -> dict[str, Any]:
@@ -224,3 +225,19 @@ _typed("of no kind, about nothing", "It is of no kind, and has no subject.", "ba
 _typed(
     "of no kind that says nothing", "It is of no kind, and its predicate is null.", "bad_format", "x", predicate=None
 )
+
+
+# Records.
+
+
+def _placed(name: str, what: str, seq: int) -> None:
+    def doing(f: Forge) -> None:
+        body = f.body("message", {**f.common("cbo"), **MESSAGE})
+        data = make_record(f.head.size, f.head.hash, f.now, f.sign("cbo", "message", body)).data
+        f.force_bytes(data.replace(b'"seq":%d,' % f.head.size, b'"seq":%d,' % seq))
+
+    add(f"record {name}", what, "fleet", "broken_chain", doing)
+
+
+_placed("that says it is an earlier entry", "It says that it is entry 1, whose signer had seen all that precede it.", 1)
+_placed("that says it is the first entry", "It says that it is entry 0, whose signer had seen all that precede it.", 0)
