@@ -1165,7 +1165,7 @@ def confirms(record: Data, following: bytes | None, leaves: list[str], last: Dat
         return end is not None and end[0] == record.seq + 1 and end[1] in roots
     try:
         value = parse(following)
-        return fits("Record", value) and bool(value["prev"] == record.leaf)
+        return fits("Record", value) and bool(parse_record(following, value["seq"]).prev == record.leaf)
     except Refused:
         return False
 
