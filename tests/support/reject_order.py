@@ -7,6 +7,7 @@ from typing import Any
 
 from authenticator import field, frame
 from forging import KEYS, Forge, Subject, digest_of
+from reject_chain import _broken
 from reject_law import MESSAGE
 from reject_registry import add, reject
 
@@ -227,7 +228,21 @@ _typed(
 )
 
 
-# Records.
+# Records, and the chain.
+
+
+def _beside_no_base64(records: list[bytes], note: bytes) -> tuple[list[bytes], bytes]:
+    one = records[2].replace(b'"time":"2026-01-05T09:00:00Z"', b'"time":"2026-01-05T09:00:01Z"')
+    another = records[4].replace(b'"payload":"e', b'"payload":"=')
+    return [*records[:2], one, records[3], another, *records[5:]], note
+
+
+_broken(
+    "changed_before_an_entry_that_none_confirms",
+    "Of an entry the time is another; the next but one names the leaf of the next, and its payload is no base64.",
+    3,
+    _beside_no_base64,
+)
 
 
 def _placed(name: str, what: str, seq: int) -> None:
