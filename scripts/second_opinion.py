@@ -556,6 +556,12 @@ def standing(subject: Data) -> list[Data]:
     return [v for v in subject.votes if v.seen > subject.withdrawn.get(v.by.lower(), -1)]
 
 
+def as_object(names: Any) -> dict[str, Any]:
+    """What a list is called that is kept as an object."""
+    data = canonical(names)
+    return names if isinstance(names, dict) else {"sha256": sha256(data), "size": len(data)}
+
+
 class Law:
     """Judges one entry after another. What is refused leaves it unusable. `leaves`: of the entries, this one's too."""
 
@@ -790,8 +796,8 @@ class Law:
         need(wrong_count=e.says["counted"] == [vote.seq for vote in counted])
         fleet = {each["name"]: each for each in self.targets[lease.target]["instances"]}
         cohorts = self.cohorts(lease, counted, fleet)
-        stated = [(each["tier"], self.read(each["instances"])) for each in e.says["cohorts"]]
-        need(wrong_cohorts=stated == [*cohorts.items()])
+        stated = [(each["tier"], as_object(each["instances"])) for each in e.says["cohorts"]]
+        need(wrong_cohorts=stated == [(tier, as_object(names)) for tier, names in cohorts.items()])
         seen = [(name, each["tree"]) for each in e.says["seen"] for name in self.read(each["instances"])]
         need(bad_claim=once(name for name, _ in seen), base_moved=dict(seen) == lease.before)
         lease.done, self.last_claim[lease.target] = True, e.seq
