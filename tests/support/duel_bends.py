@@ -66,15 +66,16 @@ class Bender(Values):
                 case 18:
                     return self._crooked(draft)
                 case _:
-                    if self.duel.forced and self.random.random() < 0.5:
-                        return self.duel.attempt(self.pick(*self.duel.forced[-40:]), draft.kind, "again")
-                    told = [record.envelope for record in forge.records[-20:]]
-                    return self.duel.attempt(self.pick(*told), draft.kind, "repeated")
+                    forced = self.duel.forced[-40:]
+                    told = (
+                        forced if forced and self.random.random() < 0.5 else [r.envelope for r in forge.records[-20:]]
+                    )
+                    return self.duel.attempt(self.random.choice(told), draft.kind, "again") if told else None
         try:
             return self._try(draft, common, key, ", ".join(words))
         finally:
             # What was taken moved the ledger's time on; what was refused did not.
-            forge.now = max(now, forge.records[-1].seconds)
+            forge.now = max(now, forge.records[-1].seconds if forge.records else 0)
 
     def _body(self, draft: Draft, common: dict[str, Any]) -> bytes:
         self.nonce += 1

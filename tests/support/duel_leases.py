@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from duel_moves import Draft, Player
 from forging import digest_of, json_object, names
 
@@ -73,6 +75,12 @@ class Leases(Player):
         fields["paths"] = self.pick(*[["app.py"]] * 16, *[["app.py", "static/a"]] * 4, ["other"])
         if self.chance(0.05):
             fields["tiers"] = self.pick([10, 25, 50, 100], [5, 100], [100])
+        if self.chance(0.07):
+            other: dict[str, list[Any]] = {"gates": [[]], "interval_s": [1, 86_400], "bake_s": [0, 15, 60]}
+            name = self.pick(*other)
+            fields[name] = self.pick(*other[name])
+        if self.chance(0.05):
+            fields["start"], fields["promotion"] = self.pick("auto", "command"), self.pick("auto", "manual")
         if self.chance(0.05):
             fields["hooks"] = {"drain": self.pick("drain", "other"), "undrain": None}
         return Draft(self.pick("cbo", "cbo", *self.people("proposer")), "lease", fields)
@@ -83,7 +91,7 @@ class Leases(Player):
         return [
             each
             for each in every[-4:]
-            if (parse_time(each.lease.execute_by) >= now and self._hopeful(each)) or self.chance(0.03)
+            if (parse_time(each.lease.execute_by) >= now and self._hopeful(each)) or self.chance(0.08)
         ]
 
     def _hopeful(self, lease: LeaseState) -> bool:

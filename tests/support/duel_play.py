@@ -44,7 +44,7 @@ def play(seed: int, steps: int) -> Duel:
         if draft is None:
             continue
         odds = ODDS.get(draft.kind, USUAL)
-        if duel.forge.records and random.random() < odds:
+        if random.random() < odds:
             for _ in range(random.choice((1, 2, 3, 4) if odds == USUAL else (1, 1, 2))):
                 bender.bend(draft, random.choice((1, 1, 1, 2, 3)))
         bender.say(draft)

@@ -103,6 +103,14 @@ def order_claim_of_a_wrong_epoch_on_an_older_head(f: Forge) -> None:
     f.forge("cp20", "claim", f.claim_fields(f.it, epoch=2), f.it, head=head)
 
 
+@reject("approved", "wrong_cohorts")
+def order_claim_of_cohorts_that_are_not_kept(f: Forge) -> None:
+    """A cohort is an object of another hash, which is not kept: its hash says enough."""
+    fields = f.claim_fields(f.it)
+    fields["cohorts"][0]["instances"] = {"sha256": digest_of(0), "size": 10}
+    f.forge("cp20", "claim", fields, f.it)
+
+
 def _event(name: str, what: str, moment: str, code: str, who: str, **changes: Any) -> None:
     def doing(f: Forge) -> None:
         subject = (changes.get("called", f.it[0]), f.it[1])
