@@ -30,7 +30,7 @@ def judge_genesis(case: Case, genesis: Genesis) -> Change:
     """Record 0 brings its trust root and policy into force by its own signature: readers pin it."""
     require_role(case, "governor")
     log_key = parse_vkey(genesis.log_key)
-    check_origin(genesis.origin)
+    check_origin(log_key.name)
     if log_key.name != genesis.origin:
         refuse("bad_genesis", "the log key is named differently from the origin", rule="genesis")
     _check_continues(genesis)
