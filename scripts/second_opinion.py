@@ -648,14 +648,14 @@ class Law:
     # Section 6: each kind.
 
     def take_genesis(self, e: Data) -> None:
+        need_role(e, "governor")
         self.log_key, continues = parse_vkey(e.says["log_key"]), e.says["continues"]
         need("the log's key is of another name", bad_genesis=self.log_key[0] == e.says["origin"])
-        self.root.check(self.log_key[2])
-        need_role(e, "governor")
         if continues is not None:
             size, last, ledger = continues["head"]["size"], continues["head"]["hash"], continues["ledger"]
             need("it continues no entry", bad_genesis=size > 0 and ZERO not in (last, ledger))
             need("the first leaf is the ledger's name", bad_genesis=(size == 1) == (last == ledger))
+        self.root.check(self.log_key[2])
         self.enact("trust", self.root, e.digest)
         self.enact("policy", e.says["policy"], e.digest)
 
