@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from authenticator import field, frame
-from forging import KEYS, Forge, Subject, digest_of
+from forging import KEYS, Forge, Subject, digest_of, trust
 from reject_chain import _broken
 from reject_law import MESSAGE
 from reject_registry import add, reject
@@ -185,6 +185,25 @@ def order_rollback_of_what_went_back_beside_a_live_one(f: Forge) -> None:
     f.approve(other)
     f.claim(other)
     f.forge_command("ada", f.it, "rollback")
+
+
+# Genesis.
+
+
+def _genesis(name: str, what: str, code: str, who: str = "ada", **changes: Any) -> None:
+    def doing(f: Forge) -> None:
+        f.forge(who, "genesis", f.genesis_fields(**changes))
+
+    add(f"order genesis {name}", what, "nothing", code, doing)
+
+
+_AFTER_NOTHING = {"ledger": digest_of(1), "head": {"size": 0, "hash": digest_of(1)}}
+_genesis("of another, short name", "The origin is another than the key's, and no origin.", "bad_genesis", origin="A")
+_genesis(
+    "by no governor for no log", "By who is no governor, and the log's key is none.", "role_missing", "cbo", log_key=""
+)
+_genesis("after nothing with a root without a governor", "It continues no entry, and its root has too few governors.",
+         "bad_genesis", continues=_AFTER_NOTHING, trust=trust("ada", "cbo"))  # fmt: skip
 
 
 # Signatures of people: well formed, of a type that can be enrolled, by that key, in its namespace.
