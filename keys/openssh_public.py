@@ -125,7 +125,12 @@ def format_public(key: OpenSshKey) -> str:
 @lru_cache(maxsize=1024)
 def fingerprint(key: OpenSshKey) -> str:
     """The key's name, `SHA256:` and 43 characters, as `ssh-keygen -l` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key.blob).digest()).decode("ascii").rstrip("=")
+    return fingerprint_blob(key.blob)
+
+
+def fingerprint_blob(blob: bytes) -> str:
+    """The name of a key of any type, by its blob."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 def _parse_application(data: bytes) -> str:

@@ -23,7 +23,7 @@ from typing import Final
 from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
 from keys.errors import CalyxError, FormatError, SignatureRefused
 from keys.openssh_private import PrivateKey
-from keys.openssh_public import HARDWARE, OpenSshKey, fingerprint
+from keys.openssh_public import HARDWARE, PLAIN, OpenSshKey, fingerprint, fingerprint_blob
 from keys.openssh_public import parse_blob as parse_key
 from keys.values import format_base64, parse_base64
 from keys.wire import Reader, string, u32
@@ -71,30 +71,43 @@ def parse_blob(blob: bytes) -> SshSig:
     """
     if len(blob) > MAX_BLOB:
         raise FormatError(f"an SSH signature is over the limit of {MAX_BLOB} bytes", code="too_large")
+    signer, spelled, signature = _split(blob)
+    key, namespace = parse_key(signer), _parse_namespace(spelled)
+    raw, flags, counter = _parse_inner(signature, key.type)
+    parsed = SshSig(key, namespace, raw, flags, counter)
+    if format_blob(parsed) != blob:
+        raise FormatError("an SSH signature is not canonical", code="not_canonical")
+    return parsed
+
+
+def _split(blob: bytes) -> tuple[bytes, bytes, bytes]:
+    """The blob of the key, the namespace and the inner signature, whatever they are."""
     reader = Reader(blob, "an SSH signature")
     if reader.take(len(_MAGIC)) != _MAGIC:
         raise FormatError("an SSH signature does not begin with SSHSIG", hint="give the blob, not its armor")
     if reader.u32() != _VERSION:
         raise FormatError("an SSH signature is not of version 1")
-    key = parse_key(reader.string())
-    namespace = _parse_namespace(reader.string())
+    signer, spelled = reader.string(), reader.string()
     if reader.string():
         raise FormatError("an SSH signature's reserved field is not empty")
     if reader.string() != _HASH:
         raise FormatError("an SSH signature's hash is not sha512", hint="sign with -O hashalg=sha512, the default")
-    inner = Reader(reader.string(), "an SSH signature's inner signature")
+    signature = reader.string()
     reader.end()
-    if inner.string() != key.type.encode():
+    return signer, spelled, signature
+
+
+def _parse_inner(data: bytes, key_type: str) -> tuple[bytes, int | None, int | None]:
+    """The 64 bytes, flags and counter of a signature by a key of that type."""
+    inner = Reader(data, "an SSH signature's inner signature")
+    if inner.string() != key_type.encode():
         raise FormatError("an SSH signature is of another type than its key")
     raw = inner.string()
     if len(raw) != SIGNATURE_SIZE:
         raise FormatError(f"an SSH signature holds {counted(len(raw), 'byte')} of signature, not 64")
-    flags, counter = (inner.u8(), inner.u32()) if key.type == HARDWARE else (None, None)
+    flags, counter = (inner.u8(), inner.u32()) if key_type == HARDWARE else (None, None)
     inner.end()
-    parsed = SshSig(key, namespace, raw, flags, counter)
-    if format_blob(parsed) != blob:
-        raise FormatError("an SSH signature is not canonical", code="not_canonical")
-    return parsed
+    return raw, flags, counter
 
 
 def format_blob(signature: SshSig) -> bytes:
@@ -223,18 +236,23 @@ def _format_namespace(namespace: str) -> bytes:
 
 
 def _mismatch(blob: bytes, key: OpenSshKey, namespace: str) -> CalyxError:
-    # Not the blob that this key and namespace lead to: it is refused whatever it is. Parsing only finds the words.
+    # Not the blob that this key and namespace lead to: it is refused whatever it is. Reading only finds the words, in
+    # the order of docs/FORMAT.md, section 5: whether another's key could be enrolled does not matter.
     try:
-        found = parse_blob(blob)
+        signer, spelled, signature = _split(blob)
+        name = signer[4 : 4 + int.from_bytes(signer[:4], "big")]
+        if name not in {PLAIN.encode(), HARDWARE.encode()}:
+            return FormatError("an SSH signature is by a key of another type than Ed25519", code="unsupported_key")
+        _parse_inner(signature, name.decode())
     except CalyxError as error:
         return error
-    if found.key != key:
+    if signer != key.blob:
+        text = f"the signature is by {fingerprint_blob(signer)}, not by {fingerprint(key)}"
+        return SignatureRefused(text, code="wrong_key")
+    if spelled != namespace.encode():
+        other = spelled[:MAX_NAMESPACE].decode("ascii", "replace")
         return SignatureRefused(
-            f"the signature is by {fingerprint(found.key)}, not by {fingerprint(key)}", code="wrong_key"
-        )
-    if found.namespace != namespace:
-        return SignatureRefused(
-            f"the signature is for the namespace {found.namespace}, not {namespace}",
+            f"the signature is for the namespace {other!r}, not {namespace}",
             code="wrong_namespace",
             hint=f"sign with ssh-keygen -Y sign -n {namespace}",
         )

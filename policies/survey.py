@@ -65,7 +65,7 @@ class Survey:
 
     def take(self, entry: Entry) -> None:
         """Look at an entry that stands in an unbroken chain."""
-        self._look(entry.record)
+        self._look(entry.seq, entry.record)
         self._later.append(entry.leaf)
 
     def run(self, reader: Reader, chain: Chain, checkpoint: Checkpoint | None, end: int) -> bool | None:
@@ -86,7 +86,7 @@ class Survey:
                 if seconds is not None and record.seconds < seconds:
                     self._break(seq, "its time is before that of the entry before it")
                 seconds = record.seconds if seq not in self._broken else seconds
-                self._look(record)
+                self._look(seq, record)
             if record is not None and seq not in self._broken:
                 before = record.leaf
             else:
@@ -148,9 +148,10 @@ class Survey:
             self._break(seq, f"its bytes are not a record ({error.message})")
             return None
 
-    def _look(self, record: Record) -> None:
-        """Check what a record says by itself: its statement, its signature, and the head inside it."""
-        seq = record.seq
+    def _look(self, seq: int, record: Record) -> None:
+        """Check what a record says by itself: its statement, its signature, and the head inside it. `seq`: its place,
+        whatever it says of that.
+        """
         if seq in self._broken or seq in self._left_out:
             return
         try:

@@ -314,8 +314,8 @@ SHAPES = """
 Record: `envelope` Envelope, `prev` hash, `seq` count, `time` time
 Envelope: `payload` string 1.., `payloadType` "application/vnd.in-toto+json", `signatures` [Signature] 1
 Signature: `keyid` key id, `sig` string 1..4096
-Statement: `_type` "https://in-toto.io/Statement/v1", `predicate` predicate, `predicateType` string 0..256, `subject`
-    [Subject] 1
+Statement: `_type` "https://in-toto.io/Statement/v1", `predicate` predicate, `predicateType` string, `subject` [Subject]
+    1
 Subject: `digest` Digest, `name` id
 Digest: `sha256` hash
 Common: `by` id, `head` HeadRef, `ledger` hash, `made_at` time, `nonce` nonce
@@ -557,6 +557,12 @@ def standing(subject: Data) -> list[Data]:
     return [v for v in subject.votes if v.seen > subject.withdrawn.get(v.by.lower(), -1)]
 
 
+def as_object(names: Any) -> dict[str, Any]:
+    """What a list is called that is kept as an object."""
+    data = canonical(names)
+    return names if isinstance(names, dict) else {"sha256": sha256(data), "size": len(data)}
+
+
 class Law:
     """Judges one entry after another. What is refused leaves it unusable. `leaves`: of the entries, this one's too."""
 
@@ -622,8 +628,7 @@ class Law:
     def subject(self, e: Data, kinds: Iterable[str] = ("lease",)) -> Data:
         """Section 5: the lease or proposal that an entry is about."""
         found = self.subjects.get(e.about, Data(id=None, seq=0))
-        need(unknown_subject=found.id == e.name, head_too_old=found.seq < e.seen)
-        need("it is about no lease", unknown_subject=found.what in kinds)
+        need(unknown_subject=found.id == e.name and found.what in kinds, head_too_old=found.seq < e.seen)
         return found
 
     def read(self, value: Any, shape: str = "[id]", limit: int = MAX_LIST) -> Any:
@@ -645,13 +650,13 @@ class Law:
     # Section 6: each kind.
 
     def take_genesis(self, e: Data) -> None:
+        need_role(e, "governor")
         self.log_key, continues = parse_vkey(e.says["log_key"]), e.says["continues"]
         need("the log's key is of another name", bad_genesis=self.log_key[0] == e.says["origin"])
-        self.root.check(self.log_key[2])
-        need_role(e, "governor")
         if continues is not None:
             size, last, ledger = continues["head"]["size"], continues["head"]["hash"], continues["ledger"]
             need(bad_genesis=size > 0 and ZERO not in (last, ledger) and (size == 1) == (last == ledger))
+        self.root.check(self.log_key[2])
         self.enact("trust", self.root, e.digest)
         self.enact("policy", e.says["policy"], e.digest)
 
@@ -726,7 +731,7 @@ class Law:
         need_role(e, e.role)
         lease = self.subject(e)
         owed, again = lease.digest in self.owed, any(v.by.lower() == e.by.lower() for v in lease.reviews)
-        need(lease_consumed=owed or not lease.done, already_reviewed=owed or not again)
+        need(already_reviewed=owed or not again, lease_consumed=owed or not lease.done)
         lease.reviews.append(e)
         self.owed.pop(lease.digest, None)
 
@@ -787,8 +792,8 @@ class Law:
         need(wrong_count=e.says["counted"] == [vote.seq for vote in counted])
         fleet = {each["name"]: each for each in self.targets[lease.target]["instances"]}
         cohorts = self.cohorts(lease, counted, fleet)
-        stated = [(each["tier"], self.read(each["instances"])) for each in e.says["cohorts"]]
-        need(wrong_cohorts=stated == [*cohorts.items()])
+        stated = [(each["tier"], as_object(each["instances"])) for each in e.says["cohorts"]]
+        need(wrong_cohorts=stated == [(tier, as_object(names)) for tier, names in cohorts.items()])
         seen = [(name, each["tree"]) for each in e.says["seen"] for name in self.read(each["instances"])]
         need(bad_claim=once(name for name, _ in seen), base_moved=dict(seen) == lease.before)
         lease.done, self.last_claim[lease.target] = True, e.seq
@@ -892,10 +897,10 @@ class Law:
         lease, says, verb, tier = self.subject(e), e.says, e.says["verb"], e.says["tier"]
         need(command_expired=max(e.now, e.made) <= seconds(says["expires_at"]), not_claimed=lease.done)
         d, bound, promotes = self.deployments[lease.digest], verb in {"start", "resume", "promote"}, verb == "promote"
-        need(bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
         need(bad_command=bound == (says["state"] is not None))
-        need(deployment_ended=d.phase not in ENDED or verb == "rollback")
         need(stale_command=not bound or says["state"] == d.leaf)
+        need(bad_command=promotes == (tier is not None) and (promotes or not says["skip_bake"]))
+        need(deployment_ended=d.phase not in ENDED or verb == "rollback")
         need(bad_command=verb != "start" or (lease.says["start"] == "command" and d.working == "CLAIMED"))
         need(bad_command=verb != "resume" or d.phase == "PAUSED" or "pause" in d.waiting)
         need(bad_command=not promotes or (d.working == "BAKING" and d.tier == tier))
@@ -922,15 +927,17 @@ class Law:
         need(superseded=mine.isdisjoint(each.places[name] for each in later for name in each.intended))
 
     def take_event(self, e: Data) -> None:
-        lease, told, type_ = self.subject(e), e.says["detail"], e.says["detail"]["type"]
-        preflight = type_ == "PREFLIGHT_FAILED"
+        told, type_ = e.says["detail"], e.says["detail"]["type"]
+        preflight, observed = type_ == "PREFLIGHT_FAILED", type_ in {*MONITORED, "SANITY"}
         if type_ == "SANITY":
-            need(bad_event=e.says["epoch"] is None)
             need_role(e, "validator")
-        elif type_ in MONITORED:
-            need(bad_event=e.says["epoch"] is None, wrong_kind=e.kind == "monitor")
         else:
-            need(wrong_kind=e.kind == "executor", fenced=self.term == (e.says["epoch"], e.by))
+            need(wrong_kind=e.kind == ("monitor" if observed else "executor"))
+        lease = self.subject(e)
+        if observed:
+            need(bad_event=e.says["epoch"] is None)
+        else:
+            need(fenced=self.term == (e.says["epoch"], e.by))
         need(not_claimed=lease.done or preflight, lease_consumed=not (lease.done and preflight))
         if preflight:
             return
@@ -1162,7 +1169,7 @@ def confirms(record: Data, following: bytes | None, leaves: list[str], last: Dat
         return end is not None and end[0] == record.seq + 1 and end[1] in roots
     try:
         value = parse(following)
-        return fits("Record", value) and bool(value["prev"] == record.leaf)
+        return fits("Record", value) and bool(parse_record(following, value["seq"]).prev == record.leaf)
     except Refused:
         return False
 

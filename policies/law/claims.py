@@ -18,11 +18,11 @@ RULE = "claim"
 def judge_term(case: Case, term: Term) -> Change:
     """An executor takes over: the next epoch, said with the whole ledger in view."""
     require_kind(case, "executor")
+    _require_whole_head(case)
     last = 0 if case.state.term is None else case.state.term.epoch
     if term.epoch != last + 1:
         newest = None if case.state.term is None else case.state.term.seq
         refuse("wrong_epoch", f"the next epoch is {last + 1}, not {term.epoch}", rule="epoch", entry=newest)
-    _require_whole_head(case)
     note = TermState(case.seq, term.epoch, case.principal.id, case.entry.leaf)
 
     def change(state: State) -> None:
@@ -34,9 +34,9 @@ def judge_term(case: Case, term: Term) -> Change:
 def judge_claim(case: Case, claim: Claim) -> Change:
     """The two-key rule holds here and now, and the claim says exactly what it counted and where it begins."""
     require_kind(case, "executor")
-    check_epoch(case, claim.epoch)
     lease = subject_lease(case)
     _require_whole_head(case)
+    check_epoch(case, claim.epoch)
     verified = check_two_key(case.state, lease.digest, case.now)
     counted = (verified.counted[0].seq, verified.counted[1].seq)
     if claim.counted != counted:

@@ -7,10 +7,10 @@ from typing import Final, NoReturn
 from keys.values import format_time, parse_time
 from policies.deployment import CommandNote, Deployment, Phase
 from policies.kinds import Command
-from policies.law.case import Case, Change, check_subject, refuse, require_role
+from policies.law.case import Case, Change, refuse, require_role, subject_lease
 from policies.matrix import DeployProduction
 from policies.places import find_neighbour, places_of
-from policies.state import State
+from policies.state import LeaseState, State
 
 RULE = "command"
 BOUND: Final = frozenset({"start", "resume", "promote"})
@@ -26,9 +26,10 @@ _AFTER_THE_END: Final = {
 def judge_command(case: Case, command: Command) -> Change:
     """An approver's or operator's order."""
     require_role(case, "approver", "operator")
-    deployment = subject_deployment(case)
+    lease = subject_lease(case)
     if max(case.now, case.statement.made_at) > parse_time(command.expires_at):
         refuse("command_expired", f"the command was good until {command.expires_at}", rule="time")
+    deployment = deployment_of(case.state, lease)
     if (command.verb in BOUND) != (command.state is not None):
         refuse(
             "bad_command", f"{command.verb} {'names' if command.verb in BOUND else 'does not name'} a state", rule=RULE
@@ -65,20 +66,12 @@ def judge_command(case: Case, command: Command) -> Change:
     return change
 
 
-def subject_deployment(case: Case) -> Deployment:
-    """The deployment that the statement is about, its lease within the signer's head.
-
-    Raises: LawRefused (`not_claimed`, `unknown_subject`).
-    """
-    digest = case.statement.subject_digest
-    deployment = case.state.deployments.get(digest)
+def deployment_of(state: State, lease: LeaseState) -> Deployment:
+    """The deployment of a lease. Raises: LawRefused (`not_claimed`)."""
+    deployment = state.deployments.get(lease.digest)
     if deployment is None:
-        known = case.state.leases.get(digest)
-        if known is None:
-            refuse("unknown_subject", "the statement is about no lease of this ledger", rule="subject")
-        text = f"{known.lease.id} was not claimed, so there is no deployment"
-        refuse("not_claimed", text, rule="subject", entry=known.seq)
-    check_subject(case, deployment.lease.id, deployment.lease_seq)
+        text = f"{lease.lease.id} was not claimed, so there is no deployment"
+        refuse("not_claimed", text, rule="subject", entry=lease.seq)
     return deployment
 
 
@@ -88,11 +81,6 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     Raises: LawRefused (`retention_over`, `superseded`, `target_busy`, `nothing_to_roll_back`).
     """
     lease = deployment.lease
-    live = state.live.get(lease.target)
-    if live is not None and live != deployment.lease_digest:
-        busy = state.leases[live]
-        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
-        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
     if deployment.phase is Phase.COMPLETED and deployment.completed_at is not None:
         until = deployment.completed_at + _terms(state, deployment).retention_s
         if now > until:
@@ -106,6 +94,11 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
         text = f"{lease.id} ended as {deployment.phase}"
         refuse("nothing_to_roll_back", text, rule="rollback", entry=deployment.ended_seq)
+    live = state.live.get(lease.target)
+    if live is not None and live != deployment.lease_digest:
+        busy = state.leases[live]
+        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
     neighbour = find_neighbour(state, deployment.lease_digest)
     if neighbour is not None:
         busy, name = state.leases[neighbour[0]], neighbour[1]

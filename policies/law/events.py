@@ -18,12 +18,12 @@ from policies.deployment import (
 from policies.event_kinds import Event
 from policies.law.case import Case, Change, Effect, refuse, require_kind, require_role, subject_lease, vote_compromised
 from policies.law.claims import check_epoch
-from policies.law.commands import check_rollback, subject_deployment
+from policies.law.commands import check_rollback, deployment_of
 from policies.law.health import check_health, judge_baseline, judge_sample, judge_verdict
 from policies.names import open_names
 from policies.places import places_of
 from policies.registers import end_deployment, revive_deployment
-from policies.state import State, TouchNote
+from policies.state import LeaseState, State, TouchNote
 
 RULE = "deployment"
 
@@ -35,17 +35,18 @@ def judge_event(case: Case, event: Event) -> Change:
     by_executor = type_ in EXECUTOR_EVENTS
     if by_executor:
         require_kind(case, "executor")
-        check_epoch(case, event.epoch)
+    elif type_ in MONITOR_EVENTS:
+        require_kind(case, "monitor")
     else:
-        if event.epoch is not None:
-            refuse("bad_event", f"{type_} carries no epoch", rule="epoch")
-        if type_ in MONITOR_EVENTS:
-            require_kind(case, "monitor")
-        else:
-            require_role(case, "validator")
+        require_role(case, "validator")
+    lease = subject_lease(case)
+    if by_executor:
+        check_epoch(case, event.epoch)
+    elif event.epoch is not None:
+        refuse("bad_event", f"{type_} carries no epoch", rule="epoch")
     if isinstance(detail, kinds.PreflightFailed):
-        return _judge_preflight(case, detail)
-    deployment = subject_deployment(case)
+        return _judge_preflight(case, lease, detail)
+    deployment = deployment_of(case.state, lease)
     phase = deployment.move(type_)
     if type_ in FORWARD:
         check_forward(case.state, deployment, case.now)
@@ -113,8 +114,7 @@ def tainted_votes(state: State, deployment: Deployment) -> list[int]:
     return [v.seq for v in votes if v.seq in deployment.counted and vote_compromised(trust, v)]
 
 
-def _judge_preflight(case: Case, detail: kinds.PreflightFailed) -> Change:
-    lease = subject_lease(case)
+def _judge_preflight(case: Case, lease: LeaseState, detail: kinds.PreflightFailed) -> Change:
     if lease.claim_seq is not None:
         text = f"the lease was claimed in entry {lease.claim_seq}"
         refuse("lease_consumed", text, rule="claim", step=8, entry=lease.claim_seq)

@@ -30,7 +30,7 @@ def judge_genesis(case: Case, genesis: Genesis) -> Change:
     """Record 0 brings its trust root and policy into force by its own signature: readers pin it."""
     require_role(case, "governor")
     log_key = parse_vkey(genesis.log_key)
-    check_origin(genesis.origin)
+    check_origin(log_key.name)
     if log_key.name != genesis.origin:
         refuse("bad_genesis", "the log key is named differently from the origin", rule="genesis")
     _check_continues(genesis)
@@ -89,11 +89,10 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
     role = _role_for(kind)
     if cosignature.role != role or cosignature.review is not None:
         refuse("wrong_role", f"a {kind} is cosigned as {role}, without a review", rule="roles")
+    _require_vote(case, proposal)
     check_proposal_open(case.state, proposal)
     check_approval_window(case, proposal.proposal.approve_by, proposal.seq)
     vote = case.vote(role, None)
-    if not any(holds_now(root, vote.signer, role) for root in _roots_for_vote(case.state, proposal)):
-        refuse("role_missing", f"{vote.signer.principal} does not hold the role {role}", rule="roles")
     standing = proposal.ballot.standing()
     earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid), None)
     if earlier is not None:
@@ -119,13 +118,11 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
 
 def judge_withdrawal(case: Case, proposal: ProposalState) -> Change:
     """Whoever may cosign a proposal stops their own cosignatures of it, until it is in force."""
-    role = _role_for(proposal.kind)
+    _require_vote(case, proposal)
     if proposal.decided_seq is not None:
         text = f"it is in force since entry {proposal.decided_seq}"
         hint = f"to change it back: propose a {proposal.kind}"
         refuse("already_in_force", text, rule="objection", entry=proposal.decided_seq, hint=hint)
-    if not any(holds_now(root, case.signer, role) for root in _roots_for_vote(case.state, proposal)):
-        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
     note = Withdrawal(case.seq, case.principal.id)
     digest = proposal.digest
 
@@ -164,6 +161,13 @@ def _roots_for_vote(state: State, proposal: ProposalState) -> list[TrustRoot]:
     if isinstance(proposal.proposal, TrustProposal):
         roots.append(proposal.proposal.trust)
     return roots
+
+
+def _require_vote(case: Case, proposal: ProposalState) -> None:
+    """The signer may cosign the proposal, with this key. Raises: LawRefused (`role_missing`)."""
+    role = _role_for(proposal.kind)
+    if not any(holds_now(root, case.signer, role) for root in _roots_for_vote(case.state, proposal)):
+        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
 
 
 def _quorum_met(state: State, proposal: ProposalState, votes: list[Vote]) -> bool:

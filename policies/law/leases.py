@@ -83,9 +83,8 @@ def judge_review(case: Case, review: Review) -> Change:
     """An agent's one verdict on a lease, before its claim. After it only the review that break-glass owes: then no
     earlier one counted, so an agent that lost its key since may say it again with the new one.
     """
+    require_role(case, review.role)
     lease = subject_lease(case)
-    if review.role not in case.principal.roles:
-        refuse("role_missing", f"{case.principal.id} does not hold the role {review.role}", rule="roles")
     owed = lease.digest in case.state.owed_reviews
     # Ids are the same ignoring case: a root that spells the agent's anew gives it no second review.
     me = fold_id(case.principal.id)
@@ -110,13 +109,12 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     subject = subject_proposal(case)
     if isinstance(subject, ProposalState):
         return judge_vote(case, cosignature, subject)
-    check_lease_open(subject)
-    check_approval_window(case, subject.lease.approve_by, subject.seq, step=3)
     role = cosignature.role
     if role not in {"approver", "sentinel", "validator"}:
         refuse("wrong_role", "a lease is cosigned as approver, sentinel or validator", rule="roles")
-    if role not in case.principal.roles:
-        refuse("role_missing", f"{case.principal.id} does not hold the role {role}", rule="roles")
+    require_role(case, role)
+    check_lease_open(subject)
+    check_approval_window(case, subject.lease.approve_by, subject.seq, step=3)
     _check_own_review(case, cosignature, subject)
     vote = case.vote(role, cosignature.review)
     standing = subject.ballot.standing()
@@ -142,10 +140,13 @@ def judge_objection(case: Case, objection: Objection) -> Change:
         return judge_withdrawal(case, subject)
     note = Withdrawal(case.seq, case.principal.id)
     digest = subject.digest
+    if objection.verb == "deny":
+        require_role(case, "approver", "proposer")
+    else:
+        require_role(case, "approver", "sentinel", "validator")
     if subject.claim_seq is not None:
         _refuse_claimed(subject)
     if objection.verb == "deny":
-        require_role(case, "approver", "proposer")
 
         def deny(state: State) -> None:
             if state.leases[digest].denied is None:
@@ -153,7 +154,6 @@ def judge_objection(case: Case, objection: Objection) -> Change:
                 close_lease(state, digest)
 
         return deny
-    require_role(case, "approver", "sentinel", "validator")
 
     def withdraw(state: State) -> None:
         state.leases[digest].ballot.add_withdrawal(note)

@@ -33,6 +33,7 @@ import reject_law
 import reject_leases
 import reject_limits
 import reject_objects
+import reject_order
 import reject_records
 import reject_shapes
 import reject_signatures
@@ -51,6 +52,7 @@ LISTED: Final = (
     *(reject_law, reject_governance, reject_leases, reject_claims, reject_claimed),
     *(reject_deployments, reject_events, reject_bakes, reject_commands),
     *(reject_shapes, reject_limits, reject_statements, reject_signatures, reject_records, reject_objects, reject_edges),
+    reject_order,
 )
 """Where forgeries are listed when they are imported."""
 

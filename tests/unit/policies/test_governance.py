@@ -254,7 +254,7 @@ def test_policy_is_one_operators_business(tmp_path: Path) -> None:
     ("changes", "code"),
     [
         ({"origin": "station.example/other-00000000"}, "bad_genesis"),
-        ({"origin": "no-suffix"}, "bad_format"),
+        ({"origin": "no-suffix"}, "bad_genesis"),
         ({"log_key": "nonsense"}, "bad_format"),
     ],
 )
