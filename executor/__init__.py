@@ -1,0 +1,1 @@
+"""What is done: trees, hosts, the rollout, and everything that a person sees."""

@@ -1,0 +1,1 @@
+"""Who may sign: canonical bytes, the one verifier, key files, principals."""

@@ -1,0 +1,1 @@
+"""What was said, in what order: entries, their chain and tree, and where they are kept."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.store import Reader
 
 
@@ -14,7 +14,7 @@ from ledger.store import Reader
 def open_reader(path: Path) -> Iterator[Reader]:
     """A ledger file as a reader, for as long as the context lasts; it cannot be written through it.
 
-    Raises: as `ledger.sqlite_store.SqliteStore.open`.
+    Raises: as `ledger.sqlite.store.SqliteStore.open`.
     """
     with SqliteStore.open(path, read_only=True) as store:
         yield store

@@ -1,0 +1,1 @@
+"""What is allowed: the kinds of statement, the law, the registrar, the audit."""

@@ -4,7 +4,7 @@
                                [path, "dir"], ...]
 
 Rows are sorted by the UTF-8 bytes of their paths, each path once, each in a directory that is listed. Where links lead
-is followed before anything is deployed (`executor.tree`), and not here.
+is followed before anything is deployed (`executor.trees.tree`), and not here.
 
 Source: docs/FORMAT.md, tree digest.
 """

@@ -28,18 +28,18 @@ from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.record import make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.statement import Statement
 from ledger.store import DISK_FULL, Store
 from ledger.verified import sign_statement
 from policies.batch_ahead import BatchAhead
+from policies.fold.snapshots import Snapshots
+from policies.fold.state import State
 from policies.law.position import find_holder, open_signed, parse_predicate, read_statement
+from policies.law.safety import leads_back
 from policies.law.step import judge
 from policies.names import Objects
 from policies.replay import Pin
-from policies.safety import leads_back
-from policies.snapshots import Snapshots
-from policies.state import State
 from policies.submitter import Clock, Draft, Random, Receipt, Submitter
 
 MAX_BEHIND_S: Final = 5
@@ -47,7 +47,7 @@ MAX_AHEAD_S: Final = 30 * 86_400
 
 
 class Reserve(Protocol):
-    """Room on the ledger's disk that is kept for what leads toward safety; `executor.reserve` has it."""
+    """Room on the ledger's disk that is kept for what leads toward safety; `executor.homes.reserve` has it."""
 
     def low(self) -> bool:
         """Whether the disk is nearly full."""
@@ -269,7 +269,7 @@ def open_registrar(
     """The registrar of a ledger file, for as long as the context lasts. `create`: make the empty file where there is
     none, for `Registrar.create`.
 
-    Raises: as `ledger.sqlite_store.SqliteStore.open` and `create`.
+    Raises: as `ledger.sqlite.store.SqliteStore.open` and `create`.
     """
     with SqliteStore.create(path) if create and not path.exists() else SqliteStore.open(path) as store:
         registrar = Registrar(

@@ -2,8 +2,8 @@
 
 `Replay` keeps the state between calls, so that following a live ledger costs only its new entries. The head that a
 reader verified is remembered outside the ledger's directory before the state is handed out (`ledger.memory`). Given
-`snapshots`, it may begin behind entries that the same user verified before (`policies.snapshots`), instead of at the
-first one.
+`snapshots`, it may begin behind entries that the same user verified before (`policies.fold.snapshots`), instead of at
+the first one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_rememb
 from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
-from policies.audit_shelf import shelved_state
+from policies.fold.scratch import Scratch, ScratchFailed
+from policies.fold.shelf import shelved_state
+from policies.fold.snapshot import Folded
+from policies.fold.snapshots import Note, Snapshots
+from policies.fold.state import State
 from policies.law.step import enact, judge, step
 from policies.names import Objects
 from policies.read_ahead import read_ahead, signatures_ahead
-from policies.scratch import Scratch, ScratchFailed
-from policies.snapshot import Folded
-from policies.snapshots import Note, Snapshots
-from policies.state import State
 
 
 class Unlawful(CalyxError):
@@ -194,7 +194,7 @@ class Replay:
 
     def keep(self, snapshots: Snapshots, whole: int, whole_at: str) -> None:
         """Keep what the last `sync` read, for later readers; not between `take` and the commit. `whole`, `whole_at`: as
-        in `policies.snapshots.Note`. Raises: as `Snapshots.save`.
+        in `policies.fold.snapshots.Note`. Raises: as `Snapshots.save`.
         """
         snapshots.save(Folded(self.state, self._chain), whole, whole_at)
 

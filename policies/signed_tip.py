@@ -8,9 +8,9 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.memory import Remembered, check_remembered
 from ledger.note import VerifierKey, parse_vkey
 from ledger.store import Reader, Tip
+from policies.fold.state import State
 from policies.law.step import step
 from policies.names import Objects
-from policies.state import State
 
 
 def find_log_key(reader: Reader, objects: Objects) -> VerifierKey:

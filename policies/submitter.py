@@ -18,11 +18,11 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.statement import Statement, make_statement
 from ledger.store import Reader
 from ledger.verified import sign_statement
+from policies.fold.snapshots import Snapshots
+from policies.fold.state import State
 from policies.law.step import foresee
 from policies.names import Objects
 from policies.replay import Pin, Replay
-from policies.snapshots import Snapshots
-from policies.state import State
 
 MAX_TRIES: Final = 20
 

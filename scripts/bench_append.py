@@ -15,7 +15,7 @@ from bench_measure import JOBS, Row, Spread, VerifyLimit, timed
 
 from ledger.memory import HeadMemory
 from ledger.record import Record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies.batch_ahead import WORTH_START
 from policies.registrar import Registrar
 from policies.replay import Pin

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from bench_measure import Row, Spread
 
-from ledger.sqlite_store import SqliteStore
-from policies.audit import Report
-from policies.audit_again import audit_home
-from policies.scratch import Scratch
-from policies.snapshots import Snapshots
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.again import audit_home
+from policies.auditing.audit import Report
+from policies.fold.scratch import Scratch
+from policies.fold.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from bench_big import Big, Ledgers

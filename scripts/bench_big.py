@@ -16,7 +16,7 @@ from keys.ed25519 import SigningKey
 from ledger.envelope import pae
 from ledger.head import Head
 from ledger.record import Record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 
 SAMPLES: Final = 500
 

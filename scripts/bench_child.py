@@ -48,8 +48,8 @@ def audit(directory: Path, jobs: int) -> int:
 
     from ledger.objects import DirectoryObjects
     from ledger.reader import open_reader
-    from policies.audit import audit as examine
-    from policies.scratch import Scratch
+    from policies.auditing.audit import audit as examine
+    from policies.fold.scratch import Scratch
 
     objects = DirectoryObjects(directory / "objects")
     with open_reader(directory / "ledger.db") as reader, Scratch(directory / "scratch") as scratch:
@@ -70,9 +70,9 @@ def fold(directory: Path, marks: list[int]) -> int:
     from ledger.chain import Entry
     from ledger.objects import DirectoryObjects
     from ledger.reader import open_reader
+    from policies.fold.scratch import Scratch
+    from policies.fold.state import State
     from policies.replay import Replay
-    from policies.scratch import Scratch
-    from policies.state import State
 
     found: list[dict[str, int]] = []
 

@@ -18,14 +18,14 @@ from typing import Final, Self
 from bench_measure import CHECKOUT, Row, Spread, missing, ssh_agent, timed, warmed
 from ledger_factory import Factory
 
-from executor.effects import Step, apply_instance, restore_instance
-from executor.home import Home
-from executor.host import Fence, Plan
-from executor.local_host import LocalHost
-from executor.scan import ingest
-from executor.settings import Settings
-from executor.tree import Tree
-from executor.work import WORKERS
+from executor.homes.home import Home
+from executor.homes.settings import Settings
+from executor.hosts.host import Fence, Plan
+from executor.hosts.local_host import LocalHost
+from executor.rollout.effects import Step, apply_instance, restore_instance
+from executor.rollout.work import WORKERS
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from ledger.log_key import store_log_key
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Probe, Process

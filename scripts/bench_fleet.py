@@ -10,16 +10,16 @@ from typing import Any, Final
 from bench_measure import Row, Spread, timed
 from ledger_factory import SAMPLES, TERMS, Factory
 
-from executor.bookkeeping import Memory
-from executor.decide import Observations, decide
-from executor.progress import measure_progress
+from executor.rollout.bookkeeping import Memory
+from executor.rollout.decide import Observations, decide
+from executor.views.progress import measure_progress
 from ledger.chain import Chain, Entry
 from ledger.record import MAX_RECORD
-from ledger.sqlite_store import SqliteStore
-from policies.cohort import order_instances, plan_cohorts
-from policies.deployment import Deployment
+from ledger.sqlite.store import SqliteStore
+from policies.fold.deployment import Deployment
+from policies.fold.state import State
+from policies.law.cohort import order_instances, plan_cohorts
 from policies.law.step import step
-from policies.state import State
 
 # Genesis, fleet and its cosignature, term; then a deployment but for its results: seven entries to the claim, baseline
 # and start, six and the samples for each tier, and the pause in the middle.

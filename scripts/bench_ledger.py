@@ -13,7 +13,7 @@ from bench_measure import JOBS, Row, Spread, VerifyLimit, audit_apart, timed
 
 from ledger.checkpoint import parse_checkpoint
 from ledger.proof import format_proof, make_inclusion
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies.replay import Replay
 
 

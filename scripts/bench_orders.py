@@ -12,7 +12,7 @@ from typing import Final
 from bench_measure import CHECKOUT, Row, Spread, warmed
 from ledger_factory import Factory
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import store_private_key
 from keys.signer import FileSigner
 from keys.values import format_time

@@ -15,10 +15,10 @@ from bench_big import Big, Ledgers
 from bench_measure import CHECKOUT, Row, Spread
 from ledger_factory import A_LEASE, BEGINNING
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 
 LIMIT_S: Final = 1_800.0
 _KINDS: Final = ("status", "inbox --as ada")

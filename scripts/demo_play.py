@@ -21,9 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from keys.errors import CalyxError
-from policies.deployment import Deployment, Phase
+from policies.fold.deployment import Deployment, Phase
+from policies.fold.state import State
 from policies.replay import Replay
-from policies.state import State
 
 
 class Stage:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.errors import CalyxError
 from policies.replay import Replay
 

@@ -25,12 +25,12 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.objects import DirectoryObjects, ObjectRef
 from ledger.record import make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.statement import make_statement
 from ledger.store import Writer
 from ledger.verified import sign_statement
-from policies.cohort import order_instances, plan_cohorts
 from policies.fleet import Fleet
+from policies.law.cohort import order_instances, plan_cohorts
 from policies.matrix import CapabilityMatrix
 from policies.names import list_json
 

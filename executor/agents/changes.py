@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.patch import plan_patch
-from executor.tree import File, Tree, changed_paths, load_tree, make_tree, parse_manifest
+from executor.trees.patch import plan_patch
+from executor.trees.tree import File, Tree, changed_paths, load_tree, make_tree, parse_manifest
 from keys.errors import CalyxError
 from ledger.objects import ObjectRef, ObjectStore
+from policies.fold.state import LeaseState, State
 from policies.kinds import ABSENT
-from policies.state import LeaseState, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 from executor.logbook import Log
 from keys.errors import CalyxError
 from keys.signer import Signer
-from policies.state import State
+from policies.fold.state import State
 from policies.submitter import Draft, Receipt
 
 POLL_S: Final = 0.2

@@ -17,22 +17,22 @@ from typing import Any, Final
 from msgspec import structs
 
 from executor.agents.loop import Ledger, Tries, one_line
-from executor.decide import WATCHED
-from executor.gates import RunningJudge
-from executor.host import Hosts, Observed
+from executor.hosts.host import Hosts, Observed
 from executor.logbook import Log
+from executor.metrics.gates import RunningJudge
 from executor.metrics.measure import MAX_NOTE, Meters, Place, Snapshot, gate_values, raw_values
+from executor.rollout.decide import WATCHED
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError, Unavailable
 from keys.signer import Signer
 from ledger.objects import ObjectStore
-from policies.deployment import Deployment, Phase
 from policies.event_kinds import GateValue
 from policies.fleet import Instance, Target
+from policies.fold.deployment import Deployment, Phase
+from policies.fold.state import State
 from policies.kinds import ABSENT, MAX_GROUPS, Lease
 from policies.matrix import Gate
 from policies.names import list_json
-from policies.state import State
 from policies.submitter import Draft, Receipt
 
 MAX_AT_ONCE: Final = 16

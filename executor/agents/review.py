@@ -16,13 +16,13 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from executor.agents.loop import Ledger, Tries
 from executor.logbook import Log
-from executor.workplace import NewFolder, nowhere, temporary_folder
+from executor.trees.workplace import NewFolder, nowhere, temporary_folder
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError, Unavailable
 from keys.signer import Signer
 from keys.values import parse_time
 from ledger.objects import ObjectStore
-from policies.state import LeaseState, State
+from policies.fold.state import LeaseState, State
 from policies.submitter import Draft
 
 MAX_FINDINGS: Final = 1000

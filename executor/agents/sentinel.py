@@ -14,10 +14,10 @@ from typing import Final
 
 from executor.agents.changes import OpenedChange, all_changed_paths, open_changes
 from executor.agents.review import Finding, Report
-from executor.tree import File, shown
+from executor.trees.tree import File, shown
 from ledger.objects import MAX_IN_MEMORY, ObjectRef, ObjectStore
+from policies.fold.state import LeaseState, State
 from policies.matrix import path_allowed
-from policies.state import LeaseState, State
 
 CHUNK: Final = 1024 * 1024
 

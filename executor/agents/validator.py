@@ -15,10 +15,10 @@ from executor.agents.changes import open_changes
 from executor.agents.review import Finding, Report
 from executor.agents.sandbox import Sandbox
 from executor.agents.syntax import MAX_BYTES, Kind, kind_of
-from executor.tree import File, shown
+from executor.trees.tree import File, shown
 from keys.words import counted
 from ledger.objects import ObjectRef, ObjectStore
-from policies.state import LeaseState, State
+from policies.fold.state import LeaseState, State
 
 
 class Checker(Protocol):

@@ -16,9 +16,9 @@ from keys.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from executor.agents.loop import Agent
-    from executor.home import Home
+    from executor.homes.home import Home
     from executor.metrics.measure import Meters
-    from executor.workplace import NewFolder
+    from executor.trees.workplace import NewFolder
     from keys.signer import Signer
     from ledger.objects import ObjectStore
     from policies.kinds import Lease
@@ -62,8 +62,8 @@ def run(
 
 def _run(home: Home, name: str, stop: Stop, *, accept_clock: bool) -> None:
     from executor.agents.loop import run as run_loop
+    from executor.homes.snapshots import KEEP_EVERY, begin_fold, keep_fold
     from executor.process_lock import ProcessLock
-    from executor.snapshots import KEEP_EVERY, begin_fold, keep_fold
 
     registrar = home.open_registrar(accept_clock=accept_clock)
     signer = home.load_signer(name, check_begun(registrar.sync()))
@@ -113,7 +113,7 @@ def _agent(name: str, home: Home, registrar: Submitter, signer: Signer, new_fold
 def _monitor(registrar: Submitter, signer: Signer, objects: ObjectStore) -> Agent:
     from executor.agents.monitor import Monitor
     from executor.metrics.local import open_meters
-    from executor.service import host_finder
+    from executor.rollout.service import host_finder
 
     def meters(lease: Lease) -> Meters:
         return open_meters(lease, registrar.now, time.monotonic)

@@ -28,9 +28,9 @@ from executor.escape import escape
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from keys.signer import Signer
-    from policies.state import LeaseState, ProposalState
+    from policies.fold.state import LeaseState, ProposalState
     from policies.submitter import Submitter
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
@@ -154,11 +154,11 @@ def approve_subject(
     where it is open already. `prepare`: write it there for signing elsewhere instead. `full`: leave nothing out.
     `shown`: lines that the person has read just now, which are not repeated.
     """
-    from executor.approval import check_open, check_shown, draft_approval, render_subject
-    from executor.bounds import FULL, SHORT
-    from executor.render_text import format_rendering, without_shown
+    from executor.render.bounds import FULL, SHORT
+    from executor.render.text import format_rendering, without_shown
+    from executor.signing.approval import check_open, check_shown, draft_approval, render_subject
+    from policies.fold.state import ProposalState
     from policies.kinds import TrustProposal
-    from policies.state import ProposalState
 
     state = registrar.state
     if prepare is None:
@@ -192,9 +192,9 @@ def approve_subject(
 
 def say_approved(home: Home, registrar: Submitter, subject: LeaseState | ProposalState, seq: int) -> None:
     """Say which entry approved a subject, and what it still lacks: keys, and somebody who runs."""
-    from executor.approval import still_missing
     from executor.commands.who_runs import describe_need
-    from policies.state import LeaseState, ProposalState
+    from executor.signing.approval import still_missing
+    from policies.fold.state import LeaseState, ProposalState
 
     say(f"Approved: entry {seq}")
     missing = still_missing(registrar.state, subject, registrar.now())
@@ -219,9 +219,9 @@ def _object(
     as_principal: str | None,
     prepare: Path | None,
 ) -> None:
-    from executor.approval import check_objection, draft_objection, render_subject, summarise
-    from executor.bounds import FULL
-    from executor.render_text import format_rendering
+    from executor.render.bounds import FULL
+    from executor.render.text import format_rendering
+    from executor.signing.approval import check_objection, draft_objection, render_subject, summarise
     from keys.values import fold_id
 
     state = check_begun(registrar.sync())

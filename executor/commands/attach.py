@@ -14,9 +14,9 @@ from executor.commands.terminal import say
 from executor.escape import escape
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from executor.offline import Prepared
-    from policies.state import LeaseState, ProposalState, State
+    from executor.homes.home import Home
+    from executor.signing.offline import Prepared
+    from policies.fold.state import LeaseState, ProposalState, State
     from policies.submitter import Submitter
 
 
@@ -45,11 +45,11 @@ def attach_prepared(
 
     Raises: UsageError, Refused, FormatError, SignatureRefused, LawRefused; as `Registrar.append`.
     """
-    from executor.approval import find_said, summarise
     from executor.commands.approve import say_approved
-    from executor.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
-    from executor.render import render_own
-    from executor.render_text import format_section
+    from executor.render.statement import render_own
+    from executor.render.text import format_section
+    from executor.signing.approval import find_said, summarise
+    from executor.signing.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
 
     directory = directory.expanduser()
     state = registrar.state
@@ -77,7 +77,7 @@ def attach_prepared(
 
 def _about(state: State, prepared: Prepared) -> list[str]:
     """What a statement is that is about no other; a proposal by its difference, which its own fields only name."""
-    from executor.governance import diff_versions, value_in_force
+    from executor.proposals.governance import diff_versions, value_in_force
     from policies.kinds import PolicyProposal, TrustProposal
 
     statement, said = prepared.statement, prepared.predicate

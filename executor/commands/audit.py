@@ -11,13 +11,13 @@ from executor.commands.audit_from import MAX_GIB
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say_json, say_theirs
-from executor.home import system_clock
+from executor.homes.home import system_clock
 from keys.errors import Exit, Unavailable, UsageError
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from policies.audit import Report
-    from policies.audit_again import Before
+    from policies.auditing.again import Before
+    from policies.auditing.audit import Report
 
 
 def audit(
@@ -53,9 +53,9 @@ def audit(
     is not seen.
     """
     from executor.commands.audit_from import audit_from, remember
-    from executor.snapshots import scratch_place, snapshots_of
+    from executor.homes.snapshots import scratch_place, snapshots_of
     from keys.ahead import usable_cores
-    from policies.audit_again import audit_home
+    from policies.auditing.again import audit_home
 
     if new and (full or source is not None):
         raise UsageError(

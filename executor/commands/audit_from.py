@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from keys.errors import CalyxError, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from ledger.export_reader import ExportReader
-    from ledger.mirror import Mirror
-    from ledger.mirror_source import Source
-    from policies.audit import Progress, Report
-    from policies.audit_objects import AuditObjects
+    from ledger.exports.mirror import Mirror
+    from ledger.exports.mirror_source import Source
+    from ledger.exports.reader import ExportReader
+    from policies.auditing.audit import Progress, Report
+    from policies.auditing.objects import AuditObjects
+    from policies.fold.scratch import Scratch
     from policies.replay import Pin
-    from policies.scratch import Scratch
 
 GIB: Final = 1024**3
 MAX_GIB: Final = 16
@@ -33,9 +33,9 @@ def audit_from(
 
     `mirror`: the directory to keep a copy in; None for none. A directory is then read where it is.
 
-    Raises: as `ledger.mirror.Mirror.fetch` and `policies.audit_export.audit_export`.
+    Raises: as `ledger.exports.mirror.Mirror.fetch` and `policies.auditing.exported.audit_export`.
     """
-    from policies.audit_export import audit_export
+    from policies.auditing.exported import audit_export
 
     if not address:
         raise UsageError("bad_address", "--from names a directory or an address, and is empty")
@@ -69,12 +69,12 @@ def remember(pin: Pin, report: Report) -> Unavailable | None:
 def _opened(
     address: str, mirror: Path | None, max_gib: int, progress: Progress | None
 ) -> Iterator[tuple[ExportReader, AuditObjects, Mirror | None]]:
-    from executor.http_source import HttpSource, is_url
-    from ledger.export import OBJECTS
-    from ledger.export_reader import ExportReader
-    from ledger.mirror import Mirror
-    from ledger.mirror_objects import MirrorObjects
-    from ledger.mirror_source import Allowance, DirectorySource
+    from executor.remote.http_source import HttpSource, is_url
+    from ledger.exports.export import OBJECTS
+    from ledger.exports.mirror import Mirror
+    from ledger.exports.mirror_objects import MirrorObjects
+    from ledger.exports.mirror_source import Allowance, DirectorySource
+    from ledger.exports.reader import ExportReader
     from ledger.objects import DirectoryObjects
 
     with ExitStack() as opened:
@@ -124,7 +124,7 @@ def _pin(address: str) -> Pin:
     """Where this user remembers the head of what is published at an address."""
     from platformdirs import user_state_path
 
-    from executor.http_source import is_url, parse_address
+    from executor.remote.http_source import is_url, parse_address
     from ledger.memory import HeadMemory
     from policies.replay import Pin
 

@@ -14,7 +14,7 @@ from keys.errors import Exit
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
 
 
 def backup(
@@ -34,11 +34,11 @@ def backup(
 
 
 def _write(place: Home, directory: Path, *, as_json: bool) -> None:
-    from ledger.backup import LEDGER, OBJECTS, check_place, copy_ledger
-    from ledger.backup_objects import Carrier
     from ledger.objects import DirectoryObjects
     from ledger.reader import open_reader
-    from policies.object_walk import walk_objects
+    from ledger.repair.backup import LEDGER, OBJECTS, check_place, copy_ledger
+    from ledger.repair.backup_objects import Carrier
+    from policies.auditing.object_walk import walk_objects
     from policies.signed_tip import open_tip
 
     check_place(directory)

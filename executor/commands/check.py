@@ -12,7 +12,7 @@ from executor.commands.terminal import note, say, say_json, say_table
 from keys.errors import Exit
 
 if TYPE_CHECKING:
-    from policies.two_key import StepResult
+    from policies.law.two_key import StepResult
 
 
 def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -23,9 +23,9 @@ def check(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = F
     Ends with 0 when the lease may be claimed now, and with 1 when a step fails. What keeps the executor from claiming
     it all the same is a note, and `preflight` in --json, the newest last.
     """
-    from executor.home import system_clock
+    from executor.homes.home import system_clock
     from keys.values import format_time
-    from policies.two_key import examine_lease
+    from policies.law.two_key import examine_lease
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())

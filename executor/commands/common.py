@@ -13,9 +13,9 @@ import typer
 from keys.errors import LawRefused, Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from policies.deployment import Deployment
-    from policies.state import LeaseState, ProposalState, State
+    from executor.homes.home import Home
+    from policies.fold.deployment import Deployment
+    from policies.fold.state import LeaseState, ProposalState, State
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def opened(home: str | None, *, here: bool = False) -> Iterator[Home]:
 
     Raises: UsageError (`bad_address`, `home_not_here`).
     """
-    from executor.home import HOME_VARIABLE, Home, find_home
+    from executor.homes.home import HOME_VARIABLE, Home, find_home
     from executor.remote.address import is_address
 
     named = os.environ.get(HOME_VARIABLE, "") if home is None else home

@@ -12,9 +12,9 @@ from keys.errors import Exit, Unavailable
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.founding import Before
-    from executor.home import Home
-    from executor.succession import Old
+    from executor.homes.founding import Before
+    from executor.homes.home import Home
+    from executor.homes.succession import Old
     from keys.openssh import OpenSshKey
     from policies.matrix import CapabilityMatrix
 
@@ -35,8 +35,8 @@ def confirm(
 
     Raises: Refused (`unknown_principal`, `not_a_human`); Unavailable (`still_running`); typer.Exit when it is no.
     """
-    from executor.home import Home
-    from executor.succession import contradictions, take_over
+    from executor.homes.home import Home
+    from executor.homes.succession import contradictions, take_over
 
     before = take_over(old, keep, name)
     old_home = Home(old.home)

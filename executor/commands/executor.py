@@ -67,11 +67,11 @@ def run(
     It can be stopped at any moment, also by kill -9: the next run looks at the ledger and the machines, and goes on.
     SIGTERM lets what is under way on a machine come to its end.
     """
-    from executor.endpoint import parse_listen, serving
-    from executor.figures import Figures
     from executor.logbook import fact_line
-    from executor.service import run_executor
-    from executor.supervisor import Supervisor
+    from executor.rollout.endpoint import parse_listen, serving
+    from executor.rollout.figures import Figures
+    from executor.rollout.service import run_executor
+    from executor.rollout.supervisor import Supervisor
 
     log = _log(log_format, log_file)
     figures = Figures(time.monotonic)
@@ -133,7 +133,7 @@ def prune(
     What is served, what was served before it, what a rollback within retention needs, and what a process has in use
     stay. The ledger and its objects are not touched. Beside an executor only --dry-run works.
     """
-    from executor.service import prune_hosts
+    from executor.rollout.service import prune_hosts
 
     rows, failed = [], []
     with opened(home, here=True) as place:

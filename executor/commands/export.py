@@ -39,7 +39,7 @@ def export(
             raise UsageError("bad_option", "--full is for the whole ledger, not for a kit", hint="leave it out")
         _write_kit(home, kit, directory.absolute(), as_json=as_json)
         return
-    from policies.export import export_ledger
+    from policies.auditing.export import export_ledger
 
     with opened(home) as place:
         remembered = place.pin().load()
@@ -82,7 +82,7 @@ def export(
 
 
 def _write_kit(home: str | None, name: str, directory: Path, *, as_json: bool) -> None:
-    from executor.kit import make_kit, write_kit
+    from executor.signing.kit import make_kit, write_kit
 
     with opened(home) as place:
         replay = place.open_replay()

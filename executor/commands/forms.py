@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from executor.progress import Progress
+    from executor.views.progress import Progress
     from keys.errors import CalyxError
 
 

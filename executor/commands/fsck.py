@@ -16,10 +16,10 @@ from keys.errors import Exit, Unavailable, UsageError
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from ledger.fsck import Checked, Damage
-    from ledger.fsck_files import Guarded
-    from ledger.sqlite_check import Progress
+    from executor.homes.home import Home
+    from ledger.repair.files import Guarded
+    from ledger.repair.fsck import Checked, Damage
+    from ledger.sqlite.check import Progress
 
 _OTHERS: Final = 0o077
 _WRITERS: Final = 0o022
@@ -60,8 +60,8 @@ def fsck(
 
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
-    from ledger.fsck import check_ledger, repair_ledger
-    from ledger.sqlite_file import ledger_missing
+    from ledger.repair.fsck import check_ledger, repair_ledger
+    from ledger.sqlite.file import ledger_missing
 
     remembered = place.pin().load()
     if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
@@ -76,12 +76,12 @@ def _check_objects(
     place: Home, source: Path | None, progress: Progress | None, *, repair: bool
 ) -> tuple[int, list[Damage]]:
     """Every object that an entry names, and every file that lies among them."""
-    from ledger.backup_objects import Carrier
-    from ledger.fsck import Damage
-    from ledger.fsck_files import check_objects
-    from ledger.fsck_source import find_objects
     from ledger.objects import DirectoryObjects
-    from policies.object_walk import walk_objects
+    from ledger.repair.backup_objects import Carrier
+    from ledger.repair.files import check_objects
+    from ledger.repair.fsck import Damage
+    from ledger.repair.source import find_objects
+    from policies.auditing.object_walk import walk_objects
 
     before = list(check_objects(place.objects))
     copy = None if source is None else DirectoryObjects(find_objects(source.expanduser().absolute()))
@@ -95,7 +95,7 @@ def _check_objects(
 
 
 def _check_files(place: Home, *, repair: bool) -> list[Damage]:
-    from ledger.fsck_files import check_modes, check_strays
+    from ledger.repair.files import check_modes, check_strays
 
     hidden = (place.root, place.objects, place.keys)
     return [
@@ -106,7 +106,7 @@ def _check_files(place: Home, *, repair: bool) -> list[Damage]:
 
 def _guarded(place: Home) -> Iterator[Guarded]:
     """What others must not read, and what they must not write."""
-    from ledger.fsck_files import Guarded, list_objects
+    from ledger.repair.files import Guarded, list_objects
 
     for path in (place.root, place.keys, place.settings, place.addresses, *place.keys.glob("*.key")):
         yield Guarded(path, _OTHERS)

@@ -17,10 +17,10 @@ from executor.commands.terminal import note, say
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
-    from executor.governance import GovernedKind, Value
-    from executor.home import Home
+    from executor.homes.home import Home
+    from executor.proposals.governance import GovernedKind, Value
     from ledger.store import Reader
-    from policies.state import State
+    from policies.fold.state import State
     from policies.submitter import Draft, Submitter
 
     Build: TypeAlias = Callable[[State, Reader, int], Value]
@@ -89,7 +89,7 @@ def propose_change(kind: GovernedKind, home: str | None, build: Build, asking: A
 def _submit(
     home: Home, registrar: Submitter, kind: GovernedKind, draft: Draft, lines: list[str], asking: Asking
 ) -> None:
-    from executor.governance_check import check_person
+    from executor.proposals.governance_check import check_person
     from keys.principals import TrustRoot
     from policies.kinds import TrustProposal
 
@@ -128,9 +128,9 @@ def _submit(
 def _prospect(state: State, kind: GovernedKind, value: Value, now: int) -> list[str]:
     """What a person reads before they sign a proposal; every line escaped."""
     from executor.escape import escape
-    from executor.governance import describe_need, diff_versions, list_needs, value_in_force
-    from executor.governance_check import check_change
-    from executor.render_trust import describe_trust
+    from executor.proposals.governance import describe_need, diff_versions, list_needs, value_in_force
+    from executor.proposals.governance_check import check_change
+    from executor.render.trust import describe_trust
     from keys.principals import TrustRoot
 
     outlook = check_change(state, kind, value, now)
@@ -153,7 +153,7 @@ def _indented(texts: Iterable[str]) -> list[str]:
 
 
 def _draft(home: Home, state: State, kind: GovernedKind, value: Value, until: int, reason: str) -> Draft:
-    from executor.governance import digest_in_force
+    from executor.proposals.governance import digest_in_force
     from keys.values import format_time
     from policies.fleet import Fleet
     from policies.submitter import Draft

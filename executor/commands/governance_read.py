@@ -10,10 +10,10 @@ from executor.commands.terminal import say, say_json, say_theirs, write_out
 from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from executor.governance import GovernedKind, Version
+    from executor.proposals.governance import GovernedKind, Version
     from ledger.store import Reader
-    from policies.state import State
-    from policies.taint import Taint
+    from policies.fold.state import State
+    from policies.law.taint import Taint
 
 
 def show_version(kind: GovernedKind, home: str | None, name: str | None, *, as_json: bool, as_yaml: bool) -> None:
@@ -43,9 +43,9 @@ def diff_versions(
     Raises: Refused (`no_proposal`, `unknown_version`).
     """
     from executor.escape import escape
-    from executor.governance import diff_versions as compare
-    from executor.governance import find_in_force, list_proposals
-    from executor.render_trust import describe_trust
+    from executor.proposals.governance import diff_versions as compare
+    from executor.proposals.governance import find_in_force, list_proposals
+    from executor.render.trust import describe_trust
     from keys.principals import TrustRoot
 
     with opened(home) as place:
@@ -83,8 +83,8 @@ def diff_versions(
 
 def show_history(kind: GovernedKind, home: str | None, *, as_json: bool) -> None:
     """Print every version that was in force: since when, by whom, with which keys, and what is tainted by now."""
-    from executor.governance import list_versions
-    from policies.taint import find_tainted
+    from executor.proposals.governance import list_versions
+    from policies.law.taint import find_tainted
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
@@ -107,7 +107,7 @@ def show_history(kind: GovernedKind, home: str | None, *, as_json: bool) -> None
 
 
 def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) -> Version:
-    from executor.governance import find_in_force, find_version
+    from executor.proposals.governance import find_in_force, find_version
 
     if name is not None:
         return find_version(state, kind, name, reader)
@@ -118,7 +118,7 @@ def _find(state: State, kind: GovernedKind, name: str | None, reader: Reader) ->
 
 
 def _as_yaml(version: Version) -> str:
-    from executor.documents import format_document
+    from executor.proposals.documents import format_document
     from keys.openssh_public import fingerprint, parse_public
     from policies.yaml_file import MAX_CHARACTERS
 
@@ -145,7 +145,7 @@ def _title(version: Version) -> str:
 
 
 def _say_head(state: State, version: Version) -> None:
-    from executor.governance import digest_in_force
+    from executor.proposals.governance import digest_in_force
     from policies.law.governance import quorum_progress
 
     say_theirs(_title(version))
@@ -160,7 +160,7 @@ def _say_head(state: State, version: Version) -> None:
 
 
 def _say_version(state: State, version: Version) -> None:
-    from executor.governance import digest_in_force
+    from executor.proposals.governance import digest_in_force
     from keys.values import format_time
 
     now = ", in force" if version.digest == digest_in_force(state, version.kind) else ""
@@ -188,13 +188,13 @@ def _say_compromises(version: Version) -> None:
 
 
 def _metadata(state: State, version: Version) -> dict[str, Any]:
-    from executor.governance import version_json
+    from executor.proposals.governance import version_json
 
     return version_json(state, version)
 
 
 def _history_json(state: State, version: Version, taints: list[Taint]) -> dict[str, Any]:
-    from executor.governance import version_json
+    from executor.proposals.governance import version_json
     from keys.openssh_public import fingerprint
     from keys.principals import TrustRoot
 

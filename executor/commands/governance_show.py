@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from executor.commands.terminal import say_table, say_theirs
 
 if TYPE_CHECKING:
-    from executor.governance import Value
+    from executor.proposals.governance import Value
     from keys.principals import TrustRoot
     from policies.fleet import Fleet
     from policies.matrix import CapabilityMatrix
@@ -50,7 +50,7 @@ def _show_trust(root: TrustRoot) -> None:
 
 
 def _show_policy(policy: CapabilityMatrix) -> None:
-    from executor.render_text import shown_gate
+    from executor.render.text import shown_gate
 
     terms, glass = policy.deploy_production, policy.deploy_production.break_glass
     phases = policy.phases

@@ -11,7 +11,7 @@ from executor.commands.terminal import say, say_json
 from keys.errors import Exit, Refused
 
 if TYPE_CHECKING:
-    from executor.waiting import Waiting
+    from executor.views.waiting import Waiting
 
 _OF_NO_LEASE = frozenset({"trust", "policy", "fleet", "question"})
 
@@ -30,9 +30,9 @@ def inbox(
     is in the way of, reviews that break-glass owes, and questions to you. Overdue reviews come first, then break-glass,
     then what has waited longest. What you approved or withdrew, and what is decided or over, does not wait.
     """
-    from executor.home import system_clock
-    from executor.render_text import shown_distance
-    from executor.waiting import list_waiting
+    from executor.homes.home import system_clock
+    from executor.render.text import shown_distance
+    from executor.views.waiting import list_waiting
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())

@@ -19,10 +19,10 @@ from keys.errors import Refused, UsageError
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.find_signer import OwnKey
-    from executor.founding import Before
-    from executor.home import Home
-    from executor.succession import Old
+    from executor.homes.find_signer import OwnKey
+    from executor.homes.founding import Before
+    from executor.homes.home import Home
+    from executor.homes.succession import Old
     from keys.openssh import OpenSshKey, PrivateKey
     from policies.matrix import CapabilityMatrix
 
@@ -78,7 +78,7 @@ def init(
     With --continues the new ledger says which one it succeeds, and how far that was lawful: the way on when a quorum is
     lost for good, or something unlawful was written into the ledger. Its policy is kept, and machines get new keys.
     """
-    from executor.founding import check_human_name
+    from executor.homes.founding import check_human_name
 
     if (recovery_key is None) == (not no_recovery):
         raise UsageError(
@@ -127,10 +127,10 @@ class _Wish:
 
 def _found(home: Home, wish: _Wish, before: Before | None) -> None:
     """Make everything; genesis last. A crash before it leaves key files, which the next init takes up."""
-    from executor.founding import FIRST, MACHINES, plan_genesis
-    from executor.home import system_clock
-    from executor.settings import Settings
-    from executor.succession import store_lineage
+    from executor.homes.founding import FIRST, MACHINES, plan_genesis
+    from executor.homes.home import system_clock
+    from executor.homes.settings import Settings
+    from executor.homes.succession import store_lineage
     from keys.openssh import fingerprint
     from ledger.log_key import LogKey, store_log_key
 
@@ -217,7 +217,7 @@ def _set_aside(path: Path) -> Path:
 
 def _set_machines_aside(home: Home, old: Old) -> None:
     """Keys that machines had in the old ledger sign nothing in the new one: whoever stole one then has nothing now."""
-    from executor.founding import MACHINES
+    from executor.homes.founding import MACHINES
     from keys.openssh import load_private_key
 
     for machine in MACHINES:
@@ -243,7 +243,7 @@ def _make_key(path: Path, name: str) -> PrivateKey:
 
 
 def _make_own(path: Path, name: str) -> OwnKey:
-    from executor.find_signer import OwnKey
+    from executor.homes.find_signer import OwnKey
     from keys.signer import FileSigner
 
     private = _make_key(path, name)
@@ -269,7 +269,7 @@ def _origin(asked: str | None, old: Old | None) -> str:
 
 
 def _read_old(place: Path) -> Old:
-    from executor.succession import read_old
+    from executor.homes.succession import read_old
 
     return read_old(place)
 

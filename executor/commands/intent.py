@@ -11,8 +11,8 @@ from executor.commands.terminal import say, say_json, say_table, say_theirs
 from keys.errors import Refused
 
 if TYPE_CHECKING:
+    from policies.fold.state import State
     from policies.kinds import Intent
-    from policies.state import State
 
 app = noun("List what was meant to change, and why.")
 

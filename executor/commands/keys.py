@@ -13,7 +13,7 @@ from executor.commands.terminal import note, person_present, say, say_json, say_
 from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
 
 app = noun("Make keys and see who may sign.")
 

@@ -23,7 +23,7 @@ from executor.commands.proposing import ledger_now, load_proposer, submit_change
 from executor.commands.terminal import note, say, say_json, say_table, say_theirs, write_out
 
 if TYPE_CHECKING:
-    from executor.lease_view import Facts
+    from executor.views.lease_view import Facts
 
 app = noun("List leases, show one with its cosigners, and make one from another.")
 app.command(
@@ -48,9 +48,9 @@ def list_(
 
     Example: calyx lease list
     """
-    from executor.home import system_clock
-    from executor.lease_view import list_lease
-    from policies.registers import newest_first
+    from executor.homes.home import system_clock
+    from executor.views.lease_view import list_lease
+    from policies.law.registers import newest_first
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
@@ -80,8 +80,8 @@ def show(lease: LeaseArgument, home: HomeOption = None, as_json: JsonOption = Fa
     With --json it has the form that `calyx lease schema` prints, with each signature and the bytes that it is over.
     `calyx show` shows what changes.
     """
-    from executor.home import system_clock
-    from executor.lease_view import view_lease
+    from executor.homes.home import system_clock
+    from executor.views.lease_view import view_lease
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
@@ -115,9 +115,9 @@ def rebase(
     The new lease has an id of its own and needs both keys; the old one is denied in the same commit. A patch is applied
     to the trees of today. A lease that was claimed or denied, or that still fits, is left as it is.
     """
-    from executor.bases import promised_trees
-    from executor.replan import ask_again, check_replaceable, plan_rebase
-    from executor.service import host_finder
+    from executor.proposals.bases import promised_trees
+    from executor.proposals.replan import ask_again, check_replaceable, plan_rebase
+    from executor.rollout.service import host_finder
     from keys.values import parse_time
 
     with opened(home, here=True) as place:
@@ -147,7 +147,7 @@ def schema() -> None:
 
     Example: calyx lease schema > lease.schema.json
     """
-    from executor.lease_view import read_schema
+    from executor.views.lease_view import read_schema
 
     write_out(read_schema())
 

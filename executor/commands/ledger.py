@@ -17,11 +17,11 @@ from executor.commands.terminal import on_terminal, say, say_json, say_table, wr
 from keys.errors import CalyxError
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from ledger.chain import Entry
     from ledger.record import Record
     from ledger.statement import Statement
-    from policies.state import State
+    from policies.fold.state import State
 
 app = noun("Read the ledger, prove what is in it, and export it.")
 app.command()(proof)

@@ -17,10 +17,10 @@ from keys.errors import Refused, Unavailable
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from executor.notify.outbox import Outbox
     from executor.notify.run import Notifier
-    from policies.state import State
+    from policies.fold.state import State
 
 GRACE_S: Final = 15.0
 """Seconds in which a notifier that is told to end still sends what is due."""
@@ -52,7 +52,7 @@ def run(
     It needs no key. The addresses of the channels stand in notify.yaml in the home. An executor starts one of its own
     where that file exists and no notifier runs.
     """
-    from executor.home import system_clock
+    from executor.homes.home import system_clock
     from executor.notify.addresses import AddressBook
     from executor.notify.post import SenderProcess
     from executor.notify.run import Notifier
@@ -108,7 +108,7 @@ def try_channel(
 
     Example: calyx notify test oncall
     """
-    from executor.home import system_clock
+    from executor.homes.home import system_clock
     from executor.notify.addresses import load_book
     from executor.notify.notices import kind_of, trial_notice
     from executor.notify.post import DELIVERED, Letter, SenderProcess

@@ -29,8 +29,8 @@ from executor.commands.terminal import say
 from keys.errors import LawRefused, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from policies.deployment import Deployment
+    from executor.homes.home import Home
+    from policies.fold.deployment import Deployment
 
 Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
@@ -225,7 +225,7 @@ class Order:
 def _order(
     home: Home, name: str, order: Order, key: Path | None, as_principal: str | None, prepare: Path | None
 ) -> None:
-    from executor.order_words import already_so, what_follows
+    from executor.views.order_words import already_so, what_follows
     from keys.values import format_time
     from policies.law.commands import BOUND, check_order
     from policies.submitter import Draft

@@ -10,12 +10,12 @@ from executor.commands.terminal import ask_passphrase, note, note_theirs
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
-    from executor.find_signer import OwnKey
-    from executor.home import Home
-    from executor.surroundings import Surroundings
+    from executor.homes.find_signer import OwnKey
+    from executor.homes.home import Home
+    from executor.homes.surroundings import Surroundings
     from keys.principals import TrustRoot
     from keys.signer import Signer
-    from policies.state import State
+    from policies.fold.state import State
 
 
 def load_person(
@@ -25,9 +25,9 @@ def load_person(
 
     `key`: a private key file, or a `.pub` file for the agent's key. `proposed`: the trust root that is being approved.
 
-    Raises: as `executor.find_signer.find_me` and `find_signer`.
+    Raises: as `executor.homes.find_signer.find_me` and `find_signer`.
     """
-    from executor.find_signer import find_me, find_signer
+    from executor.homes.find_signer import find_me, find_signer
 
     if state.trust is None:
         raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
@@ -38,7 +38,7 @@ def load_person(
     signer = find_signer(roots, principal, named, home.find_key(principal), around)
     if all(holder.entry.public.application is None for root in roots if (holder := root.find_key(signer.keyid))):
         return signer
-    from executor.token_counter import CountedSigner, newest_counter
+    from executor.homes.token_counter import CountedSigner, newest_counter
 
     return CountedSigner(signer, lambda: newest_counter(state, home.open_store(), signer.keyid), note)
 
@@ -47,15 +47,15 @@ def load_founder(name: str, key: Path) -> OwnKey:
     """The key with which a person founds a ledger; which one it is, is said on standard error. `key`: as in
     `load_person`.
 
-    Raises: as `executor.find_signer.open_own`.
+    Raises: as `executor.homes.find_signer.open_own`.
     """
-    from executor.find_signer import open_own
+    from executor.homes.find_signer import open_own
 
     return open_own(name, key.expanduser(), _around())
 
 
 def _around() -> Surroundings:
-    from executor.surroundings import look_around
+    from executor.homes.surroundings import look_around
     from keys.agent_socket import connect_agent
 
     return look_around(os.environ, Path.home(), connect_agent, note_theirs, ask_passphrase)

@@ -25,8 +25,8 @@ from executor.commands.signing import PrepareOption
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
+    from policies.fold.state import State
     from policies.matrix import CapabilityMatrix
-    from policies.state import State
 
 app = noun("See and change what the machines may do, and on which terms.")
 
@@ -93,9 +93,9 @@ def propose(
     Without FILE the policy in force is changed. Leases name the policy in force, so those that are waiting become void
     when another one comes into force. While deployment is off nothing can be claimed, and what runs halts.
     """
-    from executor.governance_edit import activate as switch_on
-    from executor.governance_edit import allow_paths
-    from executor.governance_edit import deactivate as switch_off
+    from executor.proposals.governance_edit import activate as switch_on
+    from executor.proposals.governance_edit import allow_paths
+    from executor.proposals.governance_edit import deactivate as switch_off
     from policies.law.case import policy_of
 
     if activate and deactivate:

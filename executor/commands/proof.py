@@ -15,7 +15,7 @@ from keys.errors import CalyxError, FormatError, Refused, Unavailable, UsageErro
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from ledger.proof import ConsistencyProof, InclusionProof
 
 _VKEY_HINT = "it is the log_key of entry 0; have it from somebody who knows the ledger, not from the proof's sender"

@@ -79,9 +79,9 @@ def propose(
     With --break-glass two human approvers take the place of a human and an agent: calyx propose web --patch fix.patch
     --break-glass --reason "the shop is down" --valid-for 15m
     """
-    from executor.bases import promised_trees
-    from executor.propose import Wish, find_target, plan_change
-    from executor.service import host_finder
+    from executor.proposals.bases import promised_trees
+    from executor.proposals.propose import Wish, find_target, plan_change
+    from executor.rollout.service import host_finder
     from keys.values import parse_time
 
     kind, source, words = _source(directory, patch, archive)

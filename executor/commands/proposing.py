@@ -12,10 +12,10 @@ from keys.errors import Refused, Unavailable
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from executor.propose import Asked, Planned
+    from executor.homes.home import Home
+    from executor.proposals.propose import Asked, Planned
     from keys.signer import Signer
-    from policies.state import LeaseState, State
+    from policies.fold.state import LeaseState, State
     from policies.submitter import Receipt, Submitter
 
 
@@ -54,8 +54,8 @@ def submit_change(
 
     Raises: LawRefused where nobody could claim it; Refused (`key_not_enrolled`); CalyxError of the ledger.
     """
-    from executor.propose import check_terms, lease_fields
-    from policies.state import SignerRef
+    from executor.proposals.propose import check_terms, lease_fields
+    from policies.fold.state import SignerRef
     from policies.submitter import Draft
 
     state = check_begun(registrar.sync())

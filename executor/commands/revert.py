@@ -12,11 +12,12 @@ def propose_revert(
 ) -> None:
     """Draft a lease that undoes the deployment of another. `valid_for`: a duration as typed, "" for the usual one.
 
-    Raises: LawRefused where it can be rolled back, or where there is no way back; as `executor.replan.plan_revert`.
+    Raises: LawRefused where it can be rolled back, or where there is no way back; as
+    `executor.proposals.replan.plan_revert`.
     """
-    from executor.propose import Asked
-    from executor.replan import check_revertible, plan_revert
-    from executor.service import host_finder
+    from executor.proposals.propose import Asked
+    from executor.proposals.replan import check_revertible, plan_revert
+    from executor.rollout.service import host_finder
 
     with opened(home, here=True) as place:
         registrar = place.open_registrar(accept_clock=accept_clock)

@@ -15,7 +15,7 @@ from executor.commands.terminal import note
 from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from ledger.objects import DirectoryObjects
     from ledger.store import Reader
     from policies.submitter import Submitter

@@ -17,11 +17,11 @@ def show(
     It is read from the bytes of its entry, and the difference of the files from the objects that it names. What is long
     is cut short and counted; --full leaves nothing out. With --json, the signed statement itself is printed.
     """
-    from executor.approval import render_subject
-    from executor.bounds import FULL, SHORT
-    from executor.home import system_clock
-    from executor.render import read_statement
-    from executor.render_text import format_rendering
+    from executor.homes.home import system_clock
+    from executor.render.bounds import FULL, SHORT
+    from executor.render.statement import read_statement
+    from executor.render.text import format_rendering
+    from executor.signing.approval import render_subject
     from keys.canonical import parse_json
 
     with opened(home) as place:

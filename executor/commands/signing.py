@@ -13,11 +13,11 @@ from executor.commands.terminal import ask, note, person_present, say, say_their
 from keys.errors import CalyxError, Exit, Refused, UsageError
 
 if TYPE_CHECKING:
-    from executor.home import Home
+    from executor.homes.home import Home
     from keys.principals import TrustRoot
     from keys.signer import Signer
     from ledger.statement import Statement
-    from policies.state import State
+    from policies.fold.state import State
     from policies.submitter import Draft, Receipt, Submitter
 
 PrepareOption: TypeAlias = Annotated[
@@ -50,8 +50,8 @@ def sign_and_submit(
     Raises: Refused (`look_needed`); typer.Exit when the answer is no; as `load_person`, `Submitter.foresee`,
     `Submitter.append`.
     """
-    from executor.render import render_own
-    from executor.render_text import format_section
+    from executor.render.statement import render_own
+    from executor.render.text import format_section
     from ledger.verified import sign_statement
 
     state = registrar.state
@@ -143,9 +143,9 @@ def _prepare(
     as_principal: str | None,
     proposed: TrustRoot | None,
 ) -> None:
-    from executor.offline import RENDERING, SIGNATURE, command, return_by, write_prepared
-    from executor.render import render_own
-    from executor.render_text import format_section
+    from executor.render.statement import render_own
+    from executor.render.text import format_section
+    from executor.signing.offline import RENDERING, SIGNATURE, command, return_by, write_prepared
 
     directory = directory.expanduser()
     principal = find_person(home, registrar.state, as_principal, proposed)

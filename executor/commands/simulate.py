@@ -16,8 +16,8 @@ from keys.errors import Exit, FormatError, UsageError
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.recording import Recording
-    from executor.simulate import GateSaid, Simulation, TierSaid
+    from executor.metrics.recording import Recording
+    from executor.metrics.simulate import GateSaid, Simulation, TierSaid
     from policies.matrix import CapabilityMatrix
 
 
@@ -35,8 +35,8 @@ def simulate_policy(
     Raises: typer.Exit (1) when a tier would have been halted; UsageError (`unknown_field`, `file_unreadable`); Refused
     (`unknown_lease`); FormatError (`bad_recording`).
     """
-    from executor.recording import FIELDS, REST
-    from executor.simulate import simulate
+    from executor.metrics.recording import FIELDS, REST
+    from executor.metrics.simulate import simulate
 
     unknown = [name for name in columns if name.removeprefix(REST) not in FIELDS]
     if unknown:
@@ -54,7 +54,7 @@ def simulate_policy(
 
 
 def _of_file(path: Path, columns: Mapping[str, str]) -> Recording:
-    from executor.recording import read_recording
+    from executor.metrics.recording import read_recording
 
     path = path.expanduser()
     text = read_text(path, MAX_JSON)
@@ -65,7 +65,7 @@ def _of_file(path: Path, columns: Mapping[str, str]) -> Recording:
 
 
 def _of_lease(name: str, home: str | None) -> Recording:
-    from executor.recording import Recorder
+    from executor.metrics.recording import Recorder
 
     with opened(home) as place:
         digest = find_lease(check_begun(place.open_replay().sync()), name).digest

@@ -12,8 +12,8 @@ from executor.commands.who_runs import RUNNERS, describe_runs
 from keys.words import counted
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from policies.state import LeaseState, State
+    from executor.homes.home import Home
+    from policies.fold.state import LeaseState, State
 
 SHOWN = 50
 """Leases that are shown, the newest ones."""
@@ -24,7 +24,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     Example: calyx status
     """
-    from executor.home import system_clock
+    from executor.homes.home import system_clock
 
     with opened(home) as place:
         replay = place.open_replay()
@@ -59,9 +59,9 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
-    from executor.governance_check import warn_expiry
-    from executor.waiting import owed_reviews
-    from policies.registers import newest_first
+    from executor.proposals.governance_check import warn_expiry
+    from executor.views.waiting import owed_reviews
+    from policies.law.registers import newest_first
 
     enabled = state.policy is not None and state.policy.deployment_enabled()
     targets = {} if state.fleet is None else {name: len(t.instances) for name, t in state.fleet.targets.items()}
@@ -91,7 +91,7 @@ def _facts(home: Home, state: State, now: int) -> dict[str, Any]:
 
 
 def _lease(state: State, lease: LeaseState, now: int) -> dict[str, Any]:
-    from executor.progress import describe_unclaimed, measure_progress
+    from executor.views.progress import describe_unclaimed, measure_progress
     from keys.values import format_time
 
     row: dict[str, Any] = {

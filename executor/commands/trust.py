@@ -34,10 +34,10 @@ from executor.commands.signing import PrepareOption
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
-    from executor.governance_edit import Enrolment, TrustEdit
+    from executor.proposals.governance_edit import Enrolment, TrustEdit
     from keys.principals import TrustRoot
     from ledger.store import Reader
-    from policies.state import State
+    from policies.fold.state import State
 
 app = noun("See and change who may sign, in which role, and with which key.")
 
@@ -148,8 +148,8 @@ def propose(
     def build(state: State, reader: Reader, now: int) -> TrustRoot:
         from dataclasses import replace
 
-        from executor.governance import known_keys
-        from executor.governance_edit import edit_trust
+        from executor.proposals.governance import known_keys
+        from executor.proposals.governance_edit import edit_trust
         from policies.law.case import trust_of
 
         expires = None if lasts is None else now + lasts
@@ -179,7 +179,7 @@ def _read_edit(
     user_verification: bool,
     thresholds: tuple[int | None, int | None],
 ) -> TrustEdit:
-    from executor.governance_edit import TrustEdit
+    from executor.proposals.governance_edit import TrustEdit
 
     pairs = [_pair("--add-key", text, "ID=FILE.pub") for text in add_key]
     return TrustEdit(
@@ -195,7 +195,7 @@ def _read_edit(
 
 
 def _read_enrolment(text: str | None, kind: str, roles: list[str], custodian: str | None) -> Enrolment | None:
-    from executor.governance_edit import Enrolment
+    from executor.proposals.governance_edit import Enrolment
 
     if text is None:
         if roles or custodian is not None:

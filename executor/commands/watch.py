@@ -19,11 +19,11 @@ from keys.words import counted
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from executor.deeds import Deed
-    from executor.progress import Progress, TierProgress
+    from executor.views.deeds import Deed
+    from executor.views.progress import Progress, TierProgress
     from ledger.store import Reader
+    from policies.fold.state import State
     from policies.replay import Replay
-    from policies.state import State
 
 LOOK_S: Final = 0.5
 MAX_INSTANCES: Final = 60
@@ -53,8 +53,8 @@ def watch(
     back, 4 when the rollback failed, 1 when it was aborted before anything was touched, or the lease will not be
     claimed. With --json each change is one JSON object on a line of its own.
     """
-    from executor.home import system_clock
-    from executor.progress import measure_progress
+    from executor.homes.home import system_clock
+    from executor.views.progress import measure_progress
 
     with opened(home) as place:
         replay = place.open_replay()
@@ -91,8 +91,8 @@ def _wait_for_claim(replay: Replay, digest: str, *, once: bool, as_json: bool) -
     """Say what a lease waits for until it is claimed. Raises: LawRefused (`not_claimed`) for one that waits no more;
     typer.Exit where one look was asked for.
     """
-    from executor.home import system_clock
-    from executor.progress import describe_unclaimed
+    from executor.homes.home import system_clock
+    from executor.views.progress import describe_unclaimed
 
     said = ""
     while digest not in replay.state.deployments:
@@ -127,7 +127,7 @@ class _Looks:
     """Looks at one deployment, each of which reads only what is new."""
 
     def __init__(self, replay: Replay, reader: Reader, digest: str) -> None:
-        from executor.gates import RunningJudge
+        from executor.metrics.gates import RunningJudge
 
         self._replay, self._reader, self._digest = replay, reader, digest
         self._judge = RunningJudge()
@@ -136,9 +136,9 @@ class _Looks:
 
     def look(self) -> _View:
         """What is there now."""
-        from executor.deeds import list_deeds
-        from executor.home import system_clock
-        from executor.progress import measure_progress
+        from executor.homes.home import system_clock
+        from executor.views.deeds import list_deeds
+        from executor.views.progress import measure_progress
 
         state = self._replay.sync()
         deployment = state.deployments[self._digest]

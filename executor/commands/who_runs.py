@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from executor.home import Home
-    from policies.state import LeaseState, State
+    from executor.homes.home import Home
+    from policies.fold.state import LeaseState, State
 
 RUNNERS: Final = ("cp14", "cp18", "cp19", "cp20", "notify")
 REVIEWERS: Final = {"sentinel": "cp14", "validator": "cp18"}
@@ -33,7 +33,7 @@ def describe_need(home: Home, state: State, lease: LeaseState, now: int) -> list
 
 
 def _reviews(state: State, lease: LeaseState, now: int, running: Sequence[str] | None) -> list[str]:
-    from policies.two_key import examine_lease
+    from policies.law.two_key import examine_lease
 
     asked = () if state.policy is None else state.policy.deploy_production.reviews
     given = {note.review.role for note in lease.reviews.values()}

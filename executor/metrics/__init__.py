@@ -1,0 +1,1 @@
+"""Where samples come from, and what a policy makes of recorded ones."""

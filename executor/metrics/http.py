@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from executor.host import Running
+from executor.hosts.host import Running
 from executor.metrics.measure import Place, Reading
 
 MAX_BODY: Final = 64 * 1024

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, Literal, Protocol, TypeAlias
 
-from executor.host import Running
+from executor.hosts.host import Running
 from keys.canonical import Json
 from keys.values import format_decimal
 from policies.event_kinds import GateValue
-from policies.evidence import count_of
 from policies.fleet import Instance, Target
+from policies.law.evidence import count_of
 from policies.matrix import Gate
 
 Quantity: TypeAlias = Literal["cpu", "memory", "requests", "errors", "tes"]

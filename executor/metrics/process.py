@@ -18,9 +18,9 @@ from typing import Final
 
 import psutil
 
-from executor.host import Running
+from executor.hosts.host import Running
+from executor.hosts.processes import is_alive
 from executor.metrics.measure import Place, Quantity, Reading, two_decimals
-from executor.processes import is_alive
 
 
 @dataclass(frozen=True, slots=True)

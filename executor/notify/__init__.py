@@ -1,0 +1,1 @@
+"""Notices: a fold, an outbox, one process for each delivery."""

@@ -15,18 +15,18 @@ from typing import Final
 
 from executor.notify.telling import Told, tell
 from executor.notify.wording import inert
-from executor.waiting import awaited_order
+from executor.views.waiting import awaited_order
 from keys.canonical import Json, format_json
 from keys.values import format_time, parse_time
 from keys.words import counted
 from ledger.chain import Entry
 from ledger.statement import parse_statement
 from policies.event_kinds import Event
+from policies.fold.state import State
 from policies.kinds import Claim
 from policies.law.position import parse_predicate
 from policies.matrix import CapabilityMatrix
 from policies.notices import ALL, LOUD
-from policies.state import State
 
 DAY: Final = 86_400
 MANY: Final = 1_024

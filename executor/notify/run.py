@@ -20,7 +20,7 @@ from executor.notify.outbox import Delivery, Outbox
 from executor.notify.post import DELIVERED, Letter, Post, Sending
 from keys.errors import CalyxError, Refused
 from ledger.chain import Entry
-from policies.state import State
+from policies.fold.state import State
 
 POLL_S: Final = 1.0
 BUSY_POLL_S: Final = 0.1

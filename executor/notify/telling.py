@@ -12,6 +12,7 @@ from keys.words import counted
 from ledger.statement import Statement
 from policies import event_kinds as events
 from policies.event_kinds import Event
+from policies.fold.state import LeaseState, State
 from policies.kinds import (
     AnyPredicate,
     Claim,
@@ -24,7 +25,6 @@ from policies.kinds import (
     TrustProposal,
 )
 from policies.names import same_list
-from policies.state import LeaseState, State
 
 WARNINGS: Final = 5
 """Warnings that a notice spells out."""

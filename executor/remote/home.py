@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from executor.home import Home
+from executor.homes.home import Home
 from executor.remote.address import Address
 from executor.remote.client import Client, Connect, Limits
 from executor.remote.frames import BadFrame, ConnectionLost, PeerSilent
@@ -33,8 +33,8 @@ from ledger.memory import HeadMemory
 from ledger.objects import ObjectStore
 from ledger.statement import parse_statement
 from ledger.store import Reader
+from policies.fold.snapshots import Snapshots
 from policies.replay import Pin
-from policies.snapshots import Snapshots
 from policies.submitter import Clock, Receipt, Submitter
 
 

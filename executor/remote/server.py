@@ -49,7 +49,7 @@ from ledger.store import Reader
 from policies.law.position import find_holder, open_signed, parse_predicate
 
 if TYPE_CHECKING:
-    from policies.state import State
+    from policies.fold.state import State
     from policies.submitter import Submitter
 
 IDLE_S: Final = 3_600.0
@@ -74,7 +74,7 @@ class Desk(Protocol):
         ...
 
     def registrar(self, *, accept_clock: bool) -> Submitter:
-        """Whoever appends. Raises: Refused (`read_only`); as `executor.home.Home.open_registrar`."""
+        """Whoever appends. Raises: Refused (`read_only`); as `executor.homes.home.Home.open_registrar`."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""The station's event feed: a fold, its lines, its daily files."""

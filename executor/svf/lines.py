@@ -19,11 +19,11 @@ from keys.values import fold_id
 from ledger.chain import Entry
 from ledger.statement import Statement, parse_statement
 from policies import event_kinds as kinds
-from policies.deployment import MONITOR_EVENTS, CommandNote, Deployment
 from policies.event_kinds import Event
+from policies.fold.deployment import MONITOR_EVENTS, CommandNote, Deployment
+from policies.fold.state import LeaseState, State
 from policies.kinds import AnyPredicate, Claim, Cosignature, Lease, Objection, Review
 from policies.law.position import parse_predicate
-from policies.state import LeaseState, State
 
 ACTION: Final = "deployment"
 """What the station calls everything that this feed tells of."""

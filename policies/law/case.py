@@ -13,11 +13,11 @@ from keys.values import parse_time
 from keys.words import counted
 from ledger.chain import Entry
 from ledger.statement import Statement
-from policies.deployment import Deployment
+from policies.fold.deployment import Deployment
+from policies.fold.state import LeaseState, ProposalState, SignerRef, State, Vote
 from policies.kinds import AnyPredicate
 from policies.matrix import CapabilityMatrix
 from policies.names import Objects
-from policies.state import LeaseState, ProposalState, SignerRef, State, Vote
 
 Change: TypeAlias = Callable[[State], None]
 """What a lawful entry does to the state. Judges read the state and return this; only then is anything changed."""

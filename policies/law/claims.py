@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from keys.errors import LawRefused
 from keys.words import counted
-from policies.deployment import Deployment
+from policies.fold.deployment import Deployment
+from policies.fold.state import State, TermState
 from policies.kinds import Claim, Term
 from policies.law.case import Case, Change, check_subject, refuse, require_kind, subject_lease
+from policies.law.registers import close_lease
+from policies.law.two_key import VerifiedLease, check_two_key, has_good_review
 from policies.names import open_names, same_list
-from policies.registers import close_lease
-from policies.state import State, TermState
-from policies.two_key import VerifiedLease, check_two_key, has_good_review
 
 RULE = "claim"
 

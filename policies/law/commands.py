@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from keys.values import format_time, parse_time
-from policies.deployment import CommandNote, Deployment, Phase
+from policies.fold.deployment import CommandNote, Deployment, Phase
+from policies.fold.state import LeaseState, State
 from policies.kinds import Command
 from policies.law.case import Case, Change, refuse, require_role, subject_lease
+from policies.law.places import find_neighbour, places_of
 from policies.matrix import DeployProduction
-from policies.places import find_neighbour, places_of
-from policies.state import LeaseState, State
 
 RULE = "command"
 BOUND: Final = frozenset({"start", "resume", "promote"})

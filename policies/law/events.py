@@ -8,22 +8,22 @@ from typing import Any, Final
 
 from keys.values import parse_time
 from policies import event_kinds as kinds
-from policies.deployment import (
+from policies.event_kinds import Event
+from policies.fold.deployment import (
     EXECUTOR_EVENTS,
     FORWARD,
     MONITOR_EVENTS,
     Deployment,
     Phase,
 )
-from policies.event_kinds import Event
+from policies.fold.state import LeaseState, State, TouchNote
 from policies.law.case import Case, Change, Effect, refuse, require_kind, require_role, subject_lease, vote_compromised
 from policies.law.claims import check_epoch
 from policies.law.commands import check_rollback, deployment_of
 from policies.law.health import check_health, judge_baseline, judge_sample, judge_verdict
+from policies.law.places import places_of
+from policies.law.registers import end_deployment, revive_deployment
 from policies.names import open_names
-from policies.places import places_of
-from policies.registers import end_deployment, revive_deployment
-from policies.state import LeaseState, State, TouchNote
 
 RULE = "deployment"
 

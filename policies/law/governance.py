@@ -8,6 +8,7 @@ from keys.values import ZERO_HASH, fold_id, parse_time
 from ledger.checkpoint import check_origin
 from ledger.note import parse_vkey
 from policies.fleet import Fleet, parse_fleet
+from policies.fold.state import GovernanceKind, ProposalState, State, Vote, Withdrawal
 from policies.kinds import Cosignature, FleetProposal, Genesis, PolicyProposal, TrustProposal
 from policies.law.case import (
     Case,
@@ -21,7 +22,6 @@ from policies.law.case import (
 )
 from policies.matrix import CapabilityMatrix
 from policies.names import Objects
-from policies.state import GovernanceKind, ProposalState, State, Vote, Withdrawal
 
 RULE = "governance"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from keys.words import counted
 from policies import event_kinds as kinds
-from policies.courses import fold_samples
-from policies.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
+from policies.fold.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
 from policies.kinds import ABSENT
 from policies.law.case import Case, Effect, refuse
+from policies.law.courses import fold_samples
 
 
 def check_health(deployment: Deployment) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from keys.values import fold_id, parse_time
+from policies.fold.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
 from policies.kinds import Change as TreeChange
 from policies.kinds import Cosignature, Intent, Lease, Message, Objection, Review
 from policies.law.case import (
@@ -19,9 +20,8 @@ from policies.law.case import (
     subject_proposal,
 )
 from policies.law.governance import judge_vote, judge_withdrawal
+from policies.law.registers import close_lease, open_lease
 from policies.names import open_names, open_paths
-from policies.registers import close_lease, open_lease
-from policies.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
 
 RULE = "lease"
 INTENT_ID = re.compile(r"INT-[0-9]{8}-[0-9]{3,6}(-[0-9]{1,6})?", re.ASCII)

@@ -14,6 +14,7 @@ from ledger.envelope import Envelope
 from ledger.statement import PlainPredicate, Statement, Typed, kind_of, parse_statement
 from ledger.verified import VerifiedStatement, open_with
 from policies.event_kinds import Event
+from policies.fold.state import State
 from policies.kinds import (
     AnyPredicate,
     Claim,
@@ -32,7 +33,6 @@ from policies.kinds import (
     TrustProposal,
 )
 from policies.law.case import refuse, trust_of
-from policies.state import State
 
 MAX_LAG: Final = 1_024
 """Entries by which a machine's head may be behind."""

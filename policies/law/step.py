@@ -23,6 +23,7 @@ from ledger.envelope import Envelope
 from ledger.record import make_record
 from ledger.statement import Statement
 from ledger.verified import VerifiedStatement
+from policies.fold.state import State
 from policies.kinds import AnyPredicate
 from policies.law.case import Case, Change
 from policies.law.claims import judge_claim, judge_term
@@ -39,7 +40,6 @@ from policies.law.leases import (
 )
 from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate, read_statement
 from policies.names import Objects
-from policies.state import State
 
 _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
     "genesis": judge_genesis,

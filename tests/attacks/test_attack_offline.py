@@ -12,7 +12,7 @@ import pytest
 from authenticator import field, frame, to_sign
 from console import Console
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import load_private_key
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT, format_armor, sign
 from keys.values import parse_time

@@ -13,8 +13,8 @@ from refusal import refused
 from station import Station, new_station
 
 from ledger.envelope import Envelope
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
 from policies.replay import Replay
 
 RACES = 60

@@ -9,15 +9,15 @@ from fleetsim import Simulation
 from instances import unseal, write_files
 from station import Station, matrix
 
-from executor.local_host import LocalHost
-from executor.materialise import materialise
-from executor.run import Executor
-from executor.scan import ingest
-from executor.tree import Tree
+from executor.hosts.local_host import LocalHost
+from executor.rollout.run import Executor
+from executor.trees.materialise import materialise
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.errors import Exit
 from ledger.objects import ObjectStore
-from policies.deployment import Phase
 from policies.fleet import Instance
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
 
 GOOD, EVIL = b"print('approved')\n", b"print('evil')\n"
@@ -132,7 +132,7 @@ class Tampered(LocalHost):
             write(tree, objects, dest)
             overwrite(dest / "app.py", EVIL)
 
-        monkeypatch.setattr("executor.releases.materialise", write_and_change)
+        monkeypatch.setattr("executor.hosts.releases.materialise", write_and_change)
 
 
 def test_release_changed_while_it_is_staged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from keys.openssh import new_private_key
 from ledger.envelope import Envelope
 from ledger.log_key import LogKey
 from ledger.record import make_record, parse_record
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
 from policies.replay import Pin, Replay
 from policies.submitter import Draft
 

@@ -34,8 +34,8 @@ from console import Console
 from sk_provider import build_provider
 from station import Clock, Station
 
-from executor.home import Home
-from executor.settings import Settings
+from executor.homes.home import Home
+from executor.homes.settings import Settings
 from keys import sshsig
 from keys.openssh import PrivateKey, fingerprint, format_public, parse_blob, store_private_key
 from keys.principals import TrustRoot

@@ -16,7 +16,7 @@ import pytest
 from executor_checks import problems_at_the_end
 from executor_world import World
 
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 
 LIMIT_S = 90
 

@@ -20,22 +20,22 @@ from console import Console
 from publishing import Publisher, export_in_two_steps, published
 from station import Station, new_station, talk
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.ed25519 import SigningKey
 from keys.errors import CalyxError
-from ledger.export import OBJECTS
-from ledger.export_reader import ExportReader
+from ledger.exports.export import OBJECTS
+from ledger.exports.mirror_objects import MirrorObjects
+from ledger.exports.mirror_source import Allowance, DirectorySource
+from ledger.exports.reader import ExportReader
 from ledger.log_key import LogKey
-from ledger.mirror_objects import MirrorObjects
-from ledger.mirror_source import Allowance, DirectorySource
 from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.tiles import Bundle, format_path, parse_bundle, parse_path
-from policies.audit import Report
-from policies.audit_export import audit_export
-from policies.audit_objects import ObjectAudit
-from policies.export import export_ledger
+from policies.auditing.audit import Report
+from policies.auditing.export import export_ledger
+from policies.auditing.exported import audit_export
+from policies.auditing.objects import ObjectAudit
 
 FLIPS = 24
 """In each file of the export."""

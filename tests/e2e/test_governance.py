@@ -14,13 +14,13 @@ from instances import write_files
 from programs import require_program
 from refusal import refused
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import fingerprint, load_private_key
 from keys.signer import FileSigner, Signer
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
-from policies.state import LeaseState
+from policies.fold.state import LeaseState
+from policies.law.two_key import examine_lease
 from policies.submitter import Draft, Submitter
-from policies.two_key import examine_lease
 
 AGENTS = (("cp14", "sentinel"), ("cp18", "validator"))
 SSH_KEYGEN = require_program("ssh-keygen")
@@ -147,7 +147,7 @@ def test_nothing_is_deployed_before_the_capability_is_activated(board: Board) ->
     assert "rule two_key" in said.err
     # A proposer that does not look first: the lease is in the ledger, and no executor can claim it.
     with console.monkeypatch.context() as careless:
-        careless.setattr("executor.propose.check_terms", lambda *_: None)
+        careless.setattr("executor.proposals.propose.check_terms", lambda *_: None)
         early = console.propose()
     # Nobody is let to waste a signature on it; one that was made elsewhere changes nothing.
     console.refused("approve", early, "--prepare", str(console.root / "waste"), code="capability_disabled", ends=1)

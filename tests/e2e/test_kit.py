@@ -14,7 +14,7 @@ from governing import principal, propose_trust, revoke, withdraw
 from kits import SH, TOOLS, Check, drop, kit_of, seal, subject
 from station import Station, new_station
 
-from executor.lease_view import view_lease
+from executor.views.lease_view import view_lease
 from keys.openssh import OpenSshKey, fingerprint, format_public, new_private_key
 from keys.values import parse_base64
 from ledger.proof import InclusionProof, check_inclusion_proof, parse_proof

@@ -16,7 +16,7 @@ from folders import open_folder
 from kits import SH, Check, link_tools, seal
 from programs import require_program
 
-from executor.kit import SUMS, read_script
+from executor.signing.kit import SUMS, read_script
 
 LINES = 120
 """A stranger reads the script in one sitting, or does not run it."""

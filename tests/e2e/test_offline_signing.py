@@ -14,9 +14,9 @@ import pytest
 from console import Console, Said
 from programs import require_program
 
-from executor.offline import MAX_TO_SIGN
+from executor.signing.offline import MAX_TO_SIGN
 from keys.sshsig import MAX_ARMOR, NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
-from policies.state import LeaseState
+from policies.fold.state import LeaseState
 
 SSH_KEYGEN = require_program("ssh-keygen")
 
@@ -297,8 +297,8 @@ def test_prepared_approval_is_worth_nothing_after_its_signer_withdrew(desk: Desk
 
 
 def append_unasked(desk: Desk, directory: Path) -> None:
-    from executor.home import Home
-    from executor.offline import join_signature, read_prepared, read_signature
+    from executor.homes.home import Home
+    from executor.signing.offline import join_signature, read_prepared, read_signature
 
     with Home(desk.console.home) as home:
         registrar = home.open_registrar()

@@ -22,7 +22,7 @@ from programs import require_program
 from sshd import real_sshd, ssh_for
 from station import Clock, new_station
 
-from executor.home import Home
+from executor.homes.home import Home
 from executor.remote.frames import DATA, MESSAGE, Channel, ConnectionLost
 from keys.canonical import format_json, parse_json
 from keys.openssh import PrivateKey, load_private_key, new_private_key, store_private_key

@@ -34,7 +34,7 @@ from verdicts import (
 )
 
 from ledger.objects import DirectoryObjects
-from policies.audit import audit
+from policies.auditing.audit import audit
 from policies.submitter import Draft
 
 PARTS = 12

@@ -18,13 +18,13 @@ from station import Station, new_station, talk
 from verdicts import FOLDER, SCRIPT, SECOND, Ledger, load_stories, vector_ledger
 
 from keys.errors import CalyxError
-from ledger.export import OBJECTS
-from ledger.export_reader import ExportReader
+from ledger.exports.export import OBJECTS
+from ledger.exports.reader import ExportReader
 from ledger.merkle import hash_leaf, hash_root
 from ledger.objects import DirectoryObjects
 from ledger.tiles import WIDTH, bundles_of, format_bundle, format_path, format_tile, tiles_of
-from policies.audit_export import audit_export
-from policies.export import export_ledger
+from policies.auditing.export import export_ledger
+from policies.auditing.exported import audit_export
 
 FLIPS = 6
 """In each file of the export."""

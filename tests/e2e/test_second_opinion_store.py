@@ -16,8 +16,8 @@ import pytest
 from station import Station, new_station, talk
 from verdicts import SECOND
 
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
 
 SIZE = 9
 

@@ -14,7 +14,7 @@ import pytest
 from claims import claim_fields
 from console import Console, Said
 
-from executor.home import Home
+from executor.homes.home import Home
 from policies.submitter import Draft
 
 CHECKOUT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from documents import CHECKOUT
 from programs import missing, require_program
 from station import Station, new_station, talk
 
-from executor.kit import make_kit
+from executor.signing.kit import make_kit
 from ledger.checkpoint import parse_checkpoint
 from ledger.proof import format_proof, make_consistency, make_inclusion
-from policies.export import export_ledger
+from policies.auditing.export import export_ledger
 
 GOPATH = Path("/usr/share/gocode")
 """Where Debian's golang-golang-x-mod-dev puts its source. Nothing is fetched."""

@@ -24,18 +24,18 @@ from station import Station
 from typer.testing import CliRunner
 
 from executor.main import app
-from executor.run import Executor
+from executor.rollout.run import Executor
 from keys.errors import CalyxError, LawRefused, SignatureRefused
 from ledger.envelope import Envelope, pae
 from ledger.merkle import hash_leaf
 from ledger.record import Record, make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.verified import namespace_of
 from policies.law.governance import quorum_progress
+from policies.law.two_key import examine_lease
 from policies.registrar import Registrar
 from policies.replay import Pin
 from policies.submitter import Draft
-from policies.two_key import examine_lease
 
 Lease = tuple[str, str]
 

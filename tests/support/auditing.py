@@ -13,13 +13,13 @@ import pytest
 from ledger.checkpoint import CheckpointSigner
 from ledger.memory import Remembered
 from ledger.record import Record
-from ledger.sqlite_store import SqliteStore
-from policies import audit as audit_module
-from policies.audit import Report
-from policies.audit_again import Before, audit_home
-from policies.audit_objects import AuditObjects
-from policies.scratch import IN_MEMORY, Scratch
-from policies.snapshots import Snapshots
+from ledger.sqlite.store import SqliteStore
+from policies.auditing import audit as audit_module
+from policies.auditing.again import Before, audit_home
+from policies.auditing.audit import Report
+from policies.auditing.objects import AuditObjects
+from policies.fold.scratch import IN_MEMORY, Scratch
+from policies.fold.snapshots import Snapshots
 
 NOW = 1_800_000_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from policies.state import State
-from policies.two_key import cohorts_for
+from policies.fold.state import State
+from policies.law.two_key import cohorts_for
 
 
 def claim_fields(state: State, lease: tuple[str, str], *counted: int) -> dict[str, Any]:

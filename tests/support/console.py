@@ -13,10 +13,10 @@ from instances import write_files
 from station import Clock, matrix
 from typer.testing import CliRunner
 
-from executor.home import Home
+from executor.homes.home import Home
 from executor.main import app
 from keys.values import parse_time
-from policies.state import State
+from policies.fold.state import State
 
 CONTENT = {"app.py": "print('one')\n", "VERSION": "1\n"}
 
@@ -50,7 +50,7 @@ class Console:
         self.home = self.root / "home"
         self.monkeypatch.setenv("CALYX_HOME", str(self.home))
         if not self.live:
-            self.monkeypatch.setattr("executor.home.system_clock", self.clock)
+            self.monkeypatch.setattr("executor.homes.home.system_clock", self.clock)
 
     def run(self, *arguments: str, typed: str = "") -> Said:
         """Run `calyx` with these arguments; `typed` is what its standard input holds."""

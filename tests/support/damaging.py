@@ -12,9 +12,9 @@ from station import Station, new_station, talk
 from ledger.head import Head
 from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_store import SqliteStore
-from policies.audit import Report, audit
-from policies.export import export_ledger
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import Report, audit
+from policies.auditing.export import export_ledger
 
 
 @dataclass

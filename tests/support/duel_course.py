@@ -10,7 +10,7 @@ from duel_moves import Draft
 from forging import Subject, after
 
 from keys.values import parse_time
-from policies.deployment import MOVES, Deployment, Phase
+from policies.fold.deployment import MOVES, Deployment, Phase
 
 Doing: TypeAlias = Callable[[], Draft | None]
 MONITORED = {"BASELINE", "SAMPLE", "VERDICT"}

@@ -10,9 +10,9 @@ from forging import digest_of, json_object, names
 from keys.canonical import format_json
 from keys.errors import CalyxError
 from keys.values import fold_id, parse_time
-from policies.lease_terms import check_in_force
-from policies.state import LeaseState
-from policies.two_key import check_two_key
+from policies.fold.state import LeaseState
+from policies.law.lease_terms import check_in_force
+from policies.law.two_key import check_two_key
 
 
 class Leases(Player):

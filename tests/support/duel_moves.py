@@ -15,7 +15,7 @@ from terms import GATES
 from keys.openssh import format_public
 from keys.openssh_public import OpenSshKey
 from keys.values import parse_time
-from policies.state import ProposalState
+from policies.fold.state import ProposalState
 
 
 class Draft(NamedTuple):

@@ -25,7 +25,7 @@ from verdicts import Verdict
 
 from keys.errors import CalyxError
 from keys.values import parse_time
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies.registrar import Registrar
 
 # What is said most is bent least: there is more of it than of what is said at the end of a long way.

@@ -8,13 +8,13 @@ from typing import Any
 
 from executor_world import Run, World
 
-from executor.layout import layout_of, read_current
-from executor.local_host import LocalHost
-from executor.releases import check_release
+from executor.hosts.layout import layout_of, read_current
+from executor.hosts.local_host import LocalHost
+from executor.hosts.releases import check_release
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 
 
 def problems_at_once(world: World, done: Run) -> Iterator[str]:

@@ -28,17 +28,17 @@ from fleetsim import InlinePool, Simulation
 from instances import write_files
 from station import Clock, Station, fleet, matrix
 
-from executor.home import Home
-from executor.materialise import discard
+from executor.homes.home import Home
+from executor.hosts.processes import end_service
 from executor.process_lock import ProcessLock
-from executor.processes import end_service
-from executor.scan import ingest
-from executor.service import run_executor
-from executor.tree import Tree, changed_paths
+from executor.rollout.service import run_executor
+from executor.trees.materialise import discard
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree, changed_paths
 from keys.errors import CalyxError, LawRefused
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies.fleet import Instance
 from policies.kinds import ABSENT
 

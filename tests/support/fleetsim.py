@@ -13,14 +13,14 @@ from typing import Any
 
 from station import Station
 
-from executor.fence import pass_fence
-from executor.host import Check, Fence, HookRun, Observed, Plan, Pruned
-from executor.run import Executor
-from executor.tree import make_tree
-from executor.work import Pools
+from executor.hosts.fence import pass_fence
+from executor.hosts.host import Check, Fence, HookRun, Observed, Plan, Pruned
+from executor.rollout.run import Executor
+from executor.rollout.work import Pools
+from executor.trees.tree import make_tree
 from keys.errors import CalyxError, Exit
-from policies.deployment import Phase
 from policies.fleet import Instance
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
 
 

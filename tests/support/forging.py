@@ -33,10 +33,10 @@ from ledger.record import Record, make_record
 from ledger.statement import STATEMENT_TYPE, TYPE_PREFIX, TYPE_SUFFIX
 from ledger.verified import namespace_of
 from policies.fleet import Fleet
+from policies.fold.state import State
 from policies.law.step import enact, judge
+from policies.law.two_key import check_two_key
 from policies.matrix import CapabilityMatrix
-from policies.state import State
-from policies.two_key import check_two_key
 
 Subject = tuple[str, str]
 

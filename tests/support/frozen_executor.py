@@ -21,16 +21,17 @@ from pathlib import Path
 from executor_checks import problems_at_the_end
 from executor_world import FROZEN, Child, Tell, World
 
-from executor import local_host, turn
-from executor.host import Fence
-from executor.layout import Layout
-from executor.local_host import LocalHost
+from executor.hosts import local_host
+from executor.hosts.host import Fence
+from executor.hosts.layout import Layout
+from executor.hosts.local_host import LocalHost
+from executor.rollout import turn
 from keys.errors import CalyxError
 from ledger.memory import HeadMemory
 from ledger.record import parse_record
 from ledger.statement import parse_statement
-from policies.deployment import Phase
 from policies.fleet import Instance
+from policies.fold.deployment import Phase
 
 
 def freeze(tell: Tell) -> None:

@@ -18,8 +18,8 @@ import pytest
 from console import Console
 from shop import CPU, Shop
 
-from executor.reserve import SIZE
-from policies.state import LeaseState
+from executor.homes.reserve import SIZE
+from policies.fold.state import LeaseState
 
 SPARE = 8 * 1024 * 1024
 

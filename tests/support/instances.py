@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
-from executor.host import ABSENT, Fence, Plan
-from executor.local_host import LocalHost
-from executor.scan import ingest
-from executor.tree import Tree
+from executor.hosts.host import ABSENT, Fence, Plan
+from executor.hosts.local_host import LocalHost
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects, ObjectStore
 from policies.fleet import Instance, Probe, Process

@@ -29,8 +29,8 @@ from typing import Any, Final
 from executor_checks import problems_at_once, problems_at_the_end, trees_left
 from executor_world import KINDS, World
 
-from executor import local_host
-from policies.deployment import Phase
+from executor.hosts import local_host
+from policies.fold.deployment import Phase
 
 MAX_POINTS: Final = 5_000
 ENDS: Final = {"rollout": Phase.COMPLETED, "breach": Phase.ROLLED_BACK, "rollback": Phase.ROLLED_BACK}

@@ -20,14 +20,14 @@ from typing import Any, Final
 
 from instances import FENCE, directory_plan, patch_plan, write_files
 
-from executor.host import ABSENT, Host, Plan
-from executor.layout import layout_of, read_current
-from executor.local_host import LocalHost
-from executor.materialise import discard
-from executor.patch import plan_patch
-from executor.releases import check_release
-from executor.scan import ingest
-from executor.tree import Tree
+from executor.hosts.host import ABSENT, Host, Plan
+from executor.hosts.layout import layout_of, read_current
+from executor.hosts.local_host import LocalHost
+from executor.hosts.releases import check_release
+from executor.trees.materialise import discard
+from executor.trees.patch import plan_patch
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from instances import FENCE, deploy, service_instance, service_tree
 
-from executor.local_host import LocalHost
-from executor.processes import find_service
+from executor.hosts.local_host import LocalHost
+from executor.hosts.processes import find_service
 from ledger.objects import DirectoryObjects
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from programs import require_program
 from station import Station, new_station
 
-from executor.kit import SUMS, make_kit, read_script, write_kit
+from executor.signing.kit import SUMS, make_kit, read_script, write_kit
 
 SH = require_program("sh")
 TOOLS = ("ssh-keygen", "openssl", "sha256sum")

@@ -16,7 +16,7 @@ from typing import Any
 from memory_objects import MemoryObjects
 from walk import Walk
 
-from policies.state import State
+from policies.fold.state import State
 
 SEED, STEPS = 38, 460
 

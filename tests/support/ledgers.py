@@ -11,7 +11,7 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
 from ledger.merkle import Frontier
 from ledger.record import Record, make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 
 START = 1_700_000_000
 KEYID = "SHA256:" + "A" * 43

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from station import new_station
 
-from policies.export import export_ledger
+from policies.auditing.export import export_ledger
 
 PATIENCE_S = 60
 

@@ -12,7 +12,7 @@ from reject_stories import (
     pause,
 )
 
-from policies.deployment import MOVES, Phase
+from policies.fold.deployment import MOVES, Phase
 
 A, B, C = digest_of(1), digest_of(2), digest_of(3)
 

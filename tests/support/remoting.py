@@ -19,7 +19,7 @@ from executor.remote.home import RemoteHome
 from executor.remote.server import Server
 from keys.errors import Refused
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.store import Reader, Store
 from policies.registrar import Registrar
 from policies.submitter import Submitter

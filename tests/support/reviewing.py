@@ -11,11 +11,11 @@ from typing import Any
 from station import Station, new_station
 
 from executor.logbook import Log
-from executor.scan import ingest
-from executor.tree import Tree, changed_paths
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree, changed_paths
 from keys.canonical import parse_json
 from ledger.objects import ObjectRef
-from policies.state import LeaseState
+from policies.fold.state import LeaseState
 
 Files = Mapping[str, bytes]
 

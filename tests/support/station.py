@@ -24,17 +24,17 @@ from ledger.log_key import LogKey
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectRef
 from ledger.record import make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.statement import make_statement
 from ledger.verified import namespace_of
 from policies.fleet import Fleet
+from policies.fold.state import State
+from policies.law.two_key import check_two_key
 from policies.matrix import CapabilityMatrix
 from policies.names import store_list
 from policies.registrar import Registrar, Reserve
 from policies.replay import Pin
-from policies.state import State
 from policies.submitter import Draft, Receipt
-from policies.two_key import check_two_key
 
 
 @dataclass

@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import accumulate
 from random import Random
 
-from policies.courses import TierJudge
-from policies.deployment import Baseline, SampleNote
+from policies.fold.deployment import Baseline, SampleNote
+from policies.law.courses import TierJudge
 from policies.matrix import Gate
 
 INTERVAL, SAMPLES = 15, 60

@@ -20,7 +20,7 @@ from reject_pack import unpack_object, unpack_records, unpack_text
 from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import hash_leaf
 from ledger.store import Tip
-from policies.audit import audit
+from policies.auditing.audit import audit
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "second_opinion.py"

@@ -24,12 +24,12 @@ from ledger.log_key import LogKey
 from ledger.record import make_record
 from ledger.statement import make_statement
 from ledger.verified import sign_statement
-from policies.deployment import MOVES, Deployment, Phase
 from policies.fleet import Fleet
+from policies.fold.deployment import MOVES, Deployment, Phase
+from policies.fold.state import LeaseState, State
 from policies.law.step import enact, judge
+from policies.law.two_key import check_two_key
 from policies.matrix import CapabilityMatrix
-from policies.state import LeaseState, State
-from policies.two_key import check_two_key
 
 Subject = tuple[str, str]
 

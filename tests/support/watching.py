@@ -11,13 +11,13 @@ from typing import Any, cast
 from station import GATES, Station, fleet, matrix, tree_digest
 
 from executor.agents.monitor import Monitor
-from executor.host import Host, Observed, Running
+from executor.hosts.host import Host, Observed, Running
 from executor.metrics.measure import Meters, Place, Quantity, Reading
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import Statement, parse_statement
-from policies.deployment import Deployment
 from policies.fleet import Instance, Target
+from policies.fold.deployment import Deployment
 
 OLD, NEW = tree_digest("v1"), tree_digest("v2")
 INTERVAL = 15

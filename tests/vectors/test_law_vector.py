@@ -12,8 +12,8 @@ from law_vector import objects_of, summary
 from keys.errors import CalyxError
 from ledger.chain import Chain
 from ledger.statement import parse_statement
+from policies.fold.state import State
 from policies.law.step import step
-from policies.state import State
 
 VECTOR = json.loads((Path(__file__).parent / "law.json").read_text("ascii"))
 RECORDS = [record.encode("ascii") for record in VECTOR["records"]]

@@ -15,7 +15,7 @@ from reject_vectors import FOLDER, make_vectors, spell
 ROOT = Path(__file__).parent.parent.parent
 JUDGES = [
     *(ROOT / "policies" / "law").glob("*.py"),
-    *(ROOT / "policies" / name for name in ("two_key.py", "lease_terms.py", "deployment.py", "names.py", "fleet.py")),
+    *(ROOT / "policies" / name for name in ("fold/deployment.py", "names.py", "fleet.py")),
     *(
         ROOT / "keys" / name
         for name in ("principals.py", "canonical.py", "ed25519.py", "sshsig.py", "openssh_public.py")

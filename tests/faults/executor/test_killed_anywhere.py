@@ -8,9 +8,9 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.tree import make_tree
+from executor.trees.tree import make_tree
 from keys.errors import Exit
-from policies.deployment import Deployment, Phase
+from policies.fold.deployment import Deployment, Phase
 
 HOOK = {"argv": ["/usr/local/bin/balance"], "timeout_s": 5}
 SMALL = matrix(tiers=[50, 100], bake_s=2, interval_s=1, hooks={"out": HOOK, "in": HOOK})

@@ -15,11 +15,11 @@ from pathlib import Path
 from executor_checks import trees_left
 from executor_world import World
 
-from executor.layout import layout_of, read_current
-from executor.local_host import LocalHost
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
-from policies.deployment import Phase
+from executor.hosts.layout import layout_of, read_current
+from executor.hosts.local_host import LocalHost
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
+from policies.fold.deployment import Phase
 
 LOOP_S = int(os.environ.get("CALYX_KILL_LOOP_S", "12"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from station import Station, new_station
 
-from executor.home import Home
+from executor.homes.home import Home
 from executor.svf.files import LOCK, SvfFiles
 from executor.svf.lines import Feed
 

@@ -17,7 +17,7 @@ from console import Console
 from executor_checks import problems_at_the_end
 from executor_world import World
 
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 
 LIMIT_S = 90
 PATCH = "diff --git a/new b/new\nnew file mode 100644\n--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\n"

@@ -31,16 +31,16 @@ from sqlite_pages import Place, map_bytes
 from station import Station, new_station
 
 from keys.errors import CalyxError
-from ledger.export_reader import ExportReader
+from ledger.exports.reader import ExportReader
 from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_check import FRAME_HEADER, HEADER, WAL_HEADER, check_store
-from ledger.sqlite_file import TABLES
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.check import FRAME_HEADER, HEADER, WAL_HEADER, check_store
+from ledger.sqlite.file import TABLES
+from ledger.sqlite.store import SqliteStore
 from ledger.store import Tip
-from policies.audit import audit
-from policies.audit_export import audit_export
-from policies.export import export_ledger
+from policies.auditing.audit import audit
+from policies.auditing.export import export_ledger
+from policies.auditing.exported import audit_export
 
 FLIPS = int(os.environ.get("CALYX_FLIPS") or 0)
 SEED = os.environ.get("CALYX_FLIP_SEED") or secrets.token_hex(4)

@@ -11,8 +11,8 @@ from ledgers import LOG_KEY, make_ledger, signed
 
 from ledger.chain import Chain
 from ledger.checkpoint import parse_checkpoint
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
 
 APPENDER = """
 import sys
@@ -21,7 +21,7 @@ from ledgers import LOG_KEY, START, KEYID
 from ledger.envelope import Envelope
 from ledger.head import Head
 from ledger.record import make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.store import HeadMoved
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 store = SqliteStore.open(path)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from damaging import edit, new_patient
 
-from ledger.fsck import check_ledger, repair_ledger
+from ledger.repair.fsck import check_ledger, repair_ledger
 
 REPAIRER = """
 import os, signal, sys
 from pathlib import Path
-import ledger.fsck_replace, ledger.sqlite_file
-from ledger.fsck import repair_ledger
+import ledger.repair.replace, ledger.sqlite.file
+from ledger.repair.fsck import repair_ledger
 left = int(sys.argv[2])
 
 def deadly(function):
@@ -30,7 +30,7 @@ def deadly(function):
         return function(*arguments, **named)
     return call
 
-for module in (ledger.fsck_replace, ledger.sqlite_file):
+for module in (ledger.repair.replace, ledger.sqlite.file):
     module.sync_file = deadly(module.sync_file)
     module.sync_directory = deadly(module.sync_directory)
 Path.rename = deadly(Path.rename)

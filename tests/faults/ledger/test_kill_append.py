@@ -14,14 +14,14 @@ import pytest
 from ledgers import LOG_KEY, make_ledger, signed
 
 from ledger.chain import Chain
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
 
 APPENDER = """
 import sys
 from pathlib import Path
 from ledgers import LOG_KEY, next_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 store = SqliteStore.open(Path(sys.argv[1]))
 batch = int(sys.argv[2])
 while True:

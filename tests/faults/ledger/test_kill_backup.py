@@ -12,9 +12,9 @@ from pathlib import Path
 from ledgers import LOG_KEY, make_ledger
 from refusal import refused
 
-from ledger.backup import check_place, copy_ledger
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
+from ledger.repair.backup import check_place, copy_ledger
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
 
 BACKUP = """
 import os, signal, sqlite3, sys
@@ -45,7 +45,7 @@ for name in ("chmod", "rename", "unlink"):
     setattr(Path, name, deadly(getattr(Path, name)))
 os.link = deadly(os.link)
 
-from ledger.backup import copy_ledger
+from ledger.repair.backup import copy_ledger
 from ledgers import LOG_KEY
 with copy_ledger(Path(sys.argv[1]), Path(sys.argv[2]), LOG_KEY.vkey) as made:
     made.replace()

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from ledgers import LOG_KEY, make_ledger, next_record
 
-from ledger.export import export_log
-from ledger.export_reader import ExportReader, check_tiles
-from ledger.sqlite_store import SqliteStore
+from ledger.exports.export import export_log
+from ledger.exports.reader import ExportReader, check_tiles
+from ledger.sqlite.store import SqliteStore
 
 EXPORTER = """
 import sys
 from pathlib import Path
 from ledgers import LOG_KEY
-from ledger.export import export_log
-from ledger.sqlite_store import SqliteStore
+from ledger.exports.export import export_log
+from ledger.sqlite.store import SqliteStore
 store = SqliteStore.open(Path(sys.argv[1]), read_only=True)
 sys.stdout.write("ready\\n")
 sys.stdout.flush()
@@ -79,9 +79,9 @@ def test_killed_export_leaves_what_was_published_whole_and_is_taken_up_again(tmp
 def test_export_killed_before_its_checkpoint_is_replaced(tmp_path: Path) -> None:
     ledger, out = tmp_path / "ledger.db", tmp_path / "out"
     script = EXPORTER.replace(
-        "from ledger.sqlite_store import SqliteStore",
-        "import ledger.export, os\nledger.export.replace_file = lambda *_: os.kill(os.getpid(), 9)\n"
-        "from ledger.sqlite_store import SqliteStore",
+        "from ledger.sqlite.store import SqliteStore",
+        "import ledger.exports.export, os\nledger.export.replace_file = lambda *_: os.kill(os.getpid(), 9)\n"
+        "from ledger.sqlite.store import SqliteStore",
     )
     make_ledger(ledger, 600).close()
     ended = subprocess.run(

@@ -16,8 +16,8 @@ import pytest
 from keys.errors import CalyxError
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
 from policies.replay import Pin, Replay
 
 APPENDER = """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terms import fleet, matrix
 
-from executor.documents import format_document
+from executor.proposals.documents import format_document
 from keys.openssh import format_public, new_private_key
 from keys.principals import TrustRoot
 from policies.fleet import Fleet

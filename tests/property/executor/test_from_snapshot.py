@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from walk import Walk
 
 from executor.agents.review import Reviewer
-from executor.bookkeeping import in_order
-from executor.claim import Claims, claim_fields
-from executor.decide import Observations, decide
-from executor.progress import describe_unclaimed, measure_progress
-from executor.retention import plan_pruning
-from executor.standing import take_standing
-from executor.waiting import list_waiting
+from executor.rollout.bookkeeping import in_order
+from executor.rollout.claim import Claims, claim_fields
+from executor.rollout.decide import Observations, decide
+from executor.rollout.retention import plan_pruning
+from executor.rollout.standing import take_standing
+from executor.views.progress import describe_unclaimed, measure_progress
+from executor.views.waiting import list_waiting
 from keys.errors import CalyxError, LawRefused
 from ledger.chain import Chain
-from policies.accounts import unaccounted
+from policies.auditing.accounts import unaccounted
+from policies.fold.scratch import Scratch
+from policies.fold.snapshot import Folded, read_snapshot, write_snapshot
+from policies.fold.state import State
 from policies.law.step import step
-from policies.scratch import Scratch
-from policies.snapshot import Folded, read_snapshot, write_snapshot
-from policies.state import State
-from policies.two_key import check_two_key
+from policies.law.two_key import check_two_key
 
 CODE = "ab" * 32
 AGES = (0, 60, 3_600, 90_000, 30 * 86_400)

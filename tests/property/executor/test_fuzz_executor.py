@@ -16,19 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executor.escape import escape
-from executor.fence import load_fence
-from executor.home import Home
-from executor.http_source import parse_address as parse_url
-from executor.layout import Layout
+from executor.homes.home import Home
+from executor.homes.settings import Settings
+from executor.hosts.fence import load_fence
+from executor.hosts.layout import Layout
+from executor.hosts.process import load_running
 from executor.metrics.counters import parse_counts
 from executor.metrics.http import Unreadable, parse_object
 from executor.metrics.prometheus import parse_result
 from executor.metrics.tes import TesSource
 from executor.notify.addresses import load_book
-from executor.offline import README, RENDERING, SIGNATURE, TO_SIGN, read_prepared, read_signature, write_prepared
-from executor.patch_format import parse_patch
-from executor.process import load_running
 from executor.remote.address import format_address, parse_address
+from executor.remote.http_source import parse_address as parse_url
 from executor.remote.messages import (
     SaidDone,
     SaidFound,
@@ -43,9 +42,18 @@ from executor.remote.messages import (
     parse_answer,
     parse_request,
 )
-from executor.reverse import _parse_directories
-from executor.settings import Settings
-from executor.tree import check_path, format_manifest, parse_manifest
+from executor.signing.offline import (
+    README,
+    RENDERING,
+    SIGNATURE,
+    TO_SIGN,
+    read_prepared,
+    read_signature,
+    write_prepared,
+)
+from executor.trees.patch_format import parse_patch
+from executor.trees.reverse import _parse_directories
+from executor.trees.tree import check_path, format_manifest, parse_manifest
 from keys.canonical import format_json
 from keys.errors import CalyxError, LawRefused
 from keys.openssh import new_private_key

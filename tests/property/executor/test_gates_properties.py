@@ -6,9 +6,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.audit_shelf import adapter_of
-from policies.courses import ORDER, Judgement, TierJudge, worst
-from policies.deployment import Baseline, EarlierNote, SampleNote
+from policies.fold.deployment import Baseline, EarlierNote, SampleNote
+from policies.fold.shelf import adapter_of
+from policies.law.courses import ORDER, Judgement, TierJudge, worst
 from policies.matrix import Gate
 
 START = 1_000_000

@@ -16,8 +16,8 @@ from executor.svf.files import LOCK, SvfFiles
 from executor.svf.lines import EVENT_TYPES, MAX_LINE, Feed, Line
 from executor.svf.preview import MAX_PREVIEW, preview
 from keys.canonical import parse_json
+from policies.fold.state import State
 from policies.law.step import step
-from policies.state import State
 
 
 def feed_of(walk: Walk) -> list[Line]:

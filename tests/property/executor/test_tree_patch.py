@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import require_program
 
-from executor.patch import plan_patch
-from executor.patch_format import parse_patch
-from executor.reverse import check_reverse, reverse_patch
-from executor.scan import ingest
-from executor.tree import Directory, changed_paths
+from executor.trees.patch import plan_patch
+from executor.trees.patch_format import parse_patch
+from executor.trees.reverse import check_reverse, reverse_patch
+from executor.trees.scan import ingest
+from executor.trees.tree import Directory, changed_paths
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 

@@ -7,9 +7,19 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.materialise import discard, materialise
-from executor.scan import ingest, scan_release
-from executor.tree import Directory, Entry, File, Link, Tree, changed_paths, format_manifest, make_tree, parse_manifest
+from executor.trees.materialise import discard, materialise
+from executor.trees.scan import ingest, scan_release
+from executor.trees.tree import (
+    Directory,
+    Entry,
+    File,
+    Link,
+    Tree,
+    changed_paths,
+    format_manifest,
+    make_tree,
+    parse_manifest,
+)
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 

@@ -18,16 +18,14 @@ from keys.canonical import format_json, parse_json
 from keys.errors import CalyxError, FormatError
 from ledger.checkpoint import format_text, parse_checkpoint, parse_text, peek_checkpoint
 from ledger.envelope import format_envelope_bytes, pae, parse_envelope_bytes, parse_pae
-from ledger.export import export_log
-from ledger.export_reader import ExportReader, check_tiles
-from ledger.fsck import check_ledger
-from ledger.fsck_source import FileSource, open_damaged
+from ledger.exports.export import export_log
+from ledger.exports.mirror import Mirror
+from ledger.exports.mirror_source import Allowance, DirectorySource
+from ledger.exports.reader import ExportReader, check_tiles
 from ledger.head import Head
 from ledger.log_key import load_log_key, store_log_key
 from ledger.memory import HeadMemory
 from ledger.merkle import Frontier, LeafNodes, hash_root
-from ledger.mirror import Mirror
-from ledger.mirror_source import Allowance, DirectorySource
 from ledger.note import Note, NoteSignature, format_note, format_skey, format_vkey, parse_note, parse_skey, parse_vkey
 from ledger.objects import ObjectRef
 from ledger.proof import (
@@ -41,8 +39,10 @@ from ledger.proof import (
 )
 from ledger.recent import parse_slots
 from ledger.record import format_record, parse_record
-from ledger.sqlite_check import check_log
-from ledger.sqlite_store import SqliteStore
+from ledger.repair.fsck import check_ledger
+from ledger.repair.source import FileSource, open_damaged
+from ledger.sqlite.check import check_log
+from ledger.sqlite.store import SqliteStore
 from ledger.statement import format_statement, make_statement, parse_statement
 from ledger.tiles import Bundle, Tile, format_bundle, format_path, format_tile, parse_bundle, parse_path, parse_tile
 

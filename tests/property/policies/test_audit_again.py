@@ -18,13 +18,13 @@ from keys.errors import CalyxError
 from ledger.chain import Chain, Entry
 from ledger.objects import ObjectRef
 from ledger.record import Record, make_record
-from ledger.sqlite_store import SqliteStore
-from policies.audit import Report, audit
-from policies.audit_shelf import SHELVED, Shelf
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import Report, audit
+from policies.fold.scratch import IN_MEMORY
+from policies.fold.shelf import SHELVED, Shelf
+from policies.fold.snapshot import Folded, read_snapshot, write_snapshot
+from policies.fold.state import State
 from policies.law.step import step
-from policies.scratch import IN_MEMORY
-from policies.snapshot import Folded, read_snapshot, write_snapshot
-from policies.state import State
 
 CODE = "ab" * 32
 STEPS = 45

@@ -13,11 +13,11 @@ from station import Station
 from terms import fleet, matrix
 from told import tell, told
 
-from executor.documents import format_document
+from executor.proposals.documents import format_document
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError
 from ledger.statement import SELF_SUBJECT, make_statement
-from policies.audit_objects import references
+from policies.auditing.objects import references
 from policies.fleet import Fleet, parse_fleet
 from policies.law.position import PREDICATES, parse_predicate
 from policies.manifest import manifest_files

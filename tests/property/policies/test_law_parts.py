@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from memory_objects import MemoryObjects
 
 from keys.canonical import format_json
-from policies.cohort import order_instances, plan_cohorts
-from policies.history import PARTS, History
+from policies.fold.history import PARTS, History
+from policies.fold.scratch import Column, Scratch, ScratchFailed
+from policies.fold.state import Ballot, SignerRef, Vote, Withdrawal
+from policies.law.cohort import order_instances, plan_cohorts
 from policies.matrix import path_allowed
 from policies.names import open_names, open_paths, same_list, store_list
-from policies.scratch import Column, Scratch, ScratchFailed
-from policies.state import Ballot, SignerRef, Vote, Withdrawal
 
 NAMES = st.sets(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), min_size=1, max_size=60)
 TIERS = st.sets(st.integers(1, 99), max_size=6).map(lambda tiers: (*sorted(tiers), 100))

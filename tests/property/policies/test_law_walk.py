@@ -11,12 +11,12 @@ from walk import Walk
 
 from keys.errors import LawRefused
 from keys.values import parse_time
-from policies.accounts import unaccounted
-from policies.deployment import LIVE, Phase
+from policies.auditing.accounts import unaccounted
+from policies.fold.deployment import LIVE, Phase
+from policies.fold.state import State
+from policies.law.places import Place, places_of
 from policies.law.step import step
-from policies.places import Place, places_of
-from policies.state import State
-from policies.two_key import check_two_key, examine_lease
+from policies.law.two_key import check_two_key, examine_lease
 
 
 def check_rule_agrees(walk: Walk) -> None:

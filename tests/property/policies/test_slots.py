@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import audit_shelf as shelf_module
-from policies import cells as cells_module
-from policies import digests as digests_module
-from policies import slots as slots_module
-from policies.audit_shelf import Shelf, TextPacker
-from policies.cells import Cells
-from policies.digests import Digests
-from policies.scratch import IN_MEMORY, Column, Scratch, ScratchFailed
-from policies.slots import Slots
+from policies.fold import cells as cells_module
+from policies.fold import digests as digests_module
+from policies.fold import shelf as shelf_module
+from policies.fold import slots as slots_module
+from policies.fold.cells import Cells
+from policies.fold.digests import Digests
+from policies.fold.scratch import IN_MEMORY, Column, Scratch, ScratchFailed
+from policies.fold.shelf import Shelf, TextPacker
+from policies.fold.slots import Slots
 
 SPREAD = st.integers(0, (1 << 32) - 1)
 CHOSEN = st.sampled_from((0, 1, 1 << 16, 1 << 31, (1 << 32) - 1))

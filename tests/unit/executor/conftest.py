@@ -8,8 +8,8 @@ import pytest
 from instances import tree_of
 from programs import require_program
 
-from executor.local_host import LocalHost
-from executor.tree import Tree
+from executor.hosts.local_host import LocalHost
+from executor.trees.tree import Tree
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance
 

@@ -17,10 +17,10 @@ import pytest
 from instances import write_files
 from programs import require_program
 
-import executor.archive
-from executor.archive import ingest_archive
-from executor.archive_headers import MAX_HEADER
-from executor.scan import ingest
+import executor.trees.archive
+from executor.trees.archive import ingest_archive
+from executor.trees.archive_headers import MAX_HEADER
+from executor.trees.scan import ingest
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 
@@ -99,7 +99,7 @@ def test_directories_that_an_archive_leaves_out_are_there(tmp_path: Path, object
 def test_large_file_is_kept_without_being_held_in_memory(
     tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor.archive, "MAX_IN_MEMORY", 1000)
+    monkeypatch.setattr(executor.trees.archive, "MAX_IN_MEMORY", 1000)
     data = bytes(range(250)) * 4
     tree, _ = ingest_archive(archive(tmp_path / "a", member("big", data * 3), member("even", data)), objects, ())
     assert [objects.get(ref) for ref in tree.files()] == [data * 3, data]
@@ -183,7 +183,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "bzip2": b
 def test_bomb_is_refused_while_it_is_read(
     tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(executor.archive, "MAX_CONTENT", 1_000_000)
+    monkeypatch.setattr(executor.trees.archive, "MAX_CONTENT", 1_000_000)
     plain = archive(tmp_path / "plain", member("good"), member("zeros", bytes(20_000_000)))
     (tmp_path / "bomb").write_bytes(PACKED[how](plain.read_bytes()))
     refuse("too_large", tmp_path / "bomb", objects)
@@ -192,7 +192,7 @@ def test_bomb_is_refused_while_it_is_read(
 def test_bomb_of_second_names_is_refused(
     tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor.archive, "MAX_CONTENT", 1_000_000)
+    monkeypatch.setattr(executor.trees.archive, "MAX_CONTENT", 1_000_000)
     names = [member(f"h{number}", b"", linkname="f", **HARD) for number in range(10)]
     refuse("too_large", archive(tmp_path / "a", member("f", bytes(100_000)), *names), objects)
     ingest_archive(archive(tmp_path / "b", member("f", bytes(100_000)), *names[:-1]), objects, ())
@@ -201,7 +201,7 @@ def test_bomb_of_second_names_is_refused(
 def test_archive_of_too_many_entries_is_refused(
     tmp_path: Path, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor.archive, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(executor.trees.archive, "MAX_ENTRIES", 3)
     refuse("too_large", archive(tmp_path / "a", *(member(f"f{n}") for n in range(4))), objects)
 
 
@@ -256,7 +256,7 @@ def test_headers_for_all_members_are_not_gathered(
 ) -> None:
     """Each has other keywords, and what they say would be kept for every member to come."""
     # What a file is read with would hide what the headers take.
-    monkeypatch.setattr(executor.archive, "MAX_IN_MEMORY", 4096)
+    monkeypatch.setattr(executor.trees.archive, "MAX_IN_MEMORY", 4096)
     data = header(tarfile.XGLTYPE, b"".join(record(f"k{n}", "") for n in range(5000)))
     several = b"".join(data.replace(b" k", b" %c" % letter) + file_of(f"f{letter}") for letter in range(97, 102))
     (tmp_path / "a").write_bytes(several + END)

@@ -18,8 +18,8 @@ from keys.errors import Exit
 from keys.openssh import fingerprint, format_public, new_private_key
 from keys.openssh_public import parse_blob
 from policies.kinds import ABSENT
+from policies.law.two_key import VerifiedLease, check_two_key
 from policies.submitter import Draft
-from policies.two_key import VerifiedLease, check_two_key
 
 Lease = tuple[str, str]
 CLAUSE = {"enabled": True, "max_validity_s": 900, "review_within_s": 3600, "user_verification": False}

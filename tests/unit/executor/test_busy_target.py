@@ -8,9 +8,9 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.progress import describe_unclaimed
+from executor.views.progress import describe_unclaimed
 from keys.errors import Exit
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 
 OLD = tree_digest("v1")
 

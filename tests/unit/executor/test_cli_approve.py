@@ -12,7 +12,7 @@ import pytest
 from console import Console
 
 from executor.commands import approve, signing
-from executor.home import Home
+from executor.homes.home import Home
 from executor.process_lock import ProcessLock
 from keys.openssh import load_private_key, new_private_key, store_private_key
 from policies.submitter import Draft

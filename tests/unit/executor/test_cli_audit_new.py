@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from console import Console
 
-from executor.home import Home
-from executor.snapshots import scratch_place, snapshots_of
+from executor.homes.home import Home
+from executor.homes.snapshots import scratch_place, snapshots_of
 from policies.replay import Pin
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from console import Console
 
-from executor.render_text import AS_ABOVE, Rendering, Section, format_rendering, without_shown
+from executor.render.text import AS_ABOVE, Rendering, Section, format_rendering, without_shown
 from keys.openssh import fingerprint, new_private_key, store_private_key
 
 

@@ -11,11 +11,11 @@ import pytest
 from console import Console
 
 from executor.commands.continuing import RUNNERS
-from executor.home import Home
+from executor.homes.home import Home
+from executor.homes.succession import trace_lineage
 from executor.process_lock import ProcessLock
-from executor.run import Executor
-from executor.service import run_executor
-from executor.succession import trace_lineage
+from executor.rollout.run import Executor
+from executor.rollout.service import run_executor
 from keys.errors import Exit
 from keys.openssh import fingerprint, load_private_key, new_private_key, store_private_key
 from keys.signer import FileSigner
@@ -23,10 +23,10 @@ from keys.values import format_time
 from ledger.envelope import Envelope, pae
 from ledger.log_key import load_log_key
 from ledger.record import make_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.statement import make_statement
 from ledger.verified import namespace_of
-from policies.state import State
+from policies.fold.state import State
 
 
 @pytest.fixture
@@ -260,8 +260,8 @@ def earlier_of_executor(console: Console) -> object:
             return Exit.DONE if until_idle else Exit.REFUSED
 
     with console.monkeypatch.context() as patch, Home(console.home) as home:
-        patch.setattr("executor.service.Executor", Recorder)
-        patch.setattr("executor.service.NotifierProcess", lambda *_: SimpleNamespace(stop=lambda: None))
+        patch.setattr("executor.rollout.service.Executor", Recorder)
+        patch.setattr("executor.rollout.service.NotifierProcess", lambda *_: SimpleNamespace(stop=lambda: None))
         assert run_executor(home, until_idle=True, wait=lambda _: True, log=lambda _: None) is Exit.DONE
     return given["earlier"]
 

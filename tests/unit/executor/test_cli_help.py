@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nsys.argv=['calyx','--help']\nfrom executor.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy={'pydantic','nacl','cryptography','rich','httpx','orjson','ruamel','psutil','sqlite3','policies.state'}\n"
+        "heavy={'pydantic','nacl','cryptography','rich','httpx','orjson','ruamel','psutil','sqlite3','policies.fold.state'}\n"
         "sys.exit(repr(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from console import Console
 
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import format_public, load_private_key, new_private_key, store_private_key
 from ledger.head import Head
 from policies.registrar import Registrar

@@ -99,7 +99,7 @@ def test_prune_says_where_it_failed(console: Console, monkeypatch: pytest.Monkey
     assert fleet is not None
     instance = fleet.targets["web"].instances[0]
     found = [(instance, Unavailable("host_busy", "somebody is there"))]
-    monkeypatch.setattr("executor.service.prune_hosts", lambda *_, **__: iter(found))
+    monkeypatch.setattr("executor.rollout.service.prune_hosts", lambda *_, **__: iter(found))
     said = console.run("executor", "prune", "--json")
     assert said.code == 5
     assert said.json["failed"] == [{"instance": "web-1", "code": "host_busy", "message": "somebody is there"}]

@@ -10,11 +10,11 @@ import pytest
 from console import Console
 
 from executor.commands.person import load_person
-from executor.home import Home
+from executor.homes.home import Home
 from keys.openssh import new_private_key, store_private_key
 from keys.signer import Signer
+from policies.law.two_key import check_two_key
 from policies.submitter import Draft, Receipt
-from policies.two_key import check_two_key
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_interrupt_while_modules_are_loading_is_a_line(console: Console) -> None
 PAUSED_IN_FSCK = """
 import signal
 import sys
-from ledger import fsck
+from ledger.repair import fsck
 
 def wait(*_):
     print("there", flush=True)

@@ -12,11 +12,11 @@ from rich.console import Console as Screen
 from station import Station, new_station, tree_digest
 
 from executor.commands.watch import _headline, _lines, _Looks, _objects, _picture, _plain, _View, _wait_for_claim
-from executor.decide import Observations, Say, decide
-from executor.deeds import list_deeds
-from executor.progress import Progress, measure_progress
-from executor.render_text import shown_distance
-from executor.waiting import awaited_order, list_waiting
+from executor.render.text import shown_distance
+from executor.rollout.decide import Observations, Say, decide
+from executor.views.deeds import list_deeds
+from executor.views.progress import Progress, measure_progress
+from executor.views.waiting import awaited_order, list_waiting
 from keys.errors import LawRefused
 from policies.replay import Replay
 
@@ -185,7 +185,7 @@ def test_lease_that_is_not_claimed_yet_is_waited_for(
         station.take_term()
         station.claim(lease)
 
-    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
     monkeypatch.setattr("executor.commands.watch.time.sleep", approve_and_claim)
     _wait_for_claim(replay, lease[1], once=False, as_json=False)
     assert lease[1] in replay.state.deployments
@@ -200,7 +200,7 @@ def test_lease_that_was_denied_is_told_and_not_waited_for(
     station.say("ada", "objection", {"verb": "deny", "reason": "no"}, lease)
     replay = Replay(station.store, station.objects, None)
     replay.sync()
-    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
     with pytest.raises(LawRefused, match="is denied and was not claimed") as refused:
         _wait_for_claim(replay, lease[1], once=False, as_json=as_json)
     assert (refused.value.code, refused.value.exit_code) == ("not_claimed", 1)
@@ -219,7 +219,7 @@ def test_one_look_at_a_lease_that_waits_is_no_failure(
     lease = station.propose()
     replay = Replay(station.store, station.objects, None)
     replay.sync()
-    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
     with pytest.raises(typer.Exit) as ended:
         _wait_for_claim(replay, lease[1], once=True, as_json=as_json)
     assert ended.value.exit_code == 0
@@ -249,7 +249,7 @@ def test_everyone_who_did_something_is_named_with_their_role_and_words(
     station.sample(lease, 25, 1, tes="50")
     station.verdict(lease, 25, 1, "breach")
     station.command("ben", lease, "abort", reason="enough")
-    monkeypatch.setattr("executor.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
     replay = Replay(station.store, station.objects, None)
     replay.sync()
     _plain(_Looks(replay, station.store, lease[1]), once=True)

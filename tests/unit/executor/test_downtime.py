@@ -8,11 +8,11 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, new_station, tree_digest
 
-from executor.decide import Observations, Say, decide
-from executor.gates import silence_limit
-from executor.tree import make_tree
+from executor.metrics.gates import silence_limit
+from executor.rollout.decide import Observations, Say, decide
+from executor.trees.tree import make_tree
 from keys.errors import Exit
-from policies.deployment import Deployment, Phase
+from policies.fold.deployment import Deployment, Phase
 
 HOUR = 3_600
 BAKE_S, INTERVAL_S = 60, 15

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from executor.endpoint import HUNG_S, parse_listen, serving
-from executor.figures import Figures, GateFigure, Standing
+from executor.rollout.endpoint import HUNG_S, parse_listen, serving
+from executor.rollout.figures import Figures, GateFigure, Standing
 from keys.errors import CalyxError
 
 STANDING = Standing(

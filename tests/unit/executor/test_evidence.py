@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traffic import SAMPLES, Minute, count_halts, draw, halted_at, percent
 
-from policies.deployment import Baseline
-from policies.evidence import ALPHA, Counts, Evidence, upper_bound
+from policies.fold.deployment import Baseline
+from policies.law.evidence import ALPHA, Counts, Evidence, upper_bound
 from policies.matrix import Gate
 from policies.matrix_file import default_matrix_text, load_matrix
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.fence import load_fence, pass_fence, store_fence, take_fence
-from executor.host import Fence
+from executor.hosts.fence import load_fence, pass_fence, store_fence, take_fence
+from executor.hosts.host import Fence
 from keys.errors import CalyxError
 
 OLD = Fence(ledger="a" * 64, epoch=3, leaf="b" * 64)

@@ -15,8 +15,8 @@ from agents import Held, answering, fake_keygen, held_token, plain_blob, plain_s
 from programs import require_program
 from refusal import refused
 
-from executor.find_signer import find_me, find_signer
-from executor.surroundings import look_around
+from executor.homes.find_signer import find_me, find_signer
+from executor.homes.surroundings import look_around
 from keys import sshsig
 from keys.errors import Unavailable
 from keys.keygen_signer import KeygenSigner

@@ -8,8 +8,8 @@ from typing import Any
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.tree import make_tree
-from policies.deployment import Phase
+from executor.trees.tree import make_tree
+from policies.fold.deployment import Phase
 
 ROUNDS = 12
 OLD = tree_digest("v1")

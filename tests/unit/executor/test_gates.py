@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from executor.metrics.measure import two_decimals
-from policies.courses import ORDER, Judgement, TierJudge, worst
-from policies.deployment import Baseline, SampleNote
+from policies.fold.deployment import Baseline, SampleNote
+from policies.law.courses import ORDER, Judgement, TierJudge, worst
 from policies.matrix import Gate
 
 START = 1_000_000

@@ -12,9 +12,9 @@ from ledgers import next_record
 from refusal import refused
 from station import Station, new_station
 
-from executor.home import Home, find_home
-from executor.reserve import Reserve
-from executor.settings import Settings
+from executor.homes.home import Home, find_home
+from executor.homes.reserve import Reserve
+from executor.homes.settings import Settings
 from keys.errors import CalyxError, Refused
 from keys.openssh import format_public, new_private_key, store_private_key
 from keys.principals import TrustRoot

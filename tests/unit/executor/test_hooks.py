@@ -15,18 +15,18 @@ from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, directory_plan, refuse
 from station import Station, fleet, matrix, tree_digest
 
-import executor.hooks
-from executor.command import MAX_OUTPUT
-from executor.effects import MAX_WARNING, Step, restore_instance
-from executor.host import HookRun
-from executor.local_host import LocalHost
-from executor.processes import HOOK_MARKER
-from executor.progress import measure_progress
-from executor.tree import Tree
+import executor.hosts.hooks
+from executor.hosts.command import MAX_OUTPUT
+from executor.hosts.host import HookRun
+from executor.hosts.local_host import LocalHost
+from executor.hosts.processes import HOOK_MARKER
+from executor.rollout.effects import MAX_WARNING, Step, restore_instance
+from executor.trees.tree import Tree
+from executor.views.progress import measure_progress
 from keys.errors import Exit
 from ledger.objects import DirectoryObjects
-from policies.deployment import Phase
 from policies.fleet import Instance
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT, Artifact
 from policies.matrix import Hook
 
@@ -154,7 +154,7 @@ def test_hook_that_prints_without_end_keeps_its_last_lines(
     host.run_hook(instance, hook("print('x\\n' * 2_000_000 + 'last')"), FENCE)
     assert len(log_of(instance)) < MAX_OUTPUT + 200
     assert log_of(instance).endswith("x\nlast\n")
-    monkeypatch.setattr(executor.hooks, "_MAX_LOG", 1000)
+    monkeypatch.setattr(executor.hosts.hooks, "_MAX_LOG", 1000)
     for _ in range(3):
         host.run_hook(instance, hook("print('y' * 600)"), FENCE)
     names = sorted(path.name for path in (Path(instance.root) / ".calyx").glob("hooks*"))

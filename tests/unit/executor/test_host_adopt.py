@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from instances import FENCE, directory_plan, refuse, write_files
 
-import executor.adopt
-from executor.host import ABSENT
-from executor.local_host import LocalHost
-from executor.tree import Tree
+import executor.hosts.adopt
+from executor.hosts.host import ABSENT
+from executor.hosts.local_host import LocalHost
+from executor.trees.tree import Tree
 from policies.fleet import Instance
 
 
@@ -86,7 +86,7 @@ def test_killed_right_after_the_exchange_keeps_the_directory(
     def kill(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(executor.adopt, "make_directory", kill)
+    monkeypatch.setattr(executor.hosts.adopt, "make_directory", kill)
     with pytest.raises(Killed):
         host.flip(instance, before, one.digest, FENCE)
     monkeypatch.undo()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from instances import FENCE, LIFETIME_S, deploy, directory_plan, refuse, release
 
-from executor.host import ABSENT, Fence
-from executor.local_host import LocalHost
-from executor.tree import Tree
+from executor.hosts.host import ABSENT, Fence
+from executor.hosts.local_host import LocalHost
+from executor.trees.tree import Tree
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Process, Reload
 

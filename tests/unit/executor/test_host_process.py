@@ -13,15 +13,15 @@ import pytest
 from instances import FENCE, LIFETIME_S, SERVICE, deploy, free_port, refuse, service_instance, service_tree, write_files
 from programs import missing
 
-import executor.process
-from executor.host import ABSENT, Running
-from executor.layout import layout_of
-from executor.local_host import LocalHost
-from executor.probe import check_probe
-from executor.process import load_running, start_service
-from executor.processes import MARKER, boot_id, find_service, is_alive, status_of, ticks_now, wait_ended
-from executor.scan import ingest
-from executor.tree import Tree
+import executor.hosts.process
+from executor.hosts.host import ABSENT, Running
+from executor.hosts.layout import layout_of
+from executor.hosts.local_host import LocalHost
+from executor.hosts.probe import check_probe
+from executor.hosts.process import load_running, start_service
+from executor.hosts.processes import MARKER, boot_id, find_service, is_alive, status_of, ticks_now, wait_ended
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Process
@@ -157,8 +157,8 @@ def test_second_service_is_not_started_beside_one_that_cannot_be_found(
     deploy(host, instance, one)
     host.reload(instance, FENCE)
     (Path(instance.root) / ".calyx/process.json").unlink()
-    monkeypatch.setattr(executor.process, "end_service", lambda *_: ())
-    monkeypatch.setattr("executor.local_host._check_probe_is_ours", lambda *_: None)
+    monkeypatch.setattr(executor.hosts.process, "end_service", lambda *_: ())
+    monkeypatch.setattr("executor.hosts.local_host._check_probe_is_ours", lambda *_: None)
     refuse("service_running", lambda: host.reload(instance, FENCE))
 
 
@@ -180,7 +180,7 @@ def test_service_that_dies_at_once_is_named_with_its_last_line(
 def test_service_without_a_probe_that_dies_at_once_is_named(
     host: LocalHost, instance: Instance, objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.local_host._GRACE_S", 60.0)
+    monkeypatch.setattr("executor.hosts.local_host._GRACE_S", 60.0)
     bare = instance.model_copy(update={"probe": None})
     tree = script(objects, tmp_path, "raise SystemExit('gave up')")
     deploy(host, bare, tree)
@@ -196,8 +196,8 @@ def test_port_that_another_program_has_is_not_taken_for_the_service(
     host: LocalHost, instance: Instance, one: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stranger answers the probe; the service could never get the port."""
-    monkeypatch.setattr("executor.local_host._STOPPED_S", 60.0)
-    monkeypatch.setattr("executor.probe._TRY_S", 60.0)
+    monkeypatch.setattr("executor.hosts.local_host._STOPPED_S", 60.0)
+    monkeypatch.setattr("executor.hosts.probe._TRY_S", 60.0)
     port = (instance.process or Process(argv=("x",))).env["PORT"]
     directory = write_files(tmp_path / "stranger", {"serve.py": SERVICE, "version": "evil"})
     stranger = subprocess.Popen([sys.executable, "serve.py"], cwd=directory, env={"PORT": port})
@@ -306,7 +306,7 @@ def test_launcher_that_hangs_is_a_refusal(
     host: LocalHost, instance: Instance, one: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy(host, instance, one)
-    monkeypatch.setattr("executor.process._LAUNCH_TIMEOUT_S", 0)
+    monkeypatch.setattr("executor.hosts.process._LAUNCH_TIMEOUT_S", 0)
     assert "took longer" in refuse("service_start_failed", lambda: host.reload(instance, FENCE)).message
 
 
@@ -342,8 +342,8 @@ def test_log_is_begun_again_over_its_limit(
 ) -> None:
     deploy(host, instance, one)
     log = Path(instance.root) / ".calyx/service.log"
-    monkeypatch.setattr(executor.process, "MAX_LOG", 2000)
-    monkeypatch.setattr(executor.process, "_KEEP_LOG", 100)
+    monkeypatch.setattr(executor.hosts.process, "MAX_LOG", 2000)
+    monkeypatch.setattr(executor.hosts.process, "_KEEP_LOG", 100)
     log.write_bytes(b"x" * 3000 + b"end")
     host.inspect(instance)
     assert log.read_bytes() == b""

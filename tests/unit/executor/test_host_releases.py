@@ -9,11 +9,11 @@ import pytest
 from instances import FENCE, deploy, directory_plan, patch_plan, refuse, release, tree_of, unseal, write_files
 from programs import require_program
 
-from executor.host import ABSENT, Plan
-from executor.local_host import LocalHost
-from executor.patch import plan_patch
-from executor.scan import ingest, scan_release
-from executor.tree import Tree
+from executor.hosts.host import ABSENT, Plan
+from executor.hosts.local_host import LocalHost
+from executor.trees.patch import plan_patch
+from executor.trees.scan import ingest, scan_release
+from executor.trees.tree import Tree
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Process
 

@@ -11,7 +11,7 @@ import pytest
 from publishing import Publisher, published
 from refusal import refused
 
-from executor.http_source import HttpSource, parse_address
+from executor.remote.http_source import HttpSource, parse_address
 from keys.errors import Unavailable
 
 LIMIT = 1000

@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 from msgspec import structs
 from station import Station, new_station
 
-from executor.lease_view import list_lease, read_schema, view_lease
+from executor.views.lease_view import list_lease, read_schema, view_lease
 from keys.errors import FormatError
 from keys.plain import Plain
 from ledger.statement import HeadRef
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 from policies.kinds import Artifact, Change, Lease
 from policies.matrix import Gate
 

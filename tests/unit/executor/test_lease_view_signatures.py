@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from programs import require_program
 from station import Station, new_station
 
-from executor.lease_view import read_schema, view_lease
+from executor.views.lease_view import read_schema, view_lease
 from keys import ed25519
 from keys.canonical import parse_json
 from keys.errors import SignatureRefused

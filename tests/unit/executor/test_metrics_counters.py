@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from executor.host import Running
+from executor.hosts.host import Running
 from executor.metrics.counters import CounterSource
 from executor.metrics.http import MAX_BODY
 from executor.metrics.measure import Place, Reading

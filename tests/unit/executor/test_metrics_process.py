@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from executor.host import Running
+from executor.hosts.host import Running
 from executor.metrics.measure import Place, Reading
 from executor.metrics.process import ProcessSource
 from policies.fleet import Instance, Metrics, Prometheus

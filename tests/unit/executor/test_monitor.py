@@ -8,9 +8,9 @@ import pytest
 from watching import INTERVAL, NEW, Scene, gate, make_scene
 
 from executor.agents.loop import MANY, Tries, run
-from executor.decide import Observations, Say, decide
-from executor.gates import judge_deployment
-from executor.host import Host
+from executor.hosts.host import Host
+from executor.metrics.gates import judge_deployment
+from executor.rollout.decide import Observations, Say, decide
 from keys.canonical import parse_json
 from keys.errors import CalyxError, Unavailable
 from ledger.objects import ObjectRef

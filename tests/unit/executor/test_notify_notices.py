@@ -16,9 +16,9 @@ from executor.notify.notices import DAY, MAX_BODY, MAX_TITLE, Notice, Notices, d
 from executor.notify.wording import inert
 from keys.values import parse_time
 from ledger.chain import Entry
+from policies.fold.state import State
 from policies.notices import ALL, LOUD, NOTICES
 from policies.replay import Replay
-from policies.state import State
 
 Lease = tuple[str, str]
 DOCUMENT = CHECKOUT / "docs" / "NOTIFICATIONS.md"

@@ -15,7 +15,7 @@ import pytest
 from executor.notify import sender
 from executor.notify.addresses import Address
 from executor.notify.post import Letter, SenderProcess
-from executor.watchman import NOTIFIER_RESTART_S, NotifierProcess
+from executor.rollout.watchman import NOTIFIER_RESTART_S, NotifierProcess
 
 LETTER = Letter("a title", "a body", "info")
 

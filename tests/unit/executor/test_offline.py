@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from refusal import refused
 from station import Station, new_station
 
-from executor import offline
-from executor.offline import (
+from executor.signing import offline
+from executor.signing.offline import (
     Prepared,
     check_attachable,
     find_signer,
@@ -30,7 +30,7 @@ from keys.sshsig import NAMESPACE_APPROVAL, format_armor, parse_blob, sign
 from keys.sshsig import check as check_sshsig
 from ledger.envelope import MAX_ENVELOPE, pae, parse_pae
 from ledger.statement import Statement
-from policies.state import State
+from policies.fold.state import State
 from policies.submitter import Draft, Receipt
 
 

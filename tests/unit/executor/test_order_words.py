@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from station import Station
 
-from executor.order_words import already_so, what_follows
-from policies.deployment import Deployment, Phase
+from executor.views.order_words import already_so, what_follows
+from policies.fold.deployment import Deployment, Phase
 
 SAFE = ("pause", "abort", "rollback")
 Lease = tuple[str, str]

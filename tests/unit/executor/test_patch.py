@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from instances import write_files
 
-import executor.git
-from executor.patch import apply_patch, plan_patch
-from executor.patch_format import MAX_PATCH, FileChange, parse_patch
-from executor.reverse import check_reverse, reverse_patch
-from executor.scan import ingest, scan
-from executor.tree import Tree, changed_paths
+import executor.trees.git
+from executor.trees.patch import apply_patch, plan_patch
+from executor.trees.patch_format import MAX_PATCH, FileChange, parse_patch
+from executor.trees.reverse import check_reverse, reverse_patch
+from executor.trees.scan import ingest, scan
+from executor.trees.tree import Tree, changed_paths
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 
@@ -276,14 +276,14 @@ def test_content_that_looks_like_a_header_is_content() -> None:
 def test_git_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = write_files(tmp_path / "bin", {"git*": "#!/bin/sh\nexec sleep 60\n"})
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
-    monkeypatch.setattr(executor.git, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(executor.trees.git, "TIMEOUT_S", 0.3)
     with pytest.raises(CalyxError) as error:
-        executor.git.run_git(["apply"], tmp_path)
+        executor.trees.git.run_git(["apply"], tmp_path)
     assert code(error) == "git_failed"
 
 
 def test_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CalyxError) as error:
-        executor.git.run_git(["apply"], tmp_path)
+        executor.trees.git.run_git(["apply"], tmp_path)
     assert code(error) == "program_missing"

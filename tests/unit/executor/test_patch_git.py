@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from instances import write_files
 
-from executor.patch import plan_patch
-from executor.patch_format import parse_patch, split_patch
-from executor.reverse import check_reverse, reverse_patch
-from executor.scan import ingest, scan
+from executor.trees.patch import plan_patch
+from executor.trees.patch_format import parse_patch, split_patch
+from executor.trees.reverse import check_reverse, reverse_patch
+from executor.trees.scan import ingest, scan
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from programs import require_program
 
-from executor.patch import apply_patch
-from executor.patch_format import MAX_CONTENT, parse_patch
+from executor.trees.patch import apply_patch
+from executor.trees.patch_format import MAX_CONTENT, parse_patch
 from keys.errors import CalyxError
 
 BLOCK = b"A" * 65_536

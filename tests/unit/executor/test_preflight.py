@@ -10,7 +10,7 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.tree import Directory, File, make_tree
+from executor.trees.tree import Directory, File, make_tree
 from keys.errors import Exit
 from policies.kinds import ABSENT
 

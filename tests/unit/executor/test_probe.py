@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from instances import free_port
 
-from executor.probe import MAX_BODY, check_probe, try_url
+from executor.hosts.probe import MAX_BODY, check_probe, try_url
 from keys.errors import CalyxError
 from policies.fleet import Probe
 
@@ -20,7 +20,7 @@ PATIENCE_S = 60
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is late because the host stalls is an answer all the same."""
     for name in ("_TRY_S", "_LEAST_S"):
-        monkeypatch.setattr(f"executor.probe.{name}", PATIENCE_S)
+        monkeypatch.setattr(f"executor.hosts.probe.{name}", PATIENCE_S)
 
 
 @contextmanager

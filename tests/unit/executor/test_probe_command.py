@@ -18,11 +18,11 @@ from instances import (
     service_tree,
 )
 
-from executor.command import MAX_OUTPUT
-from executor.host import Check, Fence, HookRun
-from executor.local_host import LocalHost
-from executor.processes import HOOK_MARKER
-from executor.tree import Tree
+from executor.hosts.command import MAX_OUTPUT
+from executor.hosts.host import Check, Fence, HookRun
+from executor.hosts.local_host import LocalHost
+from executor.hosts.processes import HOOK_MARKER
+from executor.trees.tree import Tree
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance, Probe
 from policies.kinds import ABSENT
@@ -56,7 +56,7 @@ def hurried(instance: Instance) -> Instance:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that begins late, on a host that stalls, is not taken for one that hangs."""
-    for name in ("local_host._STOPPED_S", "probe._TRY_S", "probe._LEAST_S"):
+    for name in ("hosts.local_host._STOPPED_S", "hosts.probe._TRY_S", "hosts.probe._LEAST_S"):
         monkeypatch.setattr(f"executor.{name}", 60.0)
 
 

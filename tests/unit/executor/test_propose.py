@@ -12,8 +12,8 @@ import pytest
 from instances import write_files
 from station import Station
 
-from executor.host import Host, Observed
-from executor.propose import (
+from executor.hosts.host import Host, Observed
+from executor.proposals.propose import (
     Planned,
     Wish,
     check_terms,
@@ -23,13 +23,13 @@ from executor.propose import (
     lease_fields,
     plan_change,
 )
-from executor.scan import ingest, scan
+from executor.trees.scan import ingest, scan
 from keys.errors import CalyxError
 from keys.openssh import format_public, new_private_key
 from policies.fleet import Instance, Target
+from policies.fold.state import SignerRef
 from policies.kinds import ABSENT, Artifact
 from policies.names import open_names, open_paths
-from policies.state import SignerRef
 from policies.submitter import Draft
 
 PATCH = b"""diff --git a/app.py b/app.py

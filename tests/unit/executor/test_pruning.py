@@ -19,17 +19,17 @@ from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, deploy, directory_plan, refuse, release, tree_of, write_files
 from station import Station, fleet, matrix, tree_digest
 
-from executor.host import Pruned
-from executor.in_use import find_used
-from executor.local_host import LocalHost
-from executor.retention import SPARE_S, plan_pruning
-from executor.scan import ingest
-from executor.tree import Tree
-from executor.upkeep import EVERY_S
+from executor.hosts.host import Pruned
+from executor.hosts.in_use import find_used
+from executor.hosts.local_host import LocalHost
+from executor.rollout.retention import SPARE_S, plan_pruning
+from executor.rollout.upkeep import EVERY_S
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.errors import Exit
 from ledger.objects import DirectoryObjects
 from policies.fleet import Instance
-from policies.state import State
+from policies.fold.state import State
 
 
 def releases(instance: Instance) -> set[str]:
@@ -86,7 +86,7 @@ def test_what_others_put_beside_the_releases_is_theirs(host: LocalHost, deployed
 def test_prune_waits_for_a_release_that_is_being_staged(
     host: LocalHost, deployed: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.pruning._STAGE_WAIT_S", 0.0)
+    monkeypatch.setattr("executor.hosts.pruning._STAGE_WAIT_S", 0.0)
     before = releases(deployed)
     with (Path(deployed.root) / ".calyx" / "stage.lock").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -10,13 +10,13 @@ import pytest
 from refusal import refused
 from station import Station, fleet, matrix, tree_digest
 
-from executor.claim import claim_fields
-from executor.propose import Asked, Planned, lease_fields
+from executor.proposals.propose import Asked, Planned, lease_fields
+from executor.rollout.claim import claim_fields
 from ledger.record import make_record
 from policies.kinds import MAX_GROUPS, Artifact
+from policies.law.two_key import VerifiedLease, check_two_key
 from policies.names import store_list
 from policies.submitter import Draft
-from policies.two_key import VerifiedLease, check_two_key
 
 NAME = "LEASE-20260105-090000"
 TIERS = [1, 5, 25, 50, 100]

@@ -28,7 +28,7 @@ from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
 from ledger.store import Reader, Tip
 from ledger.verified import sign_statement
-from policies.audit import audit
+from policies.auditing.audit import audit
 from policies.fleet import Fleet
 from policies.submitter import Draft, Receipt, Submitter
 

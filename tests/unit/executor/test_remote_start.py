@@ -11,8 +11,8 @@ from refusal import refused
 from remoting import Remote, copy_of
 from station import Station, new_station
 
+from executor.homes.snapshots import keep_fold
 from executor.remote import home as home_module
-from executor.snapshots import keep_fold
 from ledger.store import Reader
 from policies.submitter import Draft
 

@@ -10,19 +10,19 @@ import pytest
 from instances import write_files
 from station import Station, fleet, matrix, new_station
 
-from executor.approval import draft_approval, render_subject
-from executor.bounds import SHORT
-from executor.render import read_statement, render_lease
-from executor.render_changes import describe_change, diff_values
-from executor.render_text import Rendering, format_rendering
-from executor.scan import ingest
-from executor.tree import Tree
+from executor.render.bounds import SHORT
+from executor.render.changes import describe_change, diff_values
+from executor.render.statement import read_statement, render_lease
+from executor.render.text import Rendering, format_rendering
+from executor.signing.approval import draft_approval, render_subject
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.canonical import Json
 from keys.errors import CalyxError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
+from policies.fold.state import LeaseState, ProposalState
 from policies.kinds import ABSENT
-from policies.state import LeaseState, ProposalState
 
 
 @pytest.fixture

@@ -13,18 +13,18 @@ import pytest
 from governing import newcomer
 from station import Station, fleet, matrix, new_station
 
-from executor.bounds import FULL
-from executor.render import render_lease, render_own, render_proposal
-from executor.render_text import format_rendering, format_section
+from executor.render.bounds import FULL
+from executor.render.statement import render_lease, render_own, render_proposal
+from executor.render.text import format_rendering, format_section
 from keys.canonical import Json
 from keys.errors import CalyxError
 from ledger.objects import ObjectRef
 from ledger.statement import SELF_SUBJECT, Statement, make_statement
 from policies.fleet import Fleet
+from policies.fold.state import LeaseState, ProposalState, SignerRef
 from policies.kinds import FleetProposal, Lease, PolicyProposal, TrustProposal
 from policies.law.position import parse_predicate
 from policies.matrix import CapabilityMatrix
-from policies.state import LeaseState, ProposalState, SignerRef
 
 WORDS = (
     "auto", "command", "manual", "two_key", "break_glass", "patch", "directory", "absent", "above", "below", "tes",

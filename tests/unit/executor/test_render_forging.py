@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from instances import write_files
 from station import Station, matrix, new_station
 
-from executor.approval import render_subject
-from executor.bounds import FULL, SHORT, Bounds
 from executor.escape import CONTINUED, escape, fold
-from executor.line_diff import Work, diff_lines
-from executor.render_changes import MAX_WORK, describe_change
-from executor.render_text import format_rendering, shown_argv
-from executor.scan import ingest
-from executor.tree import Tree
+from executor.render.bounds import FULL, SHORT, Bounds
+from executor.render.changes import MAX_WORK, describe_change
+from executor.render.line_diff import Work, diff_lines
+from executor.render.text import format_rendering, shown_argv
+from executor.signing.approval import render_subject
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree
 from keys.canonical import Json, format_json
 from policies.kinds import ABSENT
 

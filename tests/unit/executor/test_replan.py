@@ -12,20 +12,20 @@ from instances import write_files
 from refusal import refused
 from station import Station
 
-from executor.bases import promised_trees
-from executor.host import Host, Observed
-from executor.lease_view import read_entry
-from executor.propose import Planned, lease_fields
-from executor.replan import ask_again, check_replaceable, check_revertible, plan_rebase, plan_revert
-from executor.reverse import prove_way_back
-from executor.scan import ingest
-from executor.tree import Tree, load_tree
+from executor.hosts.host import Host, Observed
+from executor.proposals.bases import promised_trees
+from executor.proposals.propose import Planned, lease_fields
+from executor.proposals.replan import ask_again, check_replaceable, check_revertible, plan_rebase, plan_revert
+from executor.trees.reverse import prove_way_back
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree, load_tree
+from executor.views.lease_view import read_entry
 from keys.canonical import format_json
 from ledger.objects import ObjectRef
-from policies.deployment import Deployment
 from policies.fleet import Instance
+from policies.fold.deployment import Deployment
+from policies.fold.state import LeaseState
 from policies.kinds import ABSENT
-from policies.state import LeaseState
 
 LINES = "".join(f"{number}\n" for number in range(1, 21))
 NAMES = ("web-01", "web-02")

@@ -11,13 +11,13 @@ from fleetsim import Simulation
 from msgspec.structs import replace
 from station import Station, fleet, matrix, tree_digest
 
-import executor.reserve
-from executor.reserve import Reserve
+import executor.homes.reserve
+from executor.homes.reserve import Reserve
 from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
-from policies.deployment import FORWARD, Phase
-from policies.safety import EVENTS, leads_back
+from policies.fold.deployment import FORWARD, Phase
+from policies.law.safety import EVENTS, leads_back
 from policies.submitter import Draft, Receipt
 
 SIZE = 1024 * 1024
@@ -56,7 +56,7 @@ def test_reserve_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(executor.reserve, "_fill", full)
+    monkeypatch.setattr(executor.homes.reserve, "_fill", full)
     with pytest.raises(Unavailable):
         Reserve(tmp_path / "reserve", SIZE).ensure()
     assert not (tmp_path / "reserve").exists()

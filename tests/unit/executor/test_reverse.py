@@ -10,17 +10,17 @@ from fleetsim import Simulation
 from instances import write_files
 from station import Station, fleet, matrix, tree_digest
 
-import executor.reverse
-from executor.reverse import check_reverse, parse_way_back, prove_way_back, reverse_patch
-from executor.scan import ingest
-from executor.tree import Tree, load_tree, make_tree
-from executor.workplace import Workplace
+import executor.trees.reverse
+from executor.trees.reverse import check_reverse, parse_way_back, prove_way_back, reverse_patch
+from executor.trees.scan import ingest
+from executor.trees.tree import Tree, load_tree, make_tree
+from executor.trees.workplace import Workplace
 from keys.errors import CalyxError, Exit, FormatError, Unavailable
 from ledger.chain import Entry
 from ledger.objects import DirectoryObjects, ObjectRef
+from policies.fold.state import State
 from policies.kinds import ABSENT
 from policies.replay import Replay
-from policies.state import State
 
 pytestmark = pytest.mark.usefixtures("git")
 
@@ -73,7 +73,7 @@ def test_reverse_patch_is_made_of_what_changes_and_holds_for_the_whole_trees(
     }
     before = tree(tmp_path, objects, "one", {**big, "d/e/was": "was\n", "empty/": "", "gone/f": "f\n"})
     after = tree(tmp_path, objects, "two", {**big, "d/is": "is\n", "n/e/w": "w\n"})
-    monkeypatch.setattr(executor.reverse, "MAX_CONTENT", 2 * 50_000 + 1_000)
+    monkeypatch.setattr(executor.trees.reverse, "MAX_CONTENT", 2 * 50_000 + 1_000)
     reverse = reverse_patch(before, after, objects, scratch)
     check_reverse(reverse, before, after, objects, scratch)
     first = json.loads(reverse.split(b"\n")[0].removeprefix(b"Calyx-Directories: "))
@@ -105,10 +105,10 @@ def test_what_no_patch_can_say_has_no_evidence_and_says_why(
     two = tree(tmp_path, objects, "two", {".git/config": "b\n"})
     found = prove_way_back([(one.digest, two.digest)], objects)
     assert (found.ref, ".git/config" in found.why) == (None, True)
-    monkeypatch.setattr(executor.reverse, "MAX_CONTENT", 3)
+    monkeypatch.setattr(executor.trees.reverse, "MAX_CONTENT", 3)
     assert "too many" in prove_way_back([(one.digest, two.digest)], objects).why
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(executor.reverse, "MAX_CONTENT", 4)
+    monkeypatch.setattr(executor.trees.reverse, "MAX_CONTENT", 4)
     assert "git is not installed" in prove_way_back([(one.digest, two.digest)], objects).why
 
 

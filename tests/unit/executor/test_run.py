@@ -11,17 +11,17 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.claim import MAX_TOLD, RETRY_S
-from executor.effects import Outcome, Step
-from executor.host import Check
+from executor.hosts.host import Check
 from executor.logbook import Line
-from executor.tree import make_tree
+from executor.rollout.claim import MAX_TOLD, RETRY_S
+from executor.rollout.effects import Outcome, Step
+from executor.trees.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
-from policies.deployment import Phase
 from policies.fleet import Instance
+from policies.fold.deployment import Phase
+from policies.fold.state import State
 from policies.kinds import ABSENT
-from policies.state import State
-from policies.two_key import VerifiedLease, check_two_key
+from policies.law.two_key import VerifiedLease, check_two_key
 
 NAMES = ["web-01", "web-02", "web-03", "web-04"]
 OLD = tree_digest("v1")
@@ -383,7 +383,7 @@ def test_lease_whose_claim_fits_no_record_does_not_stop_the_executor(
     def too_large(*_: object) -> dict[str, Any]:
         raise FormatError("a record is over the limit", code="too_large")
 
-    monkeypatch.setattr("executor.claim.claim_fields", too_large)
+    monkeypatch.setattr("executor.rollout.claim.claim_fields", too_large)
     assert scene.run() is Exit.REFUSED
     state = scene.station.state.leases[scene.lease[1]]
     assert state.claim_seq is None
@@ -420,7 +420,7 @@ def test_lease_that_waits_is_judged_once_a_second_and_an_expired_one_never(
         judged.append(digest)
         return check_two_key(state, digest, now)
 
-    monkeypatch.setattr("executor.claim.check_two_key", count)
+    monkeypatch.setattr("executor.rollout.claim.check_two_key", count)
     executor = scene.executor()
     executor._take_over()
     for _ in range(10):

@@ -11,12 +11,12 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.decide import Action, Observations, Restore, decide
-from executor.preflight import instances_of
-from executor.tree import make_tree
+from executor.rollout.decide import Action, Observations, Restore, decide
+from executor.rollout.preflight import instances_of
+from executor.trees.tree import make_tree
 from keys.errors import Exit
-from policies.deployment import Deployment, Phase
-from policies.state import State
+from policies.fold.deployment import Deployment, Phase
+from policies.fold.state import State
 
 OLD = tree_digest("v1")
 
@@ -93,7 +93,7 @@ def test_each_instance_is_looked_at_a_few_times_however_many_there_are(
         opened.append("")
         return instances_of(*arguments)
 
-    monkeypatch.setattr("executor.bookkeeping.instances_of", counted)
+    monkeypatch.setattr("executor.rollout.bookkeeping.instances_of", counted)
     monkeypatch.setattr(Watched, "looked_at", 0)
     running = simulation.executor()
     running._take_over()
@@ -133,7 +133,7 @@ def test_results_of_a_way_back_are_taken_without_deciding_each_time(
             ways_back.append(action)
         return action
 
-    monkeypatch.setattr("executor.run.decide", counted)
+    monkeypatch.setattr("executor.rollout.run.decide", counted)
     running = simulation.executor()
 
     def wait(seconds: float) -> bool:

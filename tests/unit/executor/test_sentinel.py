@@ -10,9 +10,9 @@ from station import fleet, matrix
 
 from executor.agents.review import Report, Reviewer
 from executor.agents.sentinel import Sentinel
-from executor.workplace import Workplace
+from executor.trees.workplace import Workplace
 from keys.canonical import format_json
-from policies.state import LeaseState, State
+from policies.fold.state import LeaseState, State
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from console import Console
 from station import GATES, matrix
 from watching import INTERVAL, Scene, gate, make_scene
 
-from executor.gates import RunningJudge, judge_deployment
-from executor.recording import Recorder, Recording, read_recording
-from executor.simulate import HALTING, Simulation, simulate
+from executor.metrics.gates import RunningJudge, judge_deployment
+from executor.metrics.recording import Recorder, Recording, read_recording
+from executor.metrics.simulate import HALTING, Simulation, simulate
 from keys.errors import FormatError
-from policies.deployment import SampleNote
+from policies.fold.deployment import SampleNote
 from policies.matrix import CapabilityMatrix, DeployProduction
 from policies.replay import Replay
 

@@ -18,22 +18,22 @@ from judged import count_judged
 from refusal import refused
 from station import Station, new_station
 
-from executor import snapshots as snapshots_module
 from executor.agents.loop import run as run_loop
 from executor.commands import agent as agent_module
 from executor.commands.ledger import _listed
 from executor.commands.running import Stop
-from executor.home import Home
-from executor.service import run_executor
-from executor.snapshots import begin_fold, folds_of, keep_fold, scratch_place
+from executor.homes import snapshots as snapshots_module
+from executor.homes.home import Home
+from executor.homes.snapshots import begin_fold, folds_of, keep_fold, scratch_place
+from executor.rollout.service import run_executor
 from keys.errors import Exit, Unavailable
 from keys.openssh import store_private_key
 from ledger.log_key import store_log_key
 from ledger.place import locked
 from ledger.store import Reader
-from policies import code
-from policies.code import fingerprint_code
-from policies.scratch import Scratch, Unnamed
+from policies.fold import code
+from policies.fold.code import fingerprint_code
+from policies.fold.scratch import Scratch, Unnamed
 from policies.submitter import Draft
 
 QUESTION = {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"}
@@ -166,7 +166,7 @@ def test_snapshot_by_another_version_is_made_again(
 ) -> None:
     size = read(station)
     with monkeypatch.context() as patch:
-        patch.setattr("policies.snapshots.fingerprint_code", lambda: "ab" * 32)
+        patch.setattr("policies.fold.snapshots.fingerprint_code", lambda: "ab" * 32)
         judged.clear()
         read(station)
         assert len(judged) == size + 1
@@ -283,7 +283,7 @@ def test_cache_that_cannot_be_written_is_said_and_stops_nothing(
             def full(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr("policies.snapshots.write_snapshot", full)
+            monkeypatch.setattr("policies.fold.snapshots.write_snapshot", full)
         home = stack.enter_context(Home(station.root))
         assert act(home, log) is Exit.DONE
     assert any(line.startswith("nothing is kept for the next start: ") for line in log)
@@ -336,7 +336,7 @@ def test_snapshot_that_failed_is_tried_again_later(station: Station, monkeypatch
             def full(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            patch.setattr("policies.snapshots.write_snapshot", full)
+            patch.setattr("policies.fold.snapshots.write_snapshot", full)
             with pytest.raises(Unavailable, match="cannot be kept"):
                 registrar.keep_new(1, 0)
         assert not registrar.keep_new(1, 0)

@@ -7,11 +7,11 @@ from pathlib import Path
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
-from executor.run import Executor
-from executor.tree import make_tree
-from policies.deployment import Phase
+from executor.rollout.run import Executor
+from executor.trees.tree import make_tree
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
-from policies.lawful import read_lawful
+from policies.law.lawful import read_lawful
 
 NAMES = ["web-01", "web-02"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.supervisor import Supervisor
+from executor.rollout.supervisor import Supervisor
 
 
 @pytest.fixture

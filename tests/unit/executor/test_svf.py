@@ -12,8 +12,8 @@ from governing import propose_policy, withdraw
 from remoting import Remote
 from station import Station, new_station
 
-from executor.lease_view import view_lease
 from executor.svf.lines import EVENT_TYPES, Feed, Line
+from executor.views.lease_view import view_lease
 from policies.replay import Replay
 from policies.submitter import Draft
 

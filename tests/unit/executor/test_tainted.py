@@ -9,11 +9,11 @@ from fleetsim import Simulation
 from governing import principal, propose_policy, propose_trust, revoke
 from station import PEOPLE, Station, fleet, matrix, tree_digest
 
-from executor.waiting import list_waiting
+from executor.views.waiting import list_waiting
 from keys.errors import Exit, LawRefused
 from keys.openssh import format_public, new_private_key
-from policies.audit import audit
-from policies.deployment import Phase
+from policies.auditing.audit import audit
+from policies.fold.deployment import Phase
 
 NAMES = ["web-01", "web-02", "web-03", "web-04"]
 OLD = tree_digest("v1")

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from executor.tree import (
+from executor.trees.tree import (
     MAX_DEPTH,
     Directory,
     Entry,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from instances import write_files
 
-from executor.materialise import discard, materialise
-from executor.scan import ingest, scan, scan_release, scan_source
-from executor.tree import Directory, File, Link, parse_manifest, shared_target
+from executor.trees.materialise import discard, materialise
+from executor.trees.scan import ingest, scan, scan_release, scan_source
+from executor.trees.tree import Directory, File, Link, parse_manifest, shared_target
 from keys.errors import CalyxError
 from ledger.objects import DirectoryObjects, ObjectRef
 

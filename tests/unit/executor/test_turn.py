@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from executor.hosts.processes import status_of
 from executor.process_lock import ProcessLock
-from executor.processes import status_of
-from executor.turn import LOOK_S, Turn
+from executor.rollout.turn import LOOK_S, Turn
 from keys.errors import CalyxError
 
 STALE_S = 30.0

@@ -10,7 +10,7 @@ from governing import principal, propose_policy, propose_trust, revoke, withdraw
 from station import PEOPLE, Station, matrix, new_station
 from terms import fleet
 
-from executor.waiting import Waiting, list_waiting
+from executor.views.waiting import Waiting, list_waiting
 from keys.openssh import format_public, new_private_key
 
 Lease = tuple[str, str]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from executor.process_lock import ProcessLock
-from executor.watchman import RESTART_S, MonitorProcess
+from executor.rollout.watchman import RESTART_S, MonitorProcess
 
 
 class Dead:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from executor.effects import Outcome
-from executor.work import Result, Work
+from executor.rollout.effects import Outcome
+from executor.rollout.work import Result, Work
 from keys.errors import CalyxError
 
 LIMIT_S = 60

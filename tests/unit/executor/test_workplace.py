@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from instances import write_files
 
-from executor.materialise import discard
-from executor.workplace import Workplace
+from executor.trees.materialise import discard
+from executor.trees.workplace import Workplace
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -141,7 +141,7 @@ def test_git_that_outlived_its_executor_does_not_keep_its_trees(place: Path, mon
             raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
         discard(path)
 
-    monkeypatch.setattr("executor.workplace.discard", fail)
+    monkeypatch.setattr("executor.trees.workplace.discard", fail)
     said: list[str] = []
     Workplace(place).clear(said.append)
     assert (left(place), said) == ([], [])
@@ -155,7 +155,7 @@ def test_disk_that_fails_is_said_in_a_line_and_stops_nothing(place: Path, monkey
             raise OSError(errno.EIO, "Input/output error", str(path))
         discard(path)
 
-    monkeypatch.setattr("executor.workplace.discard", fail)
+    monkeypatch.setattr("executor.trees.workplace.discard", fail)
     said: list[str] = []
     Workplace(place).clear(said.append)
     assert [path.name for path in place.iterdir()] == ["p-1"]
@@ -177,7 +177,7 @@ def test_new_folder_that_another_clears_is_made_again(place: Path, monkeypatch: 
             Workplace(place).clear(print)
         return made
 
-    monkeypatch.setattr("executor.workplace.mkdtemp", mkdtemp)
+    monkeypatch.setattr("executor.trees.workplace.mkdtemp", mkdtemp)
     workplace = Workplace(place)
     with workplace.folder() as folder:
         assert folder.exists()

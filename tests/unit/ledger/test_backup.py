@@ -18,18 +18,18 @@ from ledgers import LOG_KEY, make_ledger, next_record
 from refusal import refused
 from station import Station, new_station
 
-from executor.fence import take_fence
-from executor.home import Home
-from executor.host import Fence
+from executor.homes.home import Home
+from executor.hosts.fence import take_fence
+from executor.hosts.host import Fence
 from keys.errors import CalyxError, Unavailable
-from ledger.backup import copy_ledger
 from ledger.chain import Chain
 from ledger.checkpoint import parse_checkpoint
-from ledger.fsck import check_ledger
 from ledger.memory import HeadMemory
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
+from ledger.repair.backup import copy_ledger
+from ledger.repair.fsck import check_ledger
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
 from policies.registrar import Registrar
 from policies.replay import Pin, Replay
 
@@ -37,7 +37,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from ledgers import LOG_KEY, next_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 store = SqliteStore.open(Path(sys.argv[1]))
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from ledgers import LOG_KEY, make_ledger, next_record
 
-from ledger.export import export_log
-from ledger.export_reader import ExportReader, read_bounded
+from ledger.exports.export import export_log
+from ledger.exports.reader import ExportReader, read_bounded
 from ledger.merkle import (
     Frontier,
     Nodes,
@@ -23,7 +23,7 @@ from ledger.merkle import (
     prove_consistency,
     prove_inclusion,
 )
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.tiles import WIDTH, Tile
 
 SIZE = 65_800
@@ -89,7 +89,7 @@ def test_proof_from_the_store_reads_no_whole_level(store: SqliteStore, monkeypat
         read.append(len(hashes))
         return hash_root(hashes)
 
-    monkeypatch.setattr("ledger.sqlite_store.hash_root", counted)
+    monkeypatch.setattr("ledger.sqlite.store.hash_root", counted)
     for index in (0, 255, 256, 40_000, 65_535, 65_536, SIZE - 1):
         read.clear()
         prove_inclusion(index, SIZE, store)
@@ -156,8 +156,8 @@ def test_next_export_reads_and_hashes_what_is_new(
         with grown.writer(LOG_KEY.sign) as writer:
             for _ in range(new):
                 writer.append(next_record(writer.head, size=1))
-        monkeypatch.setattr("ledger.export.hash_leaf", counted_hash)
-        monkeypatch.setattr("ledger.export.read_bounded", counted_open)
+        monkeypatch.setattr("ledger.exports.export.hash_leaf", counted_hash)
+        monkeypatch.setattr("ledger.exports.export.read_bounded", counted_open)
         done = export_log(Counted(grown), LOG_KEY.vkey, out, lambda seq, data: None)  # type: ignore[arg-type]  # counts
         assert (done.old, done.size) == (SIZE, SIZE + new)
         # Once to prove them before a file is written, once to write them.

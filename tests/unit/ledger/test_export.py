@@ -15,12 +15,12 @@ from refusal import refused
 from keys.errors import CalyxError
 from ledger import durable
 from ledger.chain import Chain
-from ledger.export import Exported, export_log
-from ledger.export_reader import ExportReader, check_tiles, read_bounded
+from ledger.exports.export import Exported, export_log
+from ledger.exports.reader import ExportReader, check_tiles, read_bounded
 from ledger.log_key import LogKey
 from ledger.merkle import check_inclusion, prove_inclusion
 from ledger.record import parse_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.tiles import Tile, bundles_of, format_path, parse_bundle, parse_path, tiles_of
 
 SMALL = 40
@@ -149,7 +149,7 @@ def test_export_killed_after_what_it_lacked_was_noted_visits_the_new_entries_aga
     with make_ledger(tmp_path / "ledger.db", 3) as store:
         export(store, out)
         grow(store, 2)
-        monkeypatch.setattr("ledger.export.replace_file", dies)
+        monkeypatch.setattr("ledger.exports.export.replace_file", dies)
         with refused("export_write_failed"):
             export_log(store, LOG_KEY.vkey, out, lambda seq, data: seq == 4)
         monkeypatch.undo()
@@ -379,8 +379,8 @@ def test_everything_is_on_the_disk_before_the_checkpoint_speaks_of_it(
         durable.replace_file(path, data, mode)
 
     monkeypatch.setattr("ledger.durable.sync_file", file)
-    monkeypatch.setattr("ledger.export.sync_directory", lambda path: steps.append(("directory", path)))
-    monkeypatch.setattr("ledger.export.replace_file", replaced)
+    monkeypatch.setattr("ledger.exports.export.sync_directory", lambda path: steps.append(("directory", path)))
+    monkeypatch.setattr("ledger.exports.export.replace_file", replaced)
     with make_ledger(tmp_path / "ledger.db", 600, size=SMALL) as store:
         done = export(store, out)
     kinds = [kind for kind, _ in steps]

@@ -17,15 +17,15 @@ from damaging import Patient, edit, new_patient
 from refusal import refused
 from station import new_station
 
-import ledger.fsck
+import ledger.repair.fsck
 from keys.errors import CalyxError
-from ledger.export import OBJECTS
-from ledger.fsck import Checked, check_ledger, repair_ledger
-from ledger.fsck_replace import Held
+from ledger.exports.export import OBJECTS
 from ledger.log_key import LogKey
 from ledger.memory import Remembered
-from ledger.sqlite_store import SqliteStore
-from policies.export import export_ledger
+from ledger.repair.fsck import Checked, check_ledger, repair_ledger
+from ledger.repair.replace import Held
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.export import export_ledger
 
 SIZE = 280
 FLIPS = 40
@@ -332,13 +332,13 @@ def test_nobody_writes_to_a_ledger_while_it_is_repaired(
 ) -> None:
     """Copying the file does not give the lock back."""
     edit(path, "DELETE FROM node")
-    build, tried = ledger.fsck._build, []
+    build, tried = ledger.repair.fsck._build, []
 
     def watched(*arguments: Any) -> Path:
         tried.append(written_by_another(path))
         return build(*arguments)
 
-    monkeypatch.setattr(ledger.fsck, "_build", watched)
+    monkeypatch.setattr(ledger.repair.fsck, "_build", watched)
     assert repair(patient, path).repaired
     assert tried == [False]
     assert_whole(patient, path)

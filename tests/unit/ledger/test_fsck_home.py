@@ -16,7 +16,7 @@ import pytest
 from console import Console
 from damaging import edit
 
-from ledger import fsck_files
+from ledger.repair import files as fsck_files
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from fuzzing import bounded
 from ledgers import LOG_KEY, make_ledger, signed
 from refusal import refused
 
-from ledger.fsck import MAX_RUNS, Checked, check_ledger, repair_ledger
-from ledger.fsck_assemble import Evidence, Signed
-from ledger.fsck_source import FileSource, copy_file
 from ledger.hash_column import HashColumn
-from ledger.sqlite_store import SqliteStore
+from ledger.repair.assemble import Evidence, Signed
+from ledger.repair.fsck import MAX_RUNS, Checked, check_ledger, repair_ledger
+from ledger.repair.source import FileSource, copy_file
+from ledger.sqlite.store import SqliteStore
 
 SIZE = 80
 HUGE = 2**53 - 1

@@ -11,13 +11,13 @@ from ledgers import LOG_KEY, make_ledger, next_record
 from refusal import refused
 
 from ledger.checkpoint import parse_checkpoint
-from ledger.export import export_log
-from ledger.export_reader import ExportReader, check_tiles
-from ledger.mirror import Mirror
-from ledger.mirror_objects import MirrorObjects
-from ledger.mirror_source import Allowance, DirectorySource
+from ledger.exports.export import export_log
+from ledger.exports.mirror import Mirror
+from ledger.exports.mirror_objects import MirrorObjects
+from ledger.exports.mirror_source import Allowance, DirectorySource
+from ledger.exports.reader import ExportReader, check_tiles
 from ledger.objects import DirectoryObjects, ObjectRef
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.tiles import bundles_of, format_path, tiles_of
 
 PLENTY = 2**30

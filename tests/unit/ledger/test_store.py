@@ -21,8 +21,8 @@ from keys.errors import CalyxError, Refused, Unavailable
 from ledger.chain import Chain
 from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import Frontier, check_inclusion, prove_inclusion
-from ledger.sqlite_check import check_store
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.check import check_store
+from ledger.sqlite.store import SqliteStore
 from ledger.store import HeadMoved, Store
 
 
@@ -360,7 +360,7 @@ import resource, sys
 from pathlib import Path
 from ledgers import LOG_KEY, next_record
 from keys.errors import Unavailable
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 store = SqliteStore.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 acknowledged = store.head().size
@@ -412,7 +412,7 @@ def test_check_gives_back_no_lock_of_this_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     make_ledger(path, 3).close()
     script = (
-        "import sys; from pathlib import Path; from ledger.fsck_replace import alone\n"
+        "import sys; from pathlib import Path; from ledger.repair.replace import alone\n"
         "with alone(Path(sys.argv[1])): pass"
     )
     command = [sys.executable, "-c", script, str(path)]

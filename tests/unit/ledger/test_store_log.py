@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from ledgers import LOG_KEY, make_ledger, next_record, signed
 
-from ledger import sqlite_file
 from ledger.chain import Chain
-from ledger.sqlite_check import check_store
-from ledger.sqlite_file import LOG_STEP
-from ledger.sqlite_store import LENGTHEN_AFTER, SqliteStore
+from ledger.sqlite import file as sqlite_file
+from ledger.sqlite.check import check_store
+from ledger.sqlite.file import LOG_STEP
+from ledger.sqlite.store import LENGTHEN_AFTER, SqliteStore
 
 
 def append(store: SqliteStore, count: int = 1) -> None:
@@ -108,8 +108,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from ledgers import LOG_KEY, next_record
-from ledger import sqlite_file
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite import file as sqlite_file
+from ledger.sqlite.store import SqliteStore
 real, times = os.pwrite, 0
 def pwrite(descriptor, data, at):
     real(descriptor, data[:100_000], at)

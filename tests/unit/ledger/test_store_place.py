@@ -9,7 +9,7 @@ from ledgers import LOG_KEY, make_ledger, make_records, next_record
 
 from keys.errors import CalyxError
 from ledger.head import EMPTY_HEAD
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 
 
 def replaced(action: Callable[[], object]) -> None:

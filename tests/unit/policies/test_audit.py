@@ -18,9 +18,9 @@ from ledger.head import Head
 from ledger.memory import Remembered
 from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
-from ledger.sqlite_store import SqliteStore
-from policies.accounts import unaccounted
-from policies.audit import Report, audit
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.accounts import unaccounted
+from policies.auditing.audit import Report, audit
 from policies.submitter import Draft
 
 FLIPS = 300

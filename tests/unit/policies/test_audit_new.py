@@ -18,13 +18,14 @@ from station import Station, new_station
 from keys.errors import Unavailable
 from ledger.memory import Remembered
 from ledger.record import make_record, parse_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.verified import sign_statement
-from policies import accounts, digests, snapshots
-from policies.audit import Report
-from policies.audit_again import Before
+from policies.auditing import accounts
+from policies.auditing.again import Before
+from policies.auditing.audit import Report
+from policies.fold import digests, snapshots
+from policies.fold.scratch import Scratch
 from policies.registrar import Registrar
-from policies.scratch import Scratch
 from policies.submitter import Draft
 
 BEFORE = 130

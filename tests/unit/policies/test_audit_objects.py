@@ -14,17 +14,17 @@ from station import Station, new_station
 
 from keys.errors import CalyxError
 from ledger.envelope import Envelope
-from ledger.export_reader import ExportReader
-from ledger.mirror_objects import MirrorObjects
-from ledger.mirror_source import Allowance, DirectorySource
+from ledger.exports.mirror_objects import MirrorObjects
+from ledger.exports.mirror_source import Allowance, DirectorySource
+from ledger.exports.reader import ExportReader
 from ledger.objects import DirectoryObjects
 from ledger.record import make_record
 from ledger.statement import make_statement
-from policies.audit import audit
-from policies.audit_export import audit_export
-from policies.audit_objects import ObjectAudit
-from policies.export import export_ledger
-from policies.object_walk import walk_objects
+from policies.auditing.audit import audit
+from policies.auditing.export import export_ledger
+from policies.auditing.exported import audit_export
+from policies.auditing.object_walk import walk_objects
+from policies.auditing.objects import ObjectAudit
 
 COMMON = {
     "by": "cbo",

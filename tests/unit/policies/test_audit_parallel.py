@@ -21,14 +21,15 @@ from station import Station, new_station
 from keys import ahead as ahead_module
 from keys.ahead import SignaturesAhead, WorkerFailed
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_store import SqliteStore
-from policies import audit_shelf, read_ahead
-from policies.audit import Report, audit
-from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
-from policies.deployment import Deployment
+from ledger.sqlite.store import SqliteStore
+from policies import read_ahead
+from policies.auditing.audit import Report, audit
+from policies.fold import shelf as audit_shelf
+from policies.fold.deployment import Deployment
+from policies.fold.scratch import IN_MEMORY
+from policies.fold.shelf import SHELVED, Packer, Shelf, shelved_state
+from policies.fold.snapshot import Folded
 from policies.replay import Replay
-from policies.scratch import IN_MEMORY
-from policies.snapshot import Folded
 
 ENTRIES = 400
 

@@ -9,7 +9,7 @@ import pytest
 from forging import ForgedObjects
 from verdicts import FOLDER, load_stories, vector_ledger
 
-from policies.audit import Report, audit
+from policies.auditing.audit import Report, audit
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from refusal import refused
 from station import Station, fleet, new_station, tree_digest
 
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 from policies.replay import Replay
 from policies.submitter import Draft
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from hashlib import sha256
 
-from policies.cohort import order_instances, plan_cohorts
+from policies.law.cohort import order_instances, plan_cohorts
 
 LEASE, LEAF = "11" * 32, "22" * 32
 

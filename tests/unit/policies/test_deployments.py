@@ -10,7 +10,7 @@ from governing import propose_policy, revoke
 from refusal import refused
 from station import Station, new_station, tree_digest
 
-from policies.deployment import FORWARD, MOVES, Phase
+from policies.fold.deployment import FORWARD, MOVES, Phase
 from policies.submitter import Draft
 
 Lease = tuple[str, str]

@@ -15,16 +15,17 @@ from auditing import Auditor
 from station import Station, fleet, matrix, new_station
 
 from ledger.chain import Entry
-from policies import audit_shelf, digests
 from policies import replay as replay_module
-from policies.audit_shelf import SHELVED, Packer, Shelf, shelved_state
-from policies.deployment import Deployment
-from policies.registers import newest_first
+from policies.fold import digests
+from policies.fold import shelf as audit_shelf
+from policies.fold.deployment import Deployment
+from policies.fold.scratch import Column, Scratch, ScratchFailed
+from policies.fold.shelf import SHELVED, Packer, Shelf, shelved_state
+from policies.fold.slots import Slots
+from policies.fold.snapshot import copy_snapshot
+from policies.fold.state import LeaseState, State
+from policies.law.registers import newest_first
 from policies.replay import Pin, Replay
-from policies.scratch import Column, Scratch, ScratchFailed
-from policies.slots import Slots
-from policies.snapshot import copy_snapshot
-from policies.state import LeaseState, State
 
 KEEP = 16
 MANY = 3 * KEEP
@@ -222,7 +223,7 @@ def test_part_of_a_snapshot_on_a_full_disk_is_let_go(monkeypatch: pytest.MonkeyP
                 raise OSError(28, "No space left on device")
             return len(data)
 
-        monkeypatch.setattr("policies.scratch.Unnamed.write", write, raising=False)
+        monkeypatch.setattr("policies.fold.scratch.Unnamed.write", write, raising=False)
         copy, _ = copy_snapshot(io.BytesIO(b"more than five bytes"), scratch)
         assert copy.seek(0) == 0
         assert copy.read() == b"more than five bytes"

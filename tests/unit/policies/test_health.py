@@ -9,10 +9,10 @@ import pytest
 from refusal import refused
 from station import Station, new_station, tree_digest
 
-from executor.gates import RunningJudge, judge_deployment
-from policies.audit_shelf import adapter_of
-from policies.courses import WINDOW, TierJudge
-from policies.deployment import Deployment
+from executor.metrics.gates import RunningJudge, judge_deployment
+from policies.fold.deployment import Deployment
+from policies.fold.shelf import adapter_of
+from policies.law.courses import WINDOW, TierJudge
 from policies.submitter import Draft
 
 Lease = tuple[str, str]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from refusal import refused
 from station import new_station, tree_digest
 
-from executor.tree import parse_manifest
+from executor.trees.tree import parse_manifest
 from keys.canonical import Json, format_json
 from keys.errors import CalyxError
-from ledger.sqlite_store import SqliteStore
-from policies.audit import audit
+from ledger.sqlite.store import SqliteStore
+from policies.auditing.audit import audit
 from policies.manifest import TREE_MAGIC, manifest_files
 
 DIGEST = sha256(b"v2").hexdigest()

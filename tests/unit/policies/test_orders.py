@@ -10,7 +10,7 @@ from governing import propose_policy
 from refusal import refused
 from station import Station, matrix, new_station, tree_digest
 
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 from policies.submitter import Draft
 
 Lease = tuple[str, str]

@@ -9,7 +9,7 @@ import pytest
 from station import Station, fleet, matrix, tree_digest
 
 from keys.errors import LawRefused
-from policies.two_key import check_two_key
+from policies.law.two_key import check_two_key
 
 PATHS = {"paths": ["app.py"]}
 

@@ -18,7 +18,7 @@ REFUSALS = {"refuse": 1, "LawRefused": 1, "fail_step": 2}
 
 def refusals() -> Iterator[tuple[str, str, set[str]]]:
     """Where each refusal of the law is, its message's source, and its keywords."""
-    for path in [*(POLICIES / "law").glob("*.py"), POLICIES / "two_key.py", POLICIES / "lease_terms.py"]:
+    for path in (POLICIES / "law").glob("*.py"):
         source = path.read_text("utf-8")
         for function in ast.walk(ast.parse(source)):
             if not isinstance(function, ast.FunctionDef):

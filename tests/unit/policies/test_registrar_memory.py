@@ -10,8 +10,8 @@ from station import Station, new_station
 
 from keys.errors import CalyxError, Unavailable
 from ledger.head import EMPTY_HEAD
-from policies.digests import Digests
-from policies.scratch import ScratchFailed
+from policies.fold.digests import Digests
+from policies.fold.scratch import ScratchFailed
 from policies.submitter import Draft
 
 

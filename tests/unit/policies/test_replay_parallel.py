@@ -16,10 +16,10 @@ from station import Station, new_station
 from keys import ahead as ahead_module
 from keys.ahead import SignaturesAhead
 from ledger.objects import DirectoryObjects
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies import read_ahead
+from policies.fold.state import State
 from policies.replay import Replay, Unlawful
-from policies.state import State
 
 ENTRIES = 400
 

@@ -13,12 +13,12 @@ from refusal import refused
 from station import Station, new_station
 
 from ledger.memory import HeadMemory
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from ledger.store import Reader
-from policies.history import History
+from policies.fold.history import History
+from policies.fold.scratch import Column, Scratch, ScratchFailed
 from policies.registrar import Registrar
 from policies.replay import Pin, Replay
-from policies.scratch import Column, Scratch, ScratchFailed
 from policies.submitter import Draft
 
 WHEN = "2026-01-05T09:00:00Z"
@@ -132,7 +132,7 @@ def test_last_room_of_a_disk_is_for_the_ledger(
     size = keep(station)
     user = user_of(station)
     before = user.file.read_bytes()
-    monkeypatch.setattr("policies.scratch.ROOM", 1 << 62)
+    monkeypatch.setattr("policies.fold.scratch.ROOM", 1 << 62)
     with Scratch(tmp_path / "scratch", spill=True) as scratch:
         following = replay(station, scratch=scratch)
         assert following.sync() == station.state

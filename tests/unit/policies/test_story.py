@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from station import Station, new_station
 
-from policies.deployment import Phase
+from policies.fold.deployment import Phase
 from policies.replay import Replay
 
 

@@ -15,10 +15,10 @@ from keys.signer import FileSigner
 from keys.values import format_time, parse_time
 from keys.wire import string
 from ledger.note import parse_vkey
-from policies.audit import audit
+from policies.auditing.audit import audit
 from policies.law.governance import quorum_progress
+from policies.law.two_key import examine_lease
 from policies.submitter import Draft
-from policies.two_key import examine_lease
 
 
 @pytest.fixture

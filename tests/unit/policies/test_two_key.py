@@ -14,8 +14,8 @@ from station import PEOPLE, Station, matrix, new_station
 
 from keys.errors import LawRefused
 from keys.openssh import format_public, new_private_key
+from policies.law.two_key import VerifiedLease, check_two_key, examine_lease
 from policies.submitter import Draft
-from policies.two_key import VerifiedLease, check_two_key, examine_lease
 
 Lease = tuple[str, str]
 

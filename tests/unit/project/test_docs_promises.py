@@ -10,7 +10,7 @@ from station import PEOPLE, Station
 from keys.errors import SignatureRefused
 from keys.openssh import new_private_key
 from keys.principals import Kind
-from policies.two_key import check_two_key
+from policies.law.two_key import check_two_key
 
 THIEVES: dict[str, tuple[Kind, str, list[str]]] = {
     "mallory-agent": ("agent", "mallory-agent", ["sentinel"]),

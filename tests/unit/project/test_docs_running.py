@@ -10,12 +10,12 @@ import pytest
 from documents import CHECKOUT
 from programs import require_program
 
-import executor.endpoint
 import executor.logbook
-import executor.turn
-from executor.exposition import expose
-from executor.figures import Figures, GateFigure, Standing
-from executor.home import Home
+import executor.rollout.endpoint
+import executor.rollout.turn
+from executor.homes.home import Home
+from executor.rollout.exposition import expose
+from executor.rollout.figures import Figures, GateFigure, Standing
 
 DOCUMENT = CHECKOUT / "docs" / "RUNNING.md"
 
@@ -69,6 +69,6 @@ def test_the_document_names_every_metric_and_the_codes_own_times() -> None:
     assert len(names) > 10
     missing = [name for name in names if name not in text and name.replace("calyx_gate", "") not in text]
     assert missing == []
-    assert f"503 after {executor.endpoint.HUNG_S:.0f} s" in text
-    assert f"no sign of life for {executor.turn.STALE_S:.0f} s" in text
+    assert f"503 after {executor.rollout.endpoint.HUNG_S:.0f} s" in text
+    assert f"no sign of life for {executor.rollout.turn.STALE_S:.0f} s" in text
     assert f"begins again at {executor.logbook.MAX_LOG // 1024**2} MiB" in text

@@ -26,7 +26,7 @@ from keys.values import Model
 from ledger.objects import ObjectRef
 from ledger.statement import SELF_SUBJECT, HeadRef
 from policies import event_kinds, fleet, kinds, matrix
-from policies.deployment import MOVES, Phase
+from policies.fold.deployment import MOVES, Phase
 from policies.law.position import PREDICATES
 
 Shape: TypeAlias = type[Model] | type[Plain]
@@ -234,7 +234,7 @@ def law_codes() -> set[str]:
     """The codes that the law and the two-key rule refuse with, from their source."""
     codes = set()
     policies = CHECKOUT / "policies"
-    for path in (*(policies / "law").glob("*.py"), policies / "two_key.py", policies / "lease_terms.py"):
+    for path in (policies / "law").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue

@@ -28,7 +28,7 @@ from ledger.log_key import LogKey
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
-from ledger.sqlite_store import SqliteStore
+from ledger.sqlite.store import SqliteStore
 from policies.matrix import CapabilityMatrix
 from policies.registrar import Registrar
 from policies.replay import Pin

@@ -43,8 +43,8 @@ def lint(tree: Path, contract: str) -> subprocess.CompletedProcess[str]:
         ("street", "policies/__init__.py", "import executor"),
         ("one-verifier", "keys/canonical.py", "import nacl.signing"),
         ("one-verifier", "executor/__init__.py", "from nacl import bindings"),
-        ("one-appender", "executor/__init__.py", "from ledger.sqlite_store import SqliteStore"),
-        ("one-appender", "policies/__init__.py", "import ledger.sqlite_store"),
+        ("one-appender", "executor/__init__.py", "from ledger.sqlite.store import SqliteStore"),
+        ("one-appender", "policies/__init__.py", "import ledger.sqlite.store"),
         ("key-files", "ledger/__init__.py", "from cryptography.hazmat.primitives.asymmetric import ed25519"),
     ],
 )
@@ -60,5 +60,5 @@ def test_import_against_the_street_is_refused(copy: Path, contract: str, path: s
 
 def test_the_registrar_alone_may_reach_the_store_that_appends(copy: Path) -> None:
     with (copy / "policies" / "registrar.py").open("a", encoding="utf-8") as file:
-        file.write("\nimport ledger.sqlite_store\n")
+        file.write("\nimport ledger.sqlite.store\n")
     assert lint(copy, "one-appender").returncode == 0

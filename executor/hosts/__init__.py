@@ -1,0 +1,1 @@
+"""Hosts: releases, the flip, the service, and what an instance must pass."""

@@ -1,0 +1,1 @@
+"""What is proposed: leases, and changes of trust, policy and fleet."""

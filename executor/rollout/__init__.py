@@ -1,0 +1,1 @@
+"""The executor: one loop, one decision, the effects under way."""

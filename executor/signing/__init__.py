@@ -1,0 +1,1 @@
+"""Approving and objecting, here and off line, and the kit that proves an approval to a stranger."""

@@ -1,0 +1,1 @@
+"""Trees, and what a change is handed in as: directories, patches, archives."""

@@ -1,0 +1,1 @@
+"""Folds for people: what waits, how far a deployment is, who did what."""

@@ -1,0 +1,1 @@
+"""The log as static files, written, read and mirrored."""

@@ -1,0 +1,1 @@
+"""What a damaged ledger still holds, and copies of a whole one."""
