@@ -145,7 +145,7 @@ class SqliteStore:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read as of one moment inside, whoever appends meanwhile: for `sqlite_check`."""
+        """Read as of one moment inside, whoever appends meanwhile: for `ledger.sqlite.check`."""
         with mapped(self.path):
             self._connection.execute("BEGIN")
         try:
@@ -155,7 +155,7 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
 
     def count_rows(self) -> tuple[int, int]:
-        """How many record rows and node rows there are, whatever their numbers: for `sqlite_check`."""
+        """How many record rows and node rows there are, whatever their numbers: for `ledger.sqlite.check`."""
         with mapped(self.path):
             records = self._connection.execute("SELECT count(*) FROM record").fetchone()[0]
             nodes = self._connection.execute("SELECT count(*) FROM node").fetchone()[0]

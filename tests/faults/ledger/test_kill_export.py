@@ -80,7 +80,7 @@ def test_export_killed_before_its_checkpoint_is_replaced(tmp_path: Path) -> None
     ledger, out = tmp_path / "ledger.db", tmp_path / "out"
     script = EXPORTER.replace(
         "from ledger.sqlite.store import SqliteStore",
-        "import ledger.exports.export, os\nledger.export.replace_file = lambda *_: os.kill(os.getpid(), 9)\n"
+        "import ledger.exports.export, os\nledger.exports.export.replace_file = lambda *_: os.kill(os.getpid(), 9)\n"
         "from ledger.sqlite.store import SqliteStore",
     )
     make_ledger(ledger, 600).close()
