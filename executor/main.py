@@ -229,7 +229,8 @@ def find_foreign_room() -> str | None:
 def main() -> None:
     """Run `calyx` with the process's arguments, and end the process."""
     try:
-        signal.signal(signal.SIGTERM, _end)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _end)
         _open_missing_streams()
         _main()
     except KeyboardInterrupt:
@@ -239,7 +240,7 @@ def main() -> None:
 
 
 def _end(number: int, frame: object) -> NoReturn:
-    # As an interrupt: what lies in temporary directories is removed on the way. Asked a second time, it ends at once.
+    # As an interrupt: what lies in temporary directories is removed on the way. Asked once more during that, it ends.
     del frame
     signal.signal(number, signal.SIG_DFL)
     sys.exit(128 + number)

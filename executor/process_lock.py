@@ -52,7 +52,8 @@ class ProcessLock:
     def held(self) -> bool:
         """Whether some process holds the lock now. Raises: Unavailable (`lock_failed`)."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            # A pipe in its place would be waited for.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         except FileNotFoundError:
             return False
         except OSError as error:

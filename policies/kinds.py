@@ -30,7 +30,6 @@ Tree: TypeAlias = Annotated[str, spelled(*_TREE), spelled_plainly(*_TREE)]
 """A tree digest, or `absent` for nothing deployed yet."""
 ChangedPath: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 RuleName: TypeAlias = Literal["two_key", "break_glass"]
-ProposalKind: TypeAlias = Literal["lease", "trust", "policy", "fleet"]
 
 Names: TypeAlias = (
     Annotated[Seq[Ident], Field(max_length=MAX_INLINE_NAMES), Meta(max_length=MAX_INLINE_NAMES)] | ObjectRef

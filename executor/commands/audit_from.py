@@ -106,7 +106,7 @@ def _verify(reader: ExportReader, objects: AuditObjects) -> None:
             error.code,
             f"the first entry there is none of a ledger, and no more was fetched: {error.message}",
             hint="compare with another copy of the ledger; remove the mirror's own file where that is the damaged one",
-            entry=0,
+            **{**error.fields, "entry": 0},
         ) from None
     parse_checkpoint(reader.note, key)
 

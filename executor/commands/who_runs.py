@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from keys.errors import Unavailable
+
 if TYPE_CHECKING:
     from executor.homes.home import Home
     from policies.fold.state import LeaseState, State
@@ -25,7 +27,11 @@ def describe_need(home: Home, state: State, lease: LeaseState, now: int) -> list
     """What an approval alone does not bring about: the agent's review, and an executor. One line each. `now`: seconds
     since 1970.
     """
-    running = home.running(RUNNERS)
+    try:
+        running = home.running(RUNNERS)
+    except Unavailable:
+        # The approval is in the ledger: advice that cannot be given must not look as if it were not.
+        return []
     lines = [] if lease.lease.rule == "break_glass" else _reviews(state, lease, now, running)
     if running is not None and "cp20" not in running:
         lines.append("no executor runs here: calyx executor run deploys it")

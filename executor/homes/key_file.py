@@ -35,7 +35,7 @@ def open_signer(
 ) -> FileSigner:
     """The signer whose key is in this file, where one of these roots enrols it for the principal.
 
-    Raises: UsageError (`key_not_enrolled`; as `keys.openssh.load_private_key`).
+    Raises: Refused (`key_not_enrolled`); as `keys.openssh.load_private_key`.
     """
     private = load_private_key(path, None if passphrase is None else lambda: passphrase(path))
     keyid = fingerprint(private.public)

@@ -25,7 +25,7 @@ from policies.fleet import Target
 from policies.fold.deployment import Deployment
 from policies.fold.state import LeaseState, State
 from policies.kinds import ABSENT, Artifact
-from policies.law.commands import check_rollback
+from policies.law.commands import check_free, check_rollback
 from policies.law.places import places_of
 
 MAX_WORDS: Final = 3_000
@@ -136,9 +136,11 @@ def check_revertible(state: State, deployment: Deployment, now: int) -> None:
     try:
         check_rollback(state, deployment, now)
     except LawRefused as refusal:
-        if refusal.code in _GONE_FOR_GOOD:
-            return
-        raise
+        if refusal.code not in _GONE_FOR_GOOD:
+            raise
+        # What another deployment is about to change is no tree to plan from.
+        check_free(state, deployment)
+        return
     raise LawRefused(
         "not_superseded",
         f"{lease} can be rolled back, which needs no new lease",

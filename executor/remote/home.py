@@ -20,6 +20,7 @@ from executor.remote.frames import BadFrame, ConnectionLost, PeerSilent
 from executor.remote.kept import KeptRecords
 from executor.remote.messages import (
     MAX_ENVELOPES,
+    HostRefused,
     SaidReceipt,
     SaidSubmitted,
     Submit,
@@ -177,7 +178,7 @@ class RemoteSubmitter(Submitter):
             return self._look_after(digests, error)
         try:
             self.sync()
-        except Unavailable as error:
+        except (Unavailable, HostRefused) as error:
             raise _lost("the host says that it is appended, and that could not be verified", error) from error
         found = [self._find(digest) for digest in digests]
         proven = [receipt for receipt in found if receipt is not None]
@@ -193,7 +194,7 @@ class RemoteSubmitter(Submitter):
         """What became of statements whose answer did not come."""
         try:
             self.sync()
-        except Unavailable:
+        except (Unavailable, HostRefused):
             raise _lost("whether it was appended is not known", error) from error
         proven = [receipt for digest in digests if (receipt := self._find(digest)) is not None]
         if len(proven) != len(digests):
@@ -210,7 +211,7 @@ def _said(receipt: Receipt) -> SaidReceipt:
     return SaidReceipt(seq=receipt.seq, digest=receipt.digest, leaf=receipt.leaf, time=receipt.time)
 
 
-def _lost(what: str, error: Unavailable) -> Unavailable:
+def _lost(what: str, error: CalyxError) -> Unavailable:
     return Unavailable(
         "answer_lost",
         f"the statement was sent, and {what}: {error.message}",

@@ -89,7 +89,7 @@ class KeptRecords:
             self._digest, self._leaf = self._verified[0].copy(), self._verified[1]
 
     def commit(self, count: int) -> None:
-        """All that was added is verified, if it is `count` records."""
+        """Let all that was added count, if it is `count` records. Whoever reads them verifies them again."""
         if not self._writes or count != self.added or count == self.count:
             return
         counted = _Counted(bytes=self._offsets[-1], count=count, sha256=self._digest.hexdigest())

@@ -51,17 +51,20 @@ class Rendering:
 
 
 def without_shown(rendering: Rendering, shown: Sequence[str]) -> Rendering:
-    """The rendering with those sections left out whose every line is among `shown`: lines that this person read just
+    """The rendering with those sections left out that stand in `shown`, line for line: lines that this person read just
     now. What differs from them in any line stays whole.
     """
-    known = frozenset(shown)
     sections = (
         replace(section, lines=(AS_ABOVE,))
-        if section.lines and not section.rows and known.issuperset(format_section(section))
+        if section.lines and not section.rows and _stands_in(format_section(section), shown)
         else section
         for section in rendering.sections
     )
     return replace(rendering, sections=tuple(sections))
+
+
+def _stands_in(lines: Sequence[str], shown: Sequence[str]) -> bool:
+    return any(list(shown[at : at + len(lines)]) == list(lines) for at in range(len(shown) - len(lines) + 1))
 
 
 def format_rendering(rendering: Rendering) -> list[str]:

@@ -291,9 +291,15 @@ class _Audit:
         # for everything before it is decided.
         seq = self.chain.head.size
         try:
-            for data in self.reader.read(seq, seq + 1):  # none where the checkpoint alone says that there is one
-                record = parse_record(data)
-                judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
+            record = next(map(parse_record, self.reader.read(seq, seq + 1)), None)
+        except CalyxError:
+            # It changed since it was read; the survey says what is there now.
+            return
+        if record is None:
+            # The checkpoint alone says that there is one.
+            return
+        try:
+            judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
         except (WorkerFailed, ScratchFailed):
             raise
         except CalyxError as error:

@@ -65,7 +65,6 @@ EXECUTOR_EVENTS: Final = frozenset(
     }
 )
 MONITOR_EVENTS: Final = frozenset({"BASELINE", "SAMPLE", "VERDICT"})
-VALIDATOR_EVENTS: Final = frozenset({"SANITY"})
 
 LASTING_VERDICTS: Final = frozenset({"breach", "abort"})
 """Verdicts that no later one makes good: after them a deployment goes only back."""

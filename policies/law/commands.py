@@ -94,16 +94,7 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
     elif deployment.phase is not Phase.ROLLBACK_FAILED:
         text = f"{lease.id} ended as {deployment.phase}"
         refuse("nothing_to_roll_back", text, rule="rollback", entry=deployment.ended_seq)
-    live = state.live.get(lease.target)
-    if live is not None and live != deployment.lease_digest:
-        busy = state.leases[live]
-        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
-        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
-    neighbour = find_neighbour(state, deployment.lease_digest)
-    if neighbour is not None:
-        busy, name = state.leases[neighbour[0]], neighbour[1]
-        text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
-        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
+    check_free(state, deployment)
     places = places_of(state, lease, deployment.intended)
     for name in sorted(deployment.intended):
         newest = state.touched[places[name]]
@@ -117,6 +108,21 @@ def check_rollback(state: State, deployment: Deployment, now: int) -> None:
                 hint=_revert_hint(lease.id),
                 later=later,
             )
+
+
+def check_free(state: State, deployment: Deployment) -> None:
+    """No other deployment is under way where this one was. Raises: LawRefused (`target_busy`)."""
+    lease = deployment.lease
+    live = state.live.get(lease.target)
+    if live is not None and live != deployment.lease_digest:
+        busy = state.leases[live]
+        text = f"{lease.target} has the live deployment {busy.lease.id}, claimed in entry {busy.claim_seq}"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
+    neighbour = find_neighbour(state, deployment.lease_digest)
+    if neighbour is not None:
+        busy, name = state.leases[neighbour[0]], neighbour[1]
+        text = f"the live deployment {busy.lease.id} of {busy.lease.target} works where {name} is"
+        refuse("target_busy", text, rule="rollback", entry=busy.claim_seq, hint=_busy_hint(busy.lease.id))
 
 
 def check_order(

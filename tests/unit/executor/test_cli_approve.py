@@ -56,6 +56,17 @@ def test_approval_says_that_nobody_reviews_and_nobody_deploys(console: Console) 
     assert "nothing here: calyx agent run NAME reviews" in console.done("status")
 
 
+def test_approval_that_is_made_is_none_the_worse_for_advice_that_fails(console: Console) -> None:
+    lease = console.propose()
+    with Home(console.home) as home:
+        path = home.lock_path("cp20")
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+    said = console.done("approve", lease, "--yes")
+    assert "Approved: entry" in said
+    assert "executor" not in said.partition("Approved: entry")[2]
+
+
 BOTH, EITHER = ["sentinel", "validator"], list[str]()
 
 

@@ -280,7 +280,8 @@ def test_difference_is_shown_once_where_one_person_proposes_and_approves(
 def test_what_differs_from_what_was_shown_is_shown_whole() -> None:
     rendering = Rendering("Proposal", "0" * 64, (Section("Change", lines=("+a: 1", "+b: 2")),))
     assert "  +b: 2" not in format_rendering(without_shown(rendering, ["Change", "  +a: 1", "  +b: 2"]))
-    for shown in ((), ["Change", "  +a: 1"], ["Other", "  +a: 1", "  +b: 2"]):
+    turned = ["Change", "  +b: 2", "  +a: 1"]
+    for shown in ((), ["Change", "  +a: 1"], ["Other", "  +a: 1", "  +b: 2"], turned):
         assert without_shown(rendering, shown) == rendering
 
 

@@ -90,6 +90,11 @@ def test_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         ProcessLock(tmp_path / "run" / "lock", "an executor").held()
 
 
+def test_pipe_in_the_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    assert not ProcessLock(tmp_path / "lock", "an executor").held()
+
+
 def test_lock_is_looked_at_on_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ProcessLock(tmp_path / "lock", "an executor") as lock:
         opened = os.open

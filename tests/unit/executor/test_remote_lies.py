@@ -611,6 +611,28 @@ def test_answer_that_cannot_be_verified_is_not_believed(station: Station, remote
             submitter.submit(station.signer("ada"), deny(lease))
 
 
+def test_entry_that_a_host_appended_and_then_refuses_to_show_is_left_open(station: Station, remote: Remote) -> None:
+    lease = station.propose()
+
+    class Refusing(Lying):
+        asked = 0
+
+        def tip(self) -> Tip:
+            Refusing.asked += 1
+            if Refusing.asked > 2:
+                raise CalyxError("ledger_corrupt", "it is not whole")
+            return super().tip()
+
+    remote.serve = remote.honest(reader_of=Refusing)
+    size = station.state.size
+    with remote.home() as home:
+        submitter = remote.open_registrar(home)
+        submitter.sync()
+        with refused("answer_lost"):
+            submitter.submit(station.signer("ada"), deny(lease))
+    assert station.store.head().size == size + 1
+
+
 def test_same_envelope_twice_is_one_entry(station: Station, remote: Remote) -> None:
     lease = station.propose()
     with remote.home() as home:

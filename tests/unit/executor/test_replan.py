@@ -441,6 +441,16 @@ def test_retention_that_is_over_leaves_the_undoing(scene: Scene) -> None:
     assert scene.read(after_of(scene.revert(first))) == text()
 
 
+def test_nothing_is_undone_while_another_deployment_is_under_way_there(scene: Scene) -> None:
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    first = scene.deploy(scene.content(scene.tree({"app.py": text(l5="five")})))
+    terms = scene.station.state.policies[first.lease.policy].deploy_production
+    scene.station.clock.tick(terms.retention_s + 1)
+    running = scene.claim(scene.content(scene.tree({"app.py": text(l5="five", l15="fifteen")})))
+    with refused("target_busy", entry=running.claim_seq):
+        check(scene, first)
+
+
 def test_instance_that_has_its_old_tree_already_is_left_out_of_an_undoing(scene: Scene) -> None:
     old = scene.run_everywhere(scene.tree({"app.py": text(), "VERSION": "1"}))
     first = scene.deploy(scene.content(scene.tree({"app.py": text(l5="five"), "VERSION": "1"})))
