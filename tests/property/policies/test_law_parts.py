@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from memory_objects import MemoryObjects
 
 from keys.canonical import format_json
+from policies.fold.digests import FULL
 from policies.fold.history import PARTS, History
 from policies.fold.scratch import Column, Scratch, ScratchFailed
 from policies.fold.state import Ballot, SignerRef, Vote, Withdrawal
@@ -139,6 +140,7 @@ def test_history_grows_beyond_its_first_table_and_what_stays_in_memory(tmp_path:
             assert history.find(digest) is None
             history.append(leaves[n], n - 50, digest)
         assert history.size == 9000
+        assert all(len(rows.recent) < FULL for rows in (history._leaves, history._times, history._digests.rows))
         assert [history.find(digest) for digest in digests] == list(range(9000))
         assert [history.leaf(n) for n in range(9000)] == leaves
         assert [history.time(n) for n in range(9000)] == list(range(-50, 8950))
