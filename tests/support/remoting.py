@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,10 @@ from executor.remote.frames import Channel
 from executor.remote.home import RemoteHome
 from executor.remote.server import Server
 from keys.errors import Refused
+from ledger.head import Head
 from ledger.objects import DirectoryObjects
 from ledger.sqlite.store import SqliteStore
-from ledger.store import Reader, Store
+from ledger.store import Reader, Store, Tip
 from policies.registrar import Registrar
 from policies.submitter import Submitter
 
@@ -31,6 +32,31 @@ PATIENCE_S = 60
 
 Serve = Callable[[Channel], None]
 """The other side of one connection, until it ends."""
+
+
+class Lying:
+    """A reader that gives what another one gives, but for what a test replaces."""
+
+    def __init__(self, true: Reader) -> None:
+        self.true = true
+
+    def tip(self) -> Tip:
+        return self.true.tip()
+
+    def head(self) -> Head:
+        return self.tip().head
+
+    def checkpoint(self) -> bytes:
+        return self.tip().checkpoint
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        return self.true.read(start, stop)
+
+    def leaf(self, seq: int) -> str:
+        return self.true.leaf(seq)
+
+    def node(self, level: int, index: int) -> bytes:
+        return self.true.node(level, index)
 
 
 @dataclass
@@ -133,6 +159,18 @@ class Remote:
                 desk.close()
 
         return serve
+
+    def note_asked(self, root: Path | None = None) -> list[tuple[int, int | None]]:
+        """Serve as `honest` does from now on, and note which records readers ask for."""
+        asked: list[tuple[int, int | None]] = []
+
+        class Noting(Lying):
+            def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+                asked.append((start, stop))
+                return super().read(start, stop)
+
+        self.serve = self.honest(root, reader_of=Noting)
+        return asked
 
     def connect(self) -> Transport:
         """A new connection, as ssh would make it."""

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from refusal import refused
-from remoting import ADDRESS, Remote, copy_of
+from remoting import ADDRESS, Lying, Remote, copy_of
 from station import Station, new_station
 
 from executor.remote.kept import KeptRecords
 from ledger.memory import HeadMemory
-from ledger.store import Reader
 
 
 @pytest.fixture
@@ -24,32 +23,6 @@ def station(tmp_path: Path) -> Station:
 @pytest.fixture
 def remote(station: Station) -> Remote:
     return Remote(station)
-
-
-class Counting:
-    """A reader that notes which records were asked for."""
-
-    asked: list[tuple[int, int | None]]
-
-    def __init__(self, true: Reader) -> None:
-        self.true = true
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.true, name)
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        self.asked.append((start, stop))
-        return self.true.read(start, stop)
-
-
-def counted(remote: Remote, root: Path | None = None) -> list[tuple[int, int | None]]:
-    """What the host is asked for from now on."""
-
-    class Noting(Counting):
-        asked: list[tuple[int, int | None]] = []
-
-    remote.serve = remote.honest(root, reader_of=Noting)
-    return Noting.asked
 
 
 def folder() -> Path:
@@ -69,10 +42,10 @@ def test_verified_records_are_not_asked_for_again(station: Station, remote: Remo
     before = sync(remote)
     station.propose()
     size = station.state.size
-    asked = counted(remote)
+    asked = remote.note_asked()
     assert sync(remote) == size
     assert asked == [(before - 1, before), (before, size)]
-    asked = counted(remote)
+    asked = remote.note_asked()
     assert sync(remote) == size
     assert asked == [(size - 1, size)]
     records = kept()
@@ -84,7 +57,7 @@ def test_verified_records_are_not_asked_for_again(station: Station, remote: Remo
 def test_whoever_submits_reads_what_is_kept(station: Station, remote: Remote) -> None:
     lease = station.propose()
     size = sync(remote)
-    asked = counted(remote)
+    asked = remote.note_asked()
     with remote.home() as home:
         from policies.submitter import Draft
 
@@ -100,7 +73,7 @@ def test_whoever_submits_reads_what_is_kept(station: Station, remote: Remote) ->
 def test_audit_and_rendering_read_what_the_host_has(station: Station, remote: Remote) -> None:
     sync(remote)
     with remote.home() as home:
-        asked = counted(remote)
+        asked = remote.note_asked()
         assert len(list(home.open_store().read())) == station.state.size
     assert asked and asked[0][0] == 0
 
@@ -123,7 +96,7 @@ def test_damaged_file_is_dropped_and_filled_again(station: Station, remote: Remo
     else:
         json.write_bytes(b"{}" if damage == "json" else json.read_bytes().replace(b'"count":', b'"count":1'))
     assert sync(remote) == size
-    asked = counted(remote)
+    asked = remote.note_asked()
     assert sync(remote) == size
     assert asked == [(size - 1, size)]
 
@@ -161,9 +134,7 @@ def test_shortened_ledger_is_contradicted_whatever_is_kept(station: Station, rem
 
 
 def test_what_was_not_verified_is_not_kept(station: Station, remote: Remote) -> None:
-    class Changing(Counting):
-        asked: list[tuple[int, int | None]] = []
-
+    class Changing(Lying):
         def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
             for seq, data in enumerate(self.true.read(start, stop), start):
                 yield data.replace(b'"time":"2026', b'"time":"2027') if seq == 2 else data

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from refusal import refused
-from remoting import ADDRESS, IMPATIENT, Pair, Remote, copy_of
+from remoting import ADDRESS, IMPATIENT, Lying, Pair, Remote, copy_of
 from station import Clock, Station, fleet, new_station
 
 from executor.commands.terminal import show_error
@@ -26,7 +26,7 @@ from ledger.head import Head
 from ledger.memory import HeadMemory
 from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
-from ledger.store import Reader, Tip
+from ledger.store import Tip
 from ledger.verified import sign_statement
 from policies.auditing.audit import audit
 from policies.fleet import Fleet
@@ -45,31 +45,6 @@ def remote(station: Station) -> Remote:
 
 def deny(lease: tuple[str, str]) -> Draft:
     return Draft("objection", {"verb": "deny", "reason": "not today"}, lease)
-
-
-class Lying:
-    """A reader that gives what another one gives, but for what a test replaces."""
-
-    def __init__(self, true: Reader) -> None:
-        self.true = true
-
-    def tip(self) -> Tip:
-        return self.true.tip()
-
-    def head(self) -> Head:
-        return self.tip().head
-
-    def checkpoint(self) -> bytes:
-        return self.tip().checkpoint
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        return self.true.read(start, stop)
-
-    def leaf(self, seq: int) -> str:
-        return self.true.leaf(seq)
-
-    def node(self, level: int, index: int) -> bytes:
-        return self.true.node(level, index)
 
 
 class Submitting:

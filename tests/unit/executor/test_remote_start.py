@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from station import Station, new_station
 
 from executor.homes.snapshots import keep_fold
 from executor.remote import home as home_module
-from ledger.store import Reader
 from policies.submitter import Draft
 
 QUESTION = Draft("message", {"type": "question", "to": None, "reply_to": None, "text": "Who is there?"})
@@ -32,25 +30,6 @@ def station(tmp_path: Path) -> Station:
 @pytest.fixture
 def remote(station: Station) -> Remote:
     return Remote(station)
-
-
-def asked_of(remote: Remote, root: Path | None = None) -> list[tuple[int, int | None]]:
-    """What the host is asked for from now on, by readers; its own registrar is no reader."""
-    asked: list[tuple[int, int | None]] = []
-
-    class Noting:
-        def __init__(self, true: Reader) -> None:
-            self.true = true
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.true, name)
-
-        def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-            asked.append((start, stop))
-            return self.true.read(start, stop)
-
-    remote.serve = remote.honest(root, reader_of=Noting)
-    return asked
 
 
 def sync(remote: Remote) -> tuple[int, int]:
@@ -72,12 +51,12 @@ def test_only_what_is_new_is_asked_for_and_judged(
     assert begun == 0
     station.propose()
     monkeypatch.setattr(home_module, "KeptRecords", lambda *_: pytest.fail("all records were read"))
-    asked = asked_of(remote)
+    asked = remote.note_asked()
     size = station.state.size
     assert sync(remote) == (size, before)
     # Which ledger it is, that it has the head that was verified, and what follows that.
     assert asked == [(0, 1), (before - 1, before), (before, size)]
-    asked = asked_of(remote)
+    asked = remote.note_asked()
     assert sync(remote) == (size, size)
     assert asked == [(0, 1), (size - 1, size)]
 
@@ -132,7 +111,7 @@ def test_damaged_state_is_made_anew_from_records_that_are_kept(station: Station,
         file.unlink()
     else:
         file.write_bytes(data[:-1] if damage == "cut" else bytes([data[0] ^ 1]) + data[1:])
-    asked = asked_of(remote)
+    asked = remote.note_asked()
     assert sync(remote) == (size, 0)
     # The last record that is kept is compared with the host's; the others are looks at one leaf each.
     assert asked == [(0, 1), (size - 1, size), (size - 1, size)]
