@@ -1,9 +1,7 @@
 """Signatures checked ahead, by other processes, before anyone asks for them.
 
-Whoever reads many signed things says early which signatures will be asked for (`foresee`). Later `verify`, which proves
-exactly what `keys.ed25519.verify` proves, finds most of them proved already. An answer counts only for the key, the
-message and the signature that were sent, compared byte by byte; for anything else, for whatever the other processes did
-not prove, and for what they were too busy to be sent, the signature is checked here.
+Whoever reads many signed things asks early (`ask`) and hears later which signatures were proved (`Asked.proved`). What
+was not proved, for whatever reason, is for the one who asked to check.
 
 They run the same verifier, in interpreters that this process started, and it believes what they say as it believes
 itself. One that dies or answers out of turn is not believed any more: that is an error, or the end of all of them for
@@ -18,19 +16,18 @@ import select
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 
-from keys.ahead_worker import HEADER, ITEM, NUMBER, PROVED
-from keys.ed25519 import SIGNATURE_SIZE, PublicKey, verify
+from keys.ahead_worker import HEADER, NUMBER, format_body
+from keys.ed25519 import Joined, PublicKey
 from keys.errors import Unavailable
 
 # -P: whatever lies in the directory that this process was started from is not what runs there.
 COMMAND: Final = (sys.executable, "-P", "-m", "keys.ahead_worker")
 BATCH: Final = 64
 MAX_JOBS: Final = 64
-MAX_FORESEEN: Final = 4_096
 # What Linux gives anyone. Elsewhere a pipe holds less, and a worker waits for this process a little sooner.
 _PIPE_SIZE: Final = 1 << 20
 _READ_SIZE: Final = 1 << 16
@@ -56,37 +53,39 @@ class WorkerFailed(Unavailable):
         )
 
 
-class _Batch:
-    """Signatures that are checked together. `answers`: a byte for each, 1 when it was proved; none until they came."""
+class Asked:
+    """Signatures that were asked about together, and what is known of them."""
 
-    __slots__ = ("answers", "count", "parts")
+    __slots__ = ("_settle", "answers", "count")
 
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.count = 0
-        self.answers = b""
+    def __init__(self, count: int, settle: Callable[[Asked], None]) -> None:
+        self.count: Final = count
+        self.answers: bytes | None = None
+        self._settle: Final = settle
 
-    def leave(self) -> None:
-        """Send it to nobody: nothing in it is proved."""
-        self.parts.clear()
-        self.answers = bytes(self.count)
+    def proved(self) -> bytes:
+        """A byte for each, in order: 1 when it was proved, 0 when it was not, or when nobody had time. Waits.
+
+        Raises: WorkerFailed, where the processes are required.
+        """
+        if self.answers is None:
+            self._settle(self)
+        return bytes(self.count) if self.answers is None else self.answers
 
 
 class SignaturesAhead:
     """Checks signatures in `jobs` processes. A context; use it in the thread that made it.
 
-    `required`: a process that fails is an error. Else all of them end with it, and what is asked then is checked here.
-    `busy`: signatures that a process has not answered from which on it is sent no more; what finds them all busy is
-    checked here, so that this process does not wait for them while it could do their work.
+    `required`: a process that fails is an error. Else all of them end with it, and nothing is proved from then on.
+    `busy`: signatures that a process has not answered from which on it is sent no more, None for as many as come. What
+    finds them all busy is not proved: whoever asks checks it, instead of waiting for them while it could do their work.
 
     Raises: WorkerFailed when a process that is required cannot be started.
     """
 
-    def __init__(self, jobs: int, *, required: bool = True, busy: int = MAX_FORESEEN) -> None:
+    def __init__(self, jobs: int, *, required: bool = True, busy: int | None = None) -> None:
         self._required: Final = required
         self._busy: Final = busy
-        self._foreseen: dict[bytes, tuple[_Batch, int, PublicKey, bytes]] = {}
-        self._batch = _Batch()
         self._workers: list[_Worker] = []
         try:
             with self._trying():
@@ -103,62 +102,32 @@ class SignaturesAhead:
         self.close()
 
     def close(self) -> None:
-        """End the processes. What is asked after that is checked here."""
+        """End the processes. Nothing is proved from then on."""
         for worker in self._workers:
             worker.end()
         self._workers.clear()
-        self._foreseen.clear()
-        self._batch = _Batch()
 
-    def foresee(self, public: PublicKey, message: bytes, signature: bytes) -> None:
-        """Have a signature checked that will be asked for. Raises: WorkerFailed, where they are required."""
-        if len(signature) != SIGNATURE_SIZE or signature in self._foreseen or not self._workers:
-            return
-        if len(self._foreseen) >= MAX_FORESEEN:
-            # Nobody asked for the oldest, and whoever still does finds out here.
-            del self._foreseen[next(iter(self._foreseen))]
-        batch = self._batch
-        self._foreseen[signature] = (batch, batch.count, public, message)
-        batch.parts += (ITEM.pack(public, signature, len(message)), message)
-        batch.count += 1
-        if batch.count >= BATCH:
-            self.flush()
+    def ask(self, publics: Sequence[PublicKey], joined: Sequence[Joined]) -> Asked:
+        """Have signatures checked, each with the key in the same place.
 
-    def flush(self) -> None:
-        """Send what was foreseen so far, even if it is little. Raises: WorkerFailed, where they are required."""
-        with self._trying():
-            self._exchange()
-            if self._batch.count:
-                batch, self._batch = self._batch, _Batch()
-                worker = min(self._workers, key=lambda worker: worker.pending)
-                if worker.pending < self._busy:
-                    worker.send(batch)
-                    worker.exchange()
-                else:
-                    batch.leave()
-
-    def verify(self, public: PublicKey, message: bytes, signature: bytes) -> None:
-        """Prove that the holder of `public` signed exactly `message`.
-
-        Raises: as `keys.ed25519.verify`; WorkerFailed, where they are required.
+        Raises: WorkerFailed, where they are required.
         """
-        claim = self._foreseen.pop(signature, None)
-        if claim is not None:
-            batch, at, known, signed = claim
-            if known == public and signed == message:
-                if not batch.answers:
-                    self._settle(batch)
-                if batch.answers[at : at + 1] == PROVED:
-                    return
-        verify(public, message, signature)
-
-    def _settle(self, batch: _Batch) -> None:
-        """Wait for the answers to a batch."""
-        if batch is self._batch:
-            self.flush()
+        asked = Asked(len(joined), self._settle)
         with self._trying():
             self._exchange()
-            while not batch.answers and self._workers:
+            worker = min(self._workers, key=lambda worker: worker.pending, default=None)
+            if worker is None or not joined or (self._busy is not None and worker.pending >= self._busy):
+                asked.answers = bytes(asked.count)
+            else:
+                worker.send(asked, format_body(publics, joined))
+                worker.exchange()
+        return asked
+
+    def _settle(self, asked: Asked) -> None:
+        """Wait for answers, for as long as there may be any."""
+        with self._trying():
+            self._exchange()
+            while asked.answers is None and self._workers:
                 self._wait()
 
     @contextmanager
@@ -209,18 +178,16 @@ class _Worker:
             with suppress(OSError):
                 fcntl.fcntl(self.requests, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self.outbox: Final[deque[memoryview]] = deque()
-        self._asked: Final[deque[tuple[int, _Batch]]] = deque()
+        self._asked: Final[deque[tuple[int, Asked]]] = deque()
         self._sent = 0
         self._inbox = b""
         self.pending = 0
 
-    def send(self, batch: _Batch) -> None:
-        body = b"".join(batch.parts)
-        batch.parts.clear()
+    def send(self, asked: Asked, body: bytes) -> None:
         self._sent += 1
-        self._asked.append((self._sent, batch))
-        self.outbox.append(memoryview(HEADER.pack(self._sent, batch.count, len(body)) + body))
-        self.pending += batch.count
+        self._asked.append((self._sent, asked))
+        self.outbox.append(memoryview(HEADER.pack(self._sent, asked.count, len(body)) + body))
+        self.pending += asked.count
 
     def exchange(self) -> None:
         """Give and take what goes without waiting. Raises: WorkerFailed."""
@@ -261,16 +228,16 @@ class _Worker:
     def _take(self, data: bytes) -> None:
         self._inbox += data
         while self._asked:
-            number, batch = self._asked[0]
-            size = NUMBER.size + batch.count
+            number, asked = self._asked[0]
+            size = NUMBER.size + asked.count
             if len(self._inbox) < size:
                 return
             answer, self._inbox = self._inbox[:size], self._inbox[size:]
             if NUMBER.unpack_from(answer) != (number,):
                 raise WorkerFailed("one answered what it was not asked")
             self._asked.popleft()
-            self.pending -= batch.count
-            batch.answers = answer[NUMBER.size :]
+            self.pending -= asked.count
+            asked.answers = answer[NUMBER.size :]
         if self._inbox:
             raise WorkerFailed("one answered what it was not asked")
 

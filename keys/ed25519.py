@@ -10,7 +10,7 @@ Source: RFC 8032 section 5.1; "Taming the many EdDSAs" (Chalkias, Garillot, Niko
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, Self
+from typing import Final, NewType, NoReturn, Self
 
 from nacl.bindings import (
     crypto_core_ed25519_is_valid_point,
@@ -25,6 +25,10 @@ from keys.errors import SignatureRefused
 PUBLIC_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
 SEED_SIZE: Final = 32
+
+
+Joined = NewType("Joined", bytes)
+"""A signature of 64 bytes and the message behind it, as `join` puts them."""
 
 
 class PublicKey(bytes):
@@ -65,11 +69,21 @@ def verify(public: PublicKey | bytes, message: bytes, signature: bytes) -> None:
     """
     if type(public) is not PublicKey:
         public = PublicKey(public)
+    verify_joined(public, join(signature, message))
+
+
+def join(signature: bytes, message: bytes) -> Joined:
+    """What `verify_joined` takes. Raises: SignatureRefused (`bad_signature`) unless `signature` has 64 bytes."""
     # Without this a longer signature would lend its tail to the message.
     if len(signature) != SIGNATURE_SIZE:
         raise SignatureRefused(f"an Ed25519 signature has 64 bytes, not {len(signature)}")
+    return Joined(signature + message)
+
+
+def verify_joined(public: PublicKey, joined: Joined) -> None:
+    """As `verify`, for whoever has the two in one. Raises: SignatureRefused (`bad_signature`)."""
     try:
-        crypto_sign_open(signature + message, public)
+        crypto_sign_open(joined, public)
     except BadSignatureError:
         raise SignatureRefused("the signature is not by this key over these bytes") from None
 

@@ -17,7 +17,6 @@ from keys.openssh_public import PLAIN, OpenSshKey, fingerprint
 from keys.principals import Kind, Scheme, scheme_of
 
 if TYPE_CHECKING:
-    from keys.ahead import SignaturesAhead
     from keys.ssh_agent import SshAgent
 
 
@@ -114,46 +113,25 @@ def check_signature(
     namespace: str,
     pae: bytes,
     sig: bytes,
-    ahead: SignaturesAhead | None = None,
 ) -> None:
     """Prove that the holder of `key` signed `pae`, in `scheme`, for `namespace` where the scheme has one.
 
     `scheme`, `key` and `user_verification` come from the trust root and `namespace` from the statement's kind; nothing
-    in `sig` chooses them. `ahead`: who may have been told of it with `foresee_signature`.
+    in `sig` chooses them.
 
-    Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
+    Raises: SignatureRefused, FormatError.
     """
-    public, message, signature = _unwrap(scheme, key, user_verification, namespace, pae, sig)
-    if ahead is None:
-        verify(public, message, signature)
-    else:
-        ahead.verify(public, message, signature)
-
-
-def foresee_signature(
-    scheme: Scheme,
-    key: OpenSshKey,
-    user_verification: bool,
-    namespace: str,
-    pae: bytes,
-    sig: bytes,
-    ahead: SignaturesAhead,
-) -> None:
-    """Have checked ahead what `check_signature` will be asked. Proves nothing.
-
-    Raises: SignatureRefused, FormatError when it would refuse without looking; WorkerFailed of `ahead`.
-    """
-    ahead.foresee(*_unwrap(scheme, key, user_verification, namespace, pae, sig))
-
-
-def _unwrap(
-    scheme: Scheme, key: OpenSshKey, user_verification: bool, namespace: str, pae: bytes, sig: bytes
-) -> tuple[PublicKey, bytes, bytes]:
-    """The raw public key, message and 64 bytes that are left to verify. Proves nothing."""
     if scheme == "sshsig":
-        return sshsig.unwrap(sig, key=key, namespace=namespace, message=pae, user_verification=user_verification)
-    if scheme == "ed25519":
-        if key.type != PLAIN or user_verification:
+        verify(*sshsig.unwrap(sig, key=key, namespace=namespace, message=pae, user_verification=user_verification))
+    elif scheme == "ed25519":
+        public = bare_key(scheme, key, user_verification)
+        if public is None:
             raise SignatureRefused("a machine signs with a plain ssh-ed25519 key", code="bad_key")
-        return key.raw, pae, sig
-    raise SignatureRefused(f"there is no signature scheme {scheme}")
+        verify(public, pae, sig)
+    else:
+        raise SignatureRefused(f"there is no signature scheme {scheme}")
+
+
+def bare_key(scheme: Scheme, key: OpenSshKey, user_verification: bool) -> PublicKey | None:
+    """The key by which `check_signature` verifies PAE and signature as they stand; None where it does anything else."""
+    return key.raw if scheme == "ed25519" and key.type == PLAIN and not user_verification else None

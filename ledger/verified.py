@@ -6,23 +6,33 @@ envelope: the key id only selects among the keys that the principal named in `by
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, NamedTuple, NoReturn, Self
+from collections.abc import Iterable
+from typing import NamedTuple, NoReturn, Self
 
-from keys.ahead import SignaturesAhead
-from keys.errors import FormatError, SignatureRefused
-from keys.principals import EnrolledKey, scheme_of
-from keys.signer import Signer, check_signature, foresee_signature
+from keys.ahead import Asked, SignaturesAhead
+from keys.ed25519 import SIGNATURE_SIZE, Joined, PublicKey, join
+from keys.errors import SignatureRefused
+from keys.principals import EnrolledKey, TrustRoot, scheme_of
+from keys.signer import Signer, bare_key, check_signature
 from keys.sshsig import NAMESPACE_APPROVAL, NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
-from ledger.statement import TYPE_PREFIX, TYPE_SUFFIX, Statement, parse_statement
-
-_COSIGNATURE: Final = f'"predicateType":"{TYPE_PREFIX}cosignature{TYPE_SUFFIX}"'.encode()
+from ledger.statement import Statement
 
 
-Resolve = Callable[[Statement, str], EnrolledKey]
-"""Finds the key with a key id that the statement's `by` holds. Raises: SignatureRefused (`unknown_key`)."""
+class _Sealed:
+    """A tuple that only this module makes."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        raise TypeError(f"only ledger.verified makes a {cls.__name__}")
+
+    @classmethod
+    def _make(cls, _: object) -> NoReturn:
+        raise TypeError(f"only ledger.verified makes a {cls.__name__}")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what was verified is not pickled: whoever reads the bytes verifies them again")
 
 
 class _Parts(NamedTuple):
@@ -31,23 +41,27 @@ class _Parts(NamedTuple):
     signer: EnrolledKey
 
 
-class VerifiedStatement(_Parts):
-    """A statement that the holder of `signer.key` signed. Only `open_envelope` and `open_with` make one.
+class VerifiedStatement(_Sealed, _Parts):  # type: ignore[misc]  # nobody makes one in the way of its parts
+    """A statement that the holder of `signer.key` signed. Only `open_envelope` makes one.
 
     Raises: TypeError for everyone else.
     """
 
     __slots__ = ()
 
-    def __new__(cls, *_: object, **__: object) -> Self:
-        raise TypeError("only open_envelope makes a VerifiedStatement")
 
-    @classmethod
-    def _make(cls, _: object) -> NoReturn:  # type: ignore[override]  # as `__new__`
-        raise TypeError("only open_envelope makes a VerifiedStatement")
+class _Signed(NamedTuple):
+    envelope: Envelope
+    enrolled: EnrolledKey
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a verified statement is not pickled: whoever reads the bytes verifies them again")
+
+class VerifiedSignature(_Sealed, _Signed):  # type: ignore[misc]  # as above
+    """Proof that the holder of `enrolled.key` signed this very `envelope`, bare. Only `Foreseen` makes one.
+
+    Raises: TypeError for everyone else.
+    """
+
+    __slots__ = ()
 
 
 def namespace_of(kind: str) -> str:
@@ -69,35 +83,14 @@ def sign_statement(statement: Statement, signer: Signer) -> Envelope:
 
 
 def open_envelope(
-    envelope: Envelope,
-    resolve: Resolve,
-    *,
-    statement: Statement | None = None,
-    ahead: SignaturesAhead | None = None,
-) -> VerifiedStatement:
-    """Prove that the principal a statement is by signed it, with a key that `resolve` finds enrolled.
-
-    `statement`: what the caller already parsed from this envelope's body, to spare the second parse. `ahead`: who may
-    have been told of it with `foresee_envelope`.
-
-    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed.
-    """
-    if statement is None:
-        statement = parse_statement(envelope.body)
-    elif statement.body != envelope.body:
-        # Before a key is looked for.
-        raise ValueError("the statement is not this envelope's")
-    return open_with(envelope, statement, resolve(statement, envelope.keyid), ahead)
-
-
-def open_with(
-    envelope: Envelope, statement: Statement, enrolled: EnrolledKey, ahead: SignaturesAhead | None = None
+    envelope: Envelope, statement: Statement, enrolled: EnrolledKey, ahead: VerifiedSignature | None = None
 ) -> VerifiedStatement:
     """Prove that the principal a statement is by signed it with this key, which the caller found enrolled for it.
-    `statement`: parsed from this envelope's body.
+    `statement`: parsed from this envelope's body. `ahead`: its signature, where that was verified before; one of
+    another envelope or by another key spares nothing.
 
-    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); WorkerFailed;
-    ValueError for a statement of another envelope.
+    Raises: FormatError; SignatureRefused (`unknown_key`, `wrong_signer`, `bad_signature`, ...); ValueError for a
+    statement of another envelope.
     """
     if statement.body != envelope.body:
         raise ValueError("the statement is not this envelope's")
@@ -107,29 +100,56 @@ def open_with(
         )
     if enrolled.keyid != envelope.keyid:
         raise SignatureRefused("the key id of the envelope is not that of the enrolled key", code="unknown_key")
-    check_signature(
-        scheme_of(enrolled.kind),
-        enrolled.key,
-        enrolled.user_verification,
-        namespace_of(statement.kind),
-        pae(statement.body),
-        envelope.sig,
-        ahead,
-    )
+    if ahead is None or ahead.envelope is not envelope or ahead.enrolled is not enrolled:
+        check_signature(
+            scheme_of(enrolled.kind),
+            enrolled.key,
+            enrolled.user_verification,
+            namespace_of(statement.kind),
+            pae(statement.body),
+            envelope.sig,
+        )
     return tuple.__new__(VerifiedStatement, (statement, envelope, enrolled))
 
 
-def foresee_envelope(envelope: Envelope, enrolled: EnrolledKey, ahead: SignaturesAhead) -> None:
-    """Have the signature of an envelope checked ahead, by the key that it will probably be asked for. Proves nothing,
-    and is silent where `open_envelope` will refuse.
+class Foreseen:
+    """The signatures of some envelopes, each being checked with the key of `trust` that it names, ahead of whoever will
+    decide which key must have signed. Signatures of people are left to that one: they are few.
 
     Raises: WorkerFailed of `ahead`.
     """
-    signed = pae(envelope.body)
-    if scheme_of(enrolled.kind) == "ed25519":
-        ahead.foresee(enrolled.key.raw, signed, envelope.sig)
-        return
-    namespace = NAMESPACE_APPROVAL if _COSIGNATURE in envelope.body else NAMESPACE_STATEMENT
-    # A blob that is no signature is refused when it is asked about.
-    with suppress(SignatureRefused, FormatError):
-        foresee_signature("sshsig", enrolled.key, enrolled.user_verification, namespace, signed, envelope.sig, ahead)
+
+    def __init__(self, envelopes: Iterable[Envelope], trust: TrustRoot, ahead: SignaturesAhead) -> None:
+        self._claims: list[tuple[Envelope, EnrolledKey] | None] = []
+        known: dict[str, tuple[EnrolledKey, PublicKey] | None] = {}
+        publics: list[PublicKey] = []
+        joined: list[Joined] = []
+        for envelope in envelopes:
+            keyid, sig = envelope.keyid, envelope.sig
+            if keyid not in known:
+                known[keyid] = _find_bare(trust, keyid)
+            found = known[keyid]
+            if found is None or len(sig) != SIGNATURE_SIZE:
+                self._claims.append(None)
+                continue
+            self._claims.append((envelope, found[0]))
+            publics.append(found[1])
+            joined.append(join(sig, pae(envelope.body)))
+        self._asked: Asked = ahead.ask(publics, joined)
+
+    def verified(self) -> list[VerifiedSignature | None]:
+        """One for each envelope, in order; None where its signature was not proved. Waits. Raises: WorkerFailed."""
+        proved = iter(self._asked.proved())
+        return [
+            tuple.__new__(VerifiedSignature, claim) if claim is not None and next(proved) == 1 else None
+            for claim in self._claims
+        ]
+
+
+def _find_bare(trust: TrustRoot, keyid: str) -> tuple[EnrolledKey, PublicKey] | None:
+    holder = trust.find_key(keyid)
+    if holder is None:
+        return None
+    enrolled = holder.enrolled
+    public = bare_key(scheme_of(enrolled.kind), enrolled.key, enrolled.user_verification)
+    return None if public is None else (enrolled, public)

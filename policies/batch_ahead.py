@@ -13,7 +13,7 @@ from typing import Final
 from keys.ahead import SignaturesAhead
 from keys.principals import TrustRoot
 from ledger.envelope import Envelope
-from ledger.verified import foresee_envelope
+from ledger.verified import Foreseen, VerifiedSignature
 
 WORTH_AHEAD: Final = 64
 """Statements in a batch from which on it is worth asking other processes."""
@@ -21,8 +21,8 @@ WORTH_START: Final = 512
 """Statements in such batches after which it is worth starting them."""
 WINDOW: Final = 1_024
 """Statements that are foreseen at once."""
-FLUSH_AT: Final = 16
-"""Statements after which the first of them are sent, so that nobody waits for a batch to be read."""
+PART: Final = 16
+"""Statements that are sent together, so that nobody waits for a batch to be read."""
 
 
 class BatchAhead:
@@ -39,33 +39,28 @@ class BatchAhead:
         if ahead is not None:
             ahead.close()
 
-    def read(self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]) -> Iterator[Envelope]:
-        """The same envelopes, in order, the signatures of a big batch foreseen.
+    def read(
+        self, envelopes: Sequence[Envelope], trust: Callable[[], TrustRoot | None]
+    ) -> Iterator[tuple[Envelope, VerifiedSignature | None]]:
+        """The same envelopes, in order, each with its signature where that was proved ahead, in a big batch.
 
         `trust`: the root in force after the last one that was given out.
         """
         if self._helpers and len(envelopes) >= WORTH_AHEAD:
             self._start(len(envelopes))
-        if self.ahead is None or len(envelopes) < WORTH_AHEAD:
-            yield from envelopes
-            return
+        big = len(envelopes) >= WORTH_AHEAD
         for start in range(0, len(envelopes), WINDOW):
-            window = envelopes[start : start + WINDOW]
-            self._foresee(window, trust())
-            yield from window
+            window, root = envelopes[start : start + WINDOW], trust()
+            if self.ahead is None or root is None or not big:
+                for envelope in window:
+                    yield envelope, None
+                continue
+            parts = [window[at : at + PART] for at in range(0, len(window), PART)]
+            foreseen = [Foreseen(part, root, self.ahead) for part in parts]
+            for part, each in zip(parts, foreseen, strict=True):
+                yield from zip(part, each.verified(), strict=True)
 
     def _start(self, count: int) -> None:
         self._came += count
         if self.ahead is None and self._came >= WORTH_START:
             self.ahead = SignaturesAhead(self._helpers, required=False)
-
-    def _foresee(self, envelopes: Sequence[Envelope], trust: TrustRoot | None) -> None:
-        if self.ahead is None or trust is None:
-            return
-        for number, envelope in enumerate(envelopes, 1):
-            holder = trust.find_key(envelope.keyid)
-            if holder is not None:
-                foresee_envelope(envelope, holder.enrolled, self.ahead)
-            if number % FLUSH_AT == 0:
-                self.ahead.flush()
-        self.ahead.flush()

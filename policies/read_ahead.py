@@ -10,20 +10,19 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 from keys.ahead import BATCH, SignaturesAhead
 from keys.errors import CalyxError
 from keys.principals import TrustRoot
 from ledger.chain import Entry
-from ledger.verified import foresee_envelope
+from ledger.verified import Foreseen, VerifiedSignature
 
 WORTH_PROCESSES: Final = 2_000
 """Entries from which on it is worth starting processes."""
-WINDOW: Final = 256
-"""Entries that are read ahead: each process has a few batches to work on, and they still fit into a core's cache."""
-_STRIDE: Final = 64
-"""Entries that are given out before more are read."""
+WINDOW: Final = 4
+"""Batches that are read ahead: each process has a few to work on, and they still fit into a core's cache."""
 _BUSY: Final = 3 * BATCH
 """Signatures that keep a process busy for as long as this one judges what is before them."""
 
@@ -46,35 +45,41 @@ def signatures_ahead(jobs: int, entries: int, *, required: bool) -> Iterator[Sig
 
 def read_ahead(
     entries: Iterator[Entry], ahead: SignaturesAhead | None, trust: Callable[[], TrustRoot | None]
-) -> Iterator[Entry]:
-    """The same entries, in order, their signatures foreseen by `ahead`, if there is one. An error of `entries` comes
-    behind the last entry before it.
+) -> Iterator[tuple[Entry, VerifiedSignature | None]]:
+    """The same entries, in order, each with its signature where `ahead` proved that. An error of `entries` comes behind
+    the last entry before it.
 
     `trust`: the root in force after the last entry that was given out.
+
+    Raises: as `entries`; WorkerFailed of `ahead`.
     """
     if ahead is None:
-        yield from entries
+        for entry in entries:
+            yield entry, None
         return
-    waiting: deque[Entry] = deque()
+    waiting: deque[tuple[list[Entry], Foreseen]] = deque()
     broken: CalyxError | None = None
     more = True
     while more or waiting:
         root = trust()
-        # The first entry brings the first keys.
-        for _ in range(1 if root is None else WINDOW - len(waiting)):
+        if root is None:
+            # The first entry brings the first keys.
+            first = next(entries, None)
+            more = first is not None
+            if first is not None:
+                yield first, None
+            continue
+        while more and len(waiting) < WINDOW:
+            batch: list[Entry] = []
             try:
-                entry = next(entries, None)
+                for entry in islice(entries, BATCH):
+                    batch.append(entry)  # noqa: PERF402  # what came before an error must be there
+                more = len(batch) == BATCH
             except CalyxError as error:
-                broken, entry = error, None
-            if entry is None:
-                more = False
-                ahead.flush()
-                break
-            waiting.append(entry)
-            holder = None if root is None else root.find_key(entry.record.envelope.keyid)
-            if holder is not None:
-                foresee_envelope(entry.record.envelope, holder.enrolled, ahead)
-        for _ in range(min(_STRIDE, len(waiting))):
-            yield waiting.popleft()
+                broken, more = error, False
+            waiting.append((batch, Foreseen([entry.record.envelope for entry in batch], root, ahead)))
+        if waiting:
+            batch, foreseen = waiting.popleft()
+            yield from zip(batch, foreseen.verified(), strict=True)
     if broken is not None:
         raise broken

@@ -31,11 +31,11 @@ from ledger.record import make_record
 from ledger.sqlite.store import SqliteStore
 from ledger.statement import Statement
 from ledger.store import DISK_FULL, Store
-from ledger.verified import sign_statement
+from ledger.verified import open_envelope, sign_statement
 from policies.batch_ahead import BatchAhead
 from policies.fold.snapshots import Snapshots
 from policies.fold.state import State
-from policies.law.position import find_holder, open_signed, parse_predicate, read_statement
+from policies.law.position import find_holder, parse_predicate, read_statement
 from policies.law.safety import leads_back
 from policies.law.step import judge
 from policies.names import Objects
@@ -184,7 +184,8 @@ class Registrar(Submitter):
         statement, predicate = read_statement(envelope.body)
         if predicate is None:
             predicate = parse_predicate(statement)
-        return open_signed(envelope, statement, find_holder(self.state, statement, predicate, envelope.keyid)).statement
+        holder = find_holder(self.state, statement, predicate, envelope.keyid)
+        return open_envelope(envelope, statement, holder.enrolled).statement
 
     def _append(self, envelopes: Sequence[Envelope], *, empty: bool = False) -> list[Receipt]:
         before: Head | None = None
@@ -202,11 +203,11 @@ class Registrar(Submitter):
                     self._replay.check_remembered()
                 before = self.head
                 receipts = []
-                for envelope in self._batch.read(envelopes, lambda: self.state.trust):
+                for envelope, signature in self._batch.read(envelopes, lambda: self.state.trust):
                     digest, head = sha256(envelope.body).hexdigest(), writer.head
                     try:
                         record = make_record(head.size, head.hash, self._record_time(), envelope)
-                        entry = self._replay.take(record, self._batch.ahead)
+                        entry = self._replay.take(record, signature)
                     except CalyxError:
                         # What was said before is refused, by one rule or another. Looking for it only then spares a
                         # long ledger the look for what is new.

@@ -11,17 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from keys.ahead import SignaturesAhead
 from keys.errors import CalyxError
 from keys.values import ZERO_HASH, format_time
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
-from ledger.fold import Fold
 from ledger.head import EMPTY_HEAD, Head
 from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import Record
 from ledger.store import Reader, Tip
+from ledger.verified import VerifiedSignature
 from policies.fold.scratch import Scratch, ScratchFailed
 from policies.fold.shelf import shelved_state
 from policies.fold.snapshot import Folded
@@ -135,16 +134,15 @@ class Replay:
 
     def forget(self) -> None:
         """Drop the state, so that the next `sync` reads the ledger from its start, or from the snapshot."""
-        self._fold = Fold(State() if self._scratch is None else shelved_state(self._scratch), self._step)
+        self._state = State() if self._scratch is None else shelved_state(self._scratch)
         self._chain = Chain()
-        self._ahead: SignaturesAhead | None = None
         self._checkpoint = b""
         self._begun: Note | None = None
 
     @property
     def state(self) -> State:
         """The state after what was read. Read it, do not change it."""
-        return self._fold.state
+        return self._state
 
     @property
     def head(self) -> Head:
@@ -229,19 +227,19 @@ class Replay:
         self._snapshots.save(Folded(self.state, self._chain), *whole)
         return True
 
-    def take(self, record: Record, ahead: SignaturesAhead | None = None) -> Entry:
+    def take(self, record: Record, ahead: VerifiedSignature | None = None) -> Entry:
         """Judge a record that is about to be appended, and go on from the state after it. When the append fails in the
         end, `forget`.
 
-        `ahead`: who may have been told of its signature.
+        `ahead`: its signature, where that was verified before.
 
-        Raises: CalyxError of the law, or of `ahead`; then the state is as it was. After anything else, such as an
+        Raises: CalyxError of the law; then the state is as it was. After anything else, such as an
         interrupt, this one begins anew.
         """
         entry = Entry(record.seq, record, record.leaf)
         change, verified = judge(self.state, entry, self._objects, ahead)
         try:
-            self._fold.state = enact(self.state, entry, change, verified)
+            self._state = enact(self.state, entry, change, verified)
             return self._chain.extend(record)
         except BaseException:
             # Half of a change must be neither gone on from nor kept for later readers.
@@ -256,7 +254,7 @@ class Replay:
         if kept is None or kept.note.size > tip.head.size:
             self._unfit = self._snapshots.note()
             return False
-        self._fold = Fold(kept.folded.state, self._step)
+        self._state = kept.folded.state
         self._chain = kept.folded.chain
         self._begun, self._kept = kept.note, kept.note.size
         return True
@@ -301,16 +299,14 @@ class Replay:
                 checkpoint = parse_checkpoint(note, parse_vkey(probe.log_key))
             entries = chain.replay(records, checkpoint)
         with signatures_ahead(self._jobs, size - self.head.size, required=False) as ahead:
-            self._ahead = ahead
-            for entry in read_ahead(entries, ahead, lambda: self.state.trust):
-                self._fold.run((entry,))
+            for entry, signature in read_ahead(entries, ahead, lambda: self.state.trust):
+                self._state = self._step(self._state, entry, signature)
                 if self._observer is not None:
                     self._observer(entry, self.state)
-        self._ahead = None
 
-    def _step(self, state: State, entry: Entry) -> State:
+    def _step(self, state: State, entry: Entry, ahead: VerifiedSignature | None = None) -> State:
         try:
-            return step(state, entry, self._objects, self._ahead)
+            return step(state, entry, self._objects, ahead)
         except ScratchFailed:
             raise
         except CalyxError as error:

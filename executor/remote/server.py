@@ -46,7 +46,8 @@ from ledger.objects import DirectoryObjects, ObjectRef
 from ledger.record import MAX_RECORD
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.law.position import find_holder, open_signed, parse_predicate
+from ledger.verified import open_envelope
+from policies.law.position import find_holder, parse_predicate
 
 if TYPE_CHECKING:
     from policies.fold.state import State
@@ -233,7 +234,7 @@ class Server:
             return
         statement = parse_statement(envelope.body)
         holder = find_holder(state, statement, parse_predicate(statement), envelope.keyid)
-        open_signed(envelope, statement, holder)
+        open_envelope(envelope, statement, holder.enrolled)
         for ref in named:
             self._desk.objects().put(self._staged.pop(ref))
 

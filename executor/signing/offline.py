@@ -32,10 +32,10 @@ from keys.values import fold_id, format_time
 from ledger.durable import make_directory, replace_file
 from ledger.envelope import MAX_ENVELOPE, Envelope, pae, parse_pae
 from ledger.statement import Statement, parse_statement
-from ledger.verified import namespace_of
+from ledger.verified import namespace_of, open_envelope
 from policies.fold.state import State
 from policies.kinds import AnyPredicate, Cosignature, Objection, TrustProposal
-from policies.law.position import find_holder, open_signed, parse_predicate
+from policies.law.position import find_holder, parse_predicate
 
 TO_SIGN: Final = "to-sign"
 SIGNATURE: Final = "to-sign.sig"
@@ -160,7 +160,8 @@ def join_signature(state: State, prepared: Prepared, signature: SshSig, blob: by
     statement = prepared.statement
     envelope = Envelope(statement.body, fingerprint(signature.key), blob)
     try:
-        open_signed(envelope, statement, find_holder(state, statement, prepared.predicate, envelope.keyid))
+        holder = find_holder(state, statement, prepared.predicate, envelope.keyid)
+        open_envelope(envelope, statement, holder.enrolled)
     except SignatureRefused as error:
         if error.code == "unknown_key":
             raise SignatureRefused(

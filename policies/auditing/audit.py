@@ -34,6 +34,7 @@ from ledger.note import parse_vkey
 from ledger.record import parse_record
 from ledger.sqlite.check import check_store
 from ledger.store import Reader, Tip
+from ledger.verified import VerifiedSignature
 from policies.auditing.accounts import find_unaccounted, note_standing
 from policies.auditing.objects import AuditObjects, ObjectAudit
 from policies.auditing.survey import Survey
@@ -184,8 +185,8 @@ class _Audit:
         broken: CalyxError | None = None
         try:
             entries = self.chain.replay(self.reader.read(self.first, end), checkpoint)
-            for entry in read_ahead(entries, self.ahead, lambda: self.state.trust):
-                self._judge(entry)
+            for entry, signature in read_ahead(entries, self.ahead, lambda: self.state.trust):
+                self._judge(entry, signature)
                 if self.progress is not None:
                     self.progress(entry.seq + 1, end)
         except ChainBroken as error:
@@ -241,18 +242,18 @@ class _Audit:
             self._find("bad_checkpoint", None, f"the newest checkpoint is not the log's: {error.message}")
             return None
 
-    def _judge(self, entry: Entry) -> None:
+    def _judge(self, entry: Entry, signature: VerifiedSignature | None) -> None:
         if self.survey is not None:
-            self.survey.take(entry)
+            self.survey.take(entry, signature)
             return
         try:
-            change, verified = judge(self.state, entry, self.objects, self.ahead)
-        except (WorkerFailed, ScratchFailed):
+            change, verified = judge(self.state, entry, self.objects, signature)
+        except ScratchFailed:
             raise
         except CalyxError as error:
             self._find_unlawful(entry.seq, error)
             self._undecided().flag(entry.seq)
-            self._undecided().take(entry)
+            self._undecided().take(entry, signature)
             return
         self.state = enact(self.state, entry, change, verified)
         self.kept.visit(entry.seq, verified.statement)
@@ -269,7 +270,7 @@ class _Audit:
 
     def _undecided(self) -> Survey:
         if self.survey is None:
-            self.survey = Survey(self.state, self._find, self.kept.visit, self.ahead, self.scratch)
+            self.survey = Survey(self.state, self._find, self.kept.visit, self.scratch)
         return self.survey
 
     def _survey_rest(self, broken: CalyxError, checkpoint: Checkpoint | None, end: int) -> None:
@@ -299,8 +300,8 @@ class _Audit:
             # The checkpoint alone says that there is one.
             return
         try:
-            judge(self.state, Entry(seq, record, record.leaf), self.objects, self.ahead)
-        except (WorkerFailed, ScratchFailed):
+            judge(self.state, Entry(seq, record, record.leaf), self.objects)
+        except ScratchFailed:
             raise
         except CalyxError as error:
             self._find_unlawful(seq, error)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, FormatError, LawRefused
 from keys.values import ZERO_HASH
 from ledger.chain import Chain, Entry
@@ -21,10 +20,11 @@ from ledger.checkpoint import Checkpoint
 from ledger.record import Record, parse_record
 from ledger.statement import Statement, parse_statement
 from ledger.store import Reader
+from ledger.verified import VerifiedSignature, open_envelope
 from policies.fold.digests import hex_rows
 from policies.fold.scratch import IN_MEMORY, Column, Scratch, ScratchFailed
 from policies.fold.state import State
-from policies.law.position import find_holder, open_signed, parse_predicate
+from policies.law.position import find_holder, parse_predicate
 
 Report = Callable[[str, int, str], None]
 """Takes a finding: code, entry, message."""
@@ -43,13 +43,11 @@ class Survey:
         state: State,
         report: Report,
         visit: Callable[[int, Statement], None],
-        ahead: SignaturesAhead | None = None,
         scratch: Scratch = IN_MEMORY,
     ) -> None:
         self._state = state
         self._report = report
         self._visit = visit
-        self._ahead = ahead
         self._later = _Leaves(scratch)
         self._broken: set[int] = set()
         self._left_out: set[int] = set()
@@ -63,9 +61,9 @@ class Survey:
         """Do not look at what an entry says: that was reported already. Its place and leaf are still compared."""
         self._left_out.add(seq)
 
-    def take(self, entry: Entry) -> None:
-        """Look at an entry that stands in an unbroken chain."""
-        self._look(entry.seq, entry.record)
+    def take(self, entry: Entry, ahead: VerifiedSignature | None = None) -> None:
+        """Look at an entry that stands in an unbroken chain. `ahead`: its signature, where that was verified before."""
+        self._look(entry.seq, entry.record, ahead)
         self._later.append(entry.leaf)
 
     def run(self, reader: Reader, chain: Chain, checkpoint: Checkpoint | None, end: int) -> bool | None:
@@ -148,9 +146,9 @@ class Survey:
             self._break(seq, f"its bytes are not a record ({error.message})")
             return None
 
-    def _look(self, seq: int, record: Record) -> None:
+    def _look(self, seq: int, record: Record, ahead: VerifiedSignature | None = None) -> None:
         """Check what a record says by itself: its statement, its signature, and the head inside it. `seq`: its place,
-        whatever it says of that.
+        whatever it says of that. `ahead`: as `take` has it.
         """
         if seq in self._broken or seq in self._left_out:
             return
@@ -159,11 +157,11 @@ class Survey:
             self._visit(seq, statement)
             predicate = parse_predicate(statement)
             holder = find_holder(self._state, statement, predicate, record.envelope.keyid)
-            open_signed(record.envelope, statement, holder, self._ahead)
+            open_envelope(record.envelope, statement, holder.enrolled, ahead)
         except LawRefused:
             self.unknown += 1
             return
-        except (WorkerFailed, ScratchFailed):
+        except ScratchFailed:
             raise
         except CalyxError as error:
             if error.code in {"unknown_key", "wrong_signer"}:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from keys.ahead import SignaturesAhead
 from keys.errors import FormatError, SignatureRefused
 from keys.principals import Holder, TrustRoot
 from keys.words import counted
 from ledger.chain import Entry
-from ledger.envelope import Envelope
 from ledger.statement import PlainPredicate, Statement, Typed, kind_of, parse_statement
-from ledger.verified import VerifiedStatement, open_with
 from policies.event_kinds import Event
 from policies.fold.state import State
 from policies.kinds import (
@@ -84,16 +81,6 @@ def parse_predicate(statement: Statement) -> AnyPredicate:
     if statement.kind in SPELLED_OUT and predicate.to_json() != said:
         raise FormatError(f"a {statement.kind} must state every field", code="not_canonical")
     return predicate
-
-
-def open_signed(
-    envelope: Envelope, statement: Statement, holder: Holder, ahead: SignaturesAhead | None = None
-) -> VerifiedStatement:
-    """Prove that `holder`, whom `find_holder` found, signed the statement of this envelope.
-
-    Raises: SignatureRefused, FormatError; WorkerFailed of `ahead`.
-    """
-    return open_with(envelope, statement, holder.enrolled, ahead)
 
 
 def find_holder(state: State, statement: Statement, predicate: AnyPredicate, keyid: str) -> Holder:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from keys.ahead import SignaturesAhead
 from keys.ed25519 import SIGNATURE_SIZE
 from keys.principals import Holder
 from keys.values import ZERO_HASH
@@ -22,7 +21,7 @@ from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.record import make_record
 from ledger.statement import Statement
-from ledger.verified import VerifiedStatement
+from ledger.verified import VerifiedSignature, VerifiedStatement, open_envelope
 from policies.fold.state import State
 from policies.kinds import AnyPredicate
 from policies.law.case import Case, Change
@@ -38,7 +37,7 @@ from policies.law.leases import (
     judge_objection,
     judge_review,
 )
-from policies.law.position import check_place, check_time, find_holder, open_signed, parse_predicate, read_statement
+from policies.law.position import check_place, check_time, find_holder, parse_predicate, read_statement
 from policies.names import Objects
 
 _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
@@ -60,14 +59,13 @@ _JUDGES: Final[dict[str, Callable[[Case, Any], Change]]] = {
 
 
 def judge(
-    state: State, entry: Entry, objects: Objects, ahead: SignaturesAhead | None = None
+    state: State, entry: Entry, objects: Objects, ahead: VerifiedSignature | None = None
 ) -> tuple[Change, VerifiedStatement]:
     """Prove that an entry is lawful after `state`; what it changes, and its verified statement. Changes nothing.
 
-    `ahead`: who may have been told of its signature.
+    `ahead`: its signature, where that was verified before.
 
-    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there; Unavailable
-    of `ahead`.
+    Raises: FormatError, SignatureRefused, LawRefused; CalyxError of an object that is needed and not there.
     """
     envelope = entry.record.envelope
     statement, predicate = read_statement(envelope.body)
@@ -75,7 +73,7 @@ def judge(
     if predicate is None:
         predicate = parse_predicate(statement)
     holder = find_holder(state, statement, predicate, envelope.keyid)
-    verified = open_signed(envelope, statement, holder, ahead)
+    verified = open_envelope(envelope, statement, holder.enrolled, ahead)
     return _judge(state, entry, statement, predicate, holder, objects), verified
 
 
@@ -113,7 +111,7 @@ def enact(state: State, entry: Entry, change: Change, verified: VerifiedStatemen
     return state
 
 
-def step(state: State, entry: Entry, objects: Objects, ahead: SignaturesAhead | None = None) -> State:
+def step(state: State, entry: Entry, objects: Objects, ahead: VerifiedSignature | None = None) -> State:
     """The state after a lawful entry. Takes `state` over, as `enact`; where it is refused `state` is as it was.
 
     Raises: as `judge` and `enact`.

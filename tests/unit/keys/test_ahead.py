@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from keys import ahead as module
-from keys.ahead import BATCH, MAX_FORESEEN, SignaturesAhead, WorkerFailed
-from keys.ahead_worker import HEADER, ITEM, answer
-from keys.ed25519 import PublicKey, SigningKey, verify
-from keys.errors import SignatureRefused
+from keys.ahead import BATCH, Asked, SignaturesAhead, WorkerFailed
+from keys.ahead_worker import HEADER, answer, format_body
+from keys.ed25519 import Joined, SigningKey, join
 
 KEY = SigningKey(b"\x01" * 32)
 OTHER = SigningKey(b"\x02" * 32)
@@ -31,97 +30,65 @@ def message(number: int) -> bytes:
     return b"message %d" % number
 
 
-def foresee(ahead: SignaturesAhead, count: int) -> list[bytes]:
-    signatures = [KEY.sign(message(number)) for number in range(count)]
-    for number, signature in enumerate(signatures):
-        ahead.foresee(KEY.public, message(number), signature)
-    return signatures
+def ask(ahead: SignaturesAhead, count: int, key: SigningKey = KEY) -> Asked:
+    """Ask about so many good signatures."""
+    joined = [join(key.sign(message(number)), message(number)) for number in range(count)]
+    return ahead.ask([key.public] * count, joined)
 
 
-def test_what_was_foreseen_is_proved_by_the_other_processes(
-    ahead: SignaturesAhead, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signatures = foresee(ahead, 5 * BATCH + 3)
-    monkeypatch.setattr(module, "verify", lambda *_: pytest.fail("it was checked here"))
-    for number, signature in enumerate(signatures):
-        ahead.verify(KEY.public, message(number), signature)
+def ask_forged(ahead: SignaturesAhead) -> Asked:
+    return ahead.ask([KEY.public], [join(OTHER.sign(b"forged"), b"forged")])
 
 
-def test_forged_signature_that_was_foreseen_is_refused(ahead: SignaturesAhead) -> None:
-    foresee(ahead, 10)
-    forged = OTHER.sign(b"forged")
-    ahead.foresee(KEY.public, b"forged", forged)
-    with pytest.raises(SignatureRefused):
-        ahead.verify(KEY.public, b"forged", forged)
+def test_what_is_asked_is_proved_by_the_other_processes(ahead: SignaturesAhead) -> None:
+    counts = (1, BATCH, 5 * BATCH + 3, 0)
+    asked = [ask(ahead, count) for count in counts]
+    assert [each.proved() for each in asked] == [b"\1" * count for count in counts]
+    # What is known stays known.
+    assert asked[1].proved() == b"\1" * BATCH
 
 
-def test_answer_about_other_bytes_proves_nothing(ahead: SignaturesAhead) -> None:
-    signature = KEY.sign(b"said")
-    ahead.foresee(KEY.public, b"said", signature)
-    with pytest.raises(SignatureRefused):
-        ahead.verify(KEY.public, b"not said", signature)
+def test_forged_signature_among_good_ones_is_not_proved(ahead: SignaturesAhead) -> None:
+    said = [(KEY, b"one"), (OTHER, b"two"), (KEY, b"three")]
+    asked = ahead.ask([KEY.public] * 3, [join(key.sign(text), text) for key, text in said])
+    assert asked.proved() == b"\1\0\1"
 
 
-def test_answer_about_another_key_proves_nothing(ahead: SignaturesAhead) -> None:
-    signature = KEY.sign(b"said")
-    ahead.foresee(KEY.public, b"said", signature)
-    with pytest.raises(SignatureRefused):
-        ahead.verify(OTHER.public, b"said", signature)
+@pytest.mark.parametrize("joined", [b"", b"\0" * 63, b"\0" * 64])
+def test_what_is_no_signature_is_not_proved(ahead: SignaturesAhead, joined: bytes) -> None:
+    assert ahead.ask([KEY.public], [Joined(joined)]).proved() == b"\0"
 
 
-def test_answer_counts_once(ahead: SignaturesAhead, monkeypatch: pytest.MonkeyPatch) -> None:
-    (signature,) = foresee(ahead, 1)
-    ahead.verify(KEY.public, message(0), signature)
-    checked: list[bytes] = []
-    monkeypatch.setattr(module, "verify", lambda _key, said, _sig: checked.append(said))
-    ahead.verify(KEY.public, message(0), signature)
-    assert checked == [message(0)]
-
-
-def test_what_nobody_asks_for_is_not_kept(ahead: SignaturesAhead) -> None:
-    for number in range(MAX_FORESEEN + 100):
-        ahead.foresee(KEY.public, b"x", number.to_bytes(64, "big"))
-    assert len(ahead._foreseen) == MAX_FORESEEN
-
-
-def test_what_finds_every_process_busy_is_checked_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    here: list[bytes] = []
-
-    def check(public: PublicKey, said: bytes, signature: bytes) -> None:
-        here.append(said)
-        verify(public, said, signature)
-
-    monkeypatch.setattr(module, "verify", check)
+def test_what_finds_every_process_busy_is_not_proved_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing is heard from them before this one waits, so each is sent two batches.
     monkeypatch.setattr(SignaturesAhead, "_exchange", lambda _: None)
     with SignaturesAhead(2, busy=BATCH + 1) as ahead:
-        signatures = foresee(ahead, 6 * BATCH - 1)
-        forged = OTHER.sign(b"forged")
-        ahead.foresee(KEY.public, b"forged", forged)
+        asked = [ask(ahead, BATCH) for _ in range(6)]
         assert [worker.pending for worker in ahead._workers] == [2 * BATCH, 2 * BATCH]
+        assert [each.proved() for each in asked[4:]] == [bytes(BATCH)] * 2
         monkeypatch.undo()
-        monkeypatch.setattr(module, "verify", check)
-        for number, signature in enumerate(signatures):
-            ahead.verify(KEY.public, message(number), signature)
-        with pytest.raises(SignatureRefused):
-            ahead.verify(KEY.public, b"forged", forged)
-        assert here == [*(message(number) for number in range(4 * BATCH, 6 * BATCH - 1)), b"forged"]
+        assert [each.proved() for each in asked[:4]] == [b"\1" * BATCH] * 4
         # Busy no more, they are sent what comes.
-        here.clear()
-        for number, signature in enumerate(foresee(ahead, BATCH)):
-            ahead.verify(KEY.public, message(number), signature)
-        assert here == []
+        assert ask(ahead, BATCH).proved() == b"\1" * BATCH
 
 
 def test_process_that_died_is_an_error(ahead: SignaturesAhead) -> None:
-    signatures = foresee(ahead, 4 * BATCH)
+    asked = ask(ahead, 4 * BATCH)
     for worker in ahead._workers:
         os.kill(worker._process.pid, signal.SIGKILL)
         worker._process.wait()
     with pytest.raises(WorkerFailed):
-        for number, signature in enumerate(signatures):
-            ahead.verify(KEY.public, message(number), signature)
-        foresee(ahead, 4 * BATCH)
+        asked.proved()
+        ask(ahead, 4 * BATCH)
+
+
+def test_process_that_died_proves_nothing_to_whoever_can_do_without() -> None:
+    with SignaturesAhead(2, required=False) as ahead:
+        for worker in ahead._workers:
+            os.kill(worker._process.pid, signal.SIGKILL)
+            worker._process.wait()
+        assert ask(ahead, 3).proved() == bytes(3)
+        assert ahead._workers == []
 
 
 def test_process_that_says_yes_to_everything_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,26 +96,20 @@ def test_process_that_says_yes_to_everything_is_an_error(tmp_path: Path, monkeyp
     liar.write_text("import os\nos.read(0, 1 << 16)\nos.write(1, b'\\1' * 33)\nos.read(0, 1)\n", encoding="utf-8")
     monkeypatch.setattr(module, "COMMAND", (sys.executable, str(liar)))
     with SignaturesAhead(1) as ahead, pytest.raises(WorkerFailed):
-        ahead.foresee(KEY.public, b"forged", bytes(64))
-        ahead.verify(KEY.public, b"forged", bytes(64))
+        ask_forged(ahead).proved()
 
 
-def test_what_is_asked_after_the_end_is_checked_here() -> None:
+def test_after_the_end_nothing_is_proved() -> None:
     with SignaturesAhead(1) as ahead:
-        signatures = foresee(ahead, BATCH + 3)
-    forged = OTHER.sign(b"forged")
-    for _ in range(BATCH + 1):
-        ahead.foresee(KEY.public, b"forged", forged)
-    for number, signature in enumerate(signatures):
-        ahead.verify(KEY.public, message(number), signature)
-    with pytest.raises(SignatureRefused):
-        ahead.verify(KEY.public, b"forged", forged)
+        before = ask(ahead, BATCH)
+    assert before.proved() == bytes(BATCH)
+    assert ask(ahead, 2).proved() == bytes(2)
 
 
 def test_interrupt_leaves_no_process_behind() -> None:
     workers = []
     with pytest.raises(KeyboardInterrupt), SignaturesAhead(2) as ahead:
-        foresee(ahead, 8 * BATCH)
+        ask(ahead, 8 * BATCH)
         workers = list(ahead._workers)
         raise KeyboardInterrupt
     assert [worker._process.poll() is not None for worker in workers] == [True, True]
@@ -193,13 +154,12 @@ def test_package_in_the_working_directory_does_not_run_as_a_worker(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with SignaturesAhead(1) as ahead:
-        signatures = foresee(ahead, 2)
-        ahead.verify(KEY.public, message(1), signatures[1])
+        assert ask(ahead, 2).proved() == b"\1\1"
 
 
-@pytest.mark.parametrize("cut", [-1, 1])
+@pytest.mark.parametrize("cut", [-100, -1, 1])
 def test_worker_refuses_a_request_of_another_length(cut: int) -> None:
-    body = ITEM.pack(KEY.public, KEY.sign(b"said"), 4) + b"said"
+    body = format_body([KEY.public], [join(KEY.sign(b"said"), b"said")])
     assert answer(7, 1, body, {})[8:] == b"\x01"
     body = body[:cut] if cut < 0 else body + b"x"
     with pytest.raises(ValueError, match="as long as it says"):
@@ -208,7 +168,8 @@ def test_worker_refuses_a_request_of_another_length(cut: int) -> None:
 
 def test_worker_proves_no_signature_by_a_weak_key() -> None:
     weak = (1).to_bytes(32, "little")
-    assert answer(7, 1, ITEM.pack(weak, bytes(64), 1) + b"x", {})[8:] == b"\x00"
+    body = weak + (65).to_bytes(4, "big") + bytes(64) + b"x"
+    assert answer(7, 1, body, {})[8:] == b"\x00"
 
 
 def test_worker_whose_asker_is_gone_ends_quietly() -> None:
@@ -236,5 +197,4 @@ def test_process_that_answers_otherwise_is_an_error(
     liar.write_text(f"import os\nos.read(0, 1 << 16)\nos.write(1, {says})\n", encoding="utf-8")
     monkeypatch.setattr(module, "COMMAND", (sys.executable, str(liar)))
     with SignaturesAhead(1) as ahead, pytest.raises(WorkerFailed):
-        ahead.foresee(KEY.public, b"forged", bytes(64))
-        ahead.verify(KEY.public, b"forged", bytes(64))
+        ask_forged(ahead).proved()

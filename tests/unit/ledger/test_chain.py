@@ -9,7 +9,6 @@ from ledgers import START, checkpoint_of, make_envelope, make_records
 
 from ledger.chain import Chain, ChainBroken
 from ledger.checkpoint import Checkpoint
-from ledger.fold import Fold
 from ledger.head import Head
 from ledger.merkle import Frontier, LeafNodes
 from ledger.record import Record, make_record
@@ -127,18 +126,6 @@ def test_checkpoint_older_than_the_verified_prefix_is_refused() -> None:
     list(chain.replay([each.data for each in RECORDS], CHECKPOINT))
     with pytest.raises(ChainBroken):
         list(chain.replay([], checkpoint_of(RECORDS[:3])))
-
-
-def test_fold_keeps_the_state_before_an_unlawful_entry() -> None:
-    def step(state: tuple[int, ...], entry: object) -> tuple[int, ...]:
-        if len(state) == 3:
-            raise RuntimeError("unlawful")
-        return (*state, len(state))
-
-    fold: Fold[tuple[int, ...]] = Fold((), step)
-    with pytest.raises(RuntimeError):
-        fold.run(Chain().replay([each.data for each in RECORDS], CHECKPOINT))
-    assert fold.state == (0, 1, 2)
 
 
 def test_replay_holds_one_entry_at_a_time() -> None:

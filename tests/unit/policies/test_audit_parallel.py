@@ -7,10 +7,9 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forged import MESSAGE, forged_signature, signature_of_another_statement
@@ -19,7 +18,8 @@ from ledger_factory import make_ledger
 from station import Station, new_station
 
 from keys import ahead as ahead_module
-from keys.ahead import SignaturesAhead, WorkerFailed
+from keys.ahead import Asked, SignaturesAhead, WorkerFailed
+from keys.ed25519 import Joined, PublicKey
 from ledger.objects import DirectoryObjects
 from ledger.sqlite.store import SqliteStore
 from policies import read_ahead
@@ -124,15 +124,16 @@ def test_same_statement_twice_is_found_by_any_number_of_processes(tmp_path: Path
 
 def test_process_that_dies_is_an_error_and_no_report(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Mortal(SignaturesAhead):
-        calls = 0
+        told = 0
 
-        def foresee(self, *claim: Any) -> None:
-            super().foresee(*claim)
-            self.calls += 1
-            if self.calls == ENTRIES // 2:
+        def ask(self, publics: Sequence[PublicKey], joined: Sequence[Joined]) -> Asked:
+            asked = super().ask(publics, joined)
+            self.told += len(joined)
+            if self.told >= ENTRIES // 2:
                 for worker in self._workers:
                     os.kill(worker._process.pid, signal.SIGKILL)
                     worker._process.wait()
+            return asked
 
     monkeypatch.setattr(read_ahead, "SignaturesAhead", Mortal)
     with pytest.raises(WorkerFailed):

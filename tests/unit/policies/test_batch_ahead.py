@@ -14,9 +14,10 @@ from governing import revoke
 from station import Station, new_station
 
 from keys import ahead as ahead_module
-from keys.ahead import SignaturesAhead
+from keys.ahead import Asked, SignaturesAhead
 from keys.ed25519 import SigningKey
 from keys.errors import CalyxError
+from ledger import verified as verified_module
 from ledger.envelope import Envelope
 from policies import batch_ahead
 from policies.registrar import Registrar
@@ -77,22 +78,13 @@ def test_batch_is_appended_with_signatures_checked_elsewhere(
     station: Station, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = registrar.sync().size
-    told, foresee = 0, SignaturesAhead.foresee
-
-    def tell(self: SignaturesAhead, *claim: Any) -> None:
-        nonlocal told
-        told += 1
-        foresee(self, *claim)
-
-    monkeypatch.setattr(SignaturesAhead, "foresee", tell)
+    here: list[str] = []
+    monkeypatch.setattr(verified_module, "check_signature", lambda scheme, *_: here.append(scheme))
     receipts = registrar.append(batch(station))
     assert [receipt.seq for receipt in receipts] == list(range(size, size + COUNT))
     (process,) = workers(registrar)
-    ahead = registrar._batch.ahead
-    assert ahead is not None
-    # Each was asked for, and none is left.
-    assert len(ahead._foreseen) == 0
-    assert told == COUNT
+    # Those of people are checked here.
+    assert here == ["sshsig"] * (COUNT // 2)
     # The same process, for as long as the registrar is there.
     registrar.append(batch(station))
     assert workers(registrar) == [process]
@@ -144,30 +136,27 @@ def test_process_that_dies_in_a_batch_leaves_all_to_be_checked_here(
         envelopes[-1] = forged(envelopes[-1])
     if moment == "before":
         kill(registrar)
-    told, asked = SignaturesAhead.foresee, SignaturesAhead.verify
+    ask, settle = SignaturesAhead.ask, SignaturesAhead._settle
     calls = 0
 
-    def tell(self: SignaturesAhead, *claim: Any) -> None:
+    def tell(self: SignaturesAhead, *claims: Any) -> Asked:
         nonlocal calls
-        told(self, *claim)
+        asked = ask(self, *claims)
         calls += 1
-        if moment == "while it is told" and calls == COUNT // 2:
+        if moment == "while it is told" and calls == 2:
             kill(registrar)
+        if moment == "while it is asked":
+            # What it answers before it dies is lost with it.
+            asked.answers = None
+        return asked
 
-    def ask(self: SignaturesAhead, *claim: Any) -> None:
-        if moment == "while it is asked" and registrar.head.size == size + 3:
-            # Its answers are lost with it.
-            for worker in self._workers:
-                worker.exchange = lambda: None  # type: ignore[method-assign]
-            for claimed in self._foreseen.values():
-                claimed[0].answers = b""
+    def wait(self: SignaturesAhead, asked: Asked) -> None:
+        if moment == "while it is asked":
             kill(registrar)
-            for worker in self._workers:
-                del worker.exchange
-        asked(self, *claim)
+        settle(self, asked)
 
-    monkeypatch.setattr(SignaturesAhead, "foresee", tell)
-    monkeypatch.setattr(SignaturesAhead, "verify", ask)
+    monkeypatch.setattr(SignaturesAhead, "ask", tell)
+    monkeypatch.setattr(SignaturesAhead, "_settle", wait)
     if signatures == "forged":
         with pytest.raises(CalyxError) as caught:
             registrar.append(envelopes)
@@ -256,6 +245,6 @@ def test_other_processes_get_no_private_key(
     monkeypatch.setattr(os, "write", write)
     registrar.append(batch(station))
     told = b"".join(sent)
-    assert told.count(station.keys["ada"].public.raw)
+    assert told.count(station.keys["cbo"].public.raw)
     secrets = [station.log_key._key.seed, *(key._signing.seed for key in station.keys.values())]
     assert not any(told.count(secret) for secret in secrets)
