@@ -110,7 +110,7 @@ def require_role(case: Case, *roles: Role) -> Role:
 
 def require_kind(case: Case, kind: str) -> None:
     """Require the signer's principal kind. Raises: LawRefused (`wrong_kind`)."""
-    if case.principal.kind != kind:
+    if case.holder.enrolled.kind != kind:
         refuse(
             "wrong_kind",
             f"{case.principal.id} is {case.principal.kind}, and this is said by {kind} only",

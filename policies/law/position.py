@@ -91,7 +91,7 @@ def find_holder(state: State, statement: Statement, predicate: AnyPredicate, key
     """
     for root in _roots(state, statement, predicate):
         holder = root.find_key(keyid)
-        if holder is not None and holder.principal.id == statement.by:
+        if holder is not None and holder.enrolled.principal == statement.by:
             return holder
     raise SignatureRefused(
         f"{statement.by} holds no key {keyid} at this position",

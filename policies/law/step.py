@@ -95,7 +95,7 @@ def foresee(state: State, statement: Statement, keyid: str, seconds: int, object
 def _judge(
     state: State, entry: Entry, statement: Statement, predicate: AnyPredicate, holder: Holder, objects: Objects
 ) -> Change:
-    check_time(state, entry, statement, machine=holder.principal.kind != "human")
+    check_time(state, entry, statement, machine=holder.enrolled.kind != "human")
     case = Case(state, entry.seq, entry.record.seconds, entry, statement, predicate, holder, objects)
     return _JUDGES[statement.kind](case, predicate)
 
