@@ -56,7 +56,7 @@ class _Signed(NamedTuple):
 
 
 class VerifiedSignature(_Sealed, _Signed):  # type: ignore[misc]  # as above
-    """Proof that the holder of `enrolled.key` signed this very `envelope`, bare. Only `Foreseen` makes one.
+    """Proof that the holder of `enrolled.key` signed this very `envelope`, bare. Only `CheckedAhead` makes one.
 
     Raises: TypeError for everyone else.
     """
@@ -112,7 +112,7 @@ def open_envelope(
     return tuple.__new__(VerifiedStatement, (statement, envelope, enrolled))
 
 
-class Foreseen:
+class CheckedAhead:
     """The signatures of some envelopes, each being checked with the key of `trust` that it names, ahead of whoever will
     decide which key must have signed. Signatures of people are left to that one: they are few.
 

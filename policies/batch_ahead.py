@@ -13,16 +13,16 @@ from typing import Final
 from keys.ahead import SignaturesAhead
 from keys.principals import TrustRoot
 from ledger.envelope import Envelope
-from ledger.verified import Foreseen, VerifiedSignature
+from ledger.verified import CheckedAhead, VerifiedSignature
 
 WORTH_AHEAD: Final = 64
 """Statements in a batch from which on it is worth asking other processes."""
 WORTH_START: Final = 512
 """Statements in such batches after which it is worth starting them."""
 WINDOW: Final = 1_024
-"""Statements that are foreseen at once."""
+"""Statements that are sent before the first of them is judged."""
 PART: Final = 16
-"""Statements that are sent together, so that nobody waits for a batch to be read."""
+"""Statements that are sent together: the other processes begin before all are read."""
 
 
 class BatchAhead:
@@ -56,8 +56,8 @@ class BatchAhead:
                     yield envelope, None
                 continue
             parts = [window[at : at + PART] for at in range(0, len(window), PART)]
-            foreseen = [Foreseen(part, root, self.ahead) for part in parts]
-            for part, each in zip(parts, foreseen, strict=True):
+            checked = [CheckedAhead(part, root, self.ahead) for part in parts]
+            for part, each in zip(parts, checked, strict=True):
                 yield from zip(part, each.verified(), strict=True)
 
     def _start(self, count: int) -> None:

@@ -1,6 +1,6 @@
 """Reading ahead of the law: while it judges one entry, other processes check the signatures of those that follow.
 
-The law decides which key must have signed an entry, and it gets there later. What is foreseen here is a guess, by the
+The law decides which key must have signed an entry, and it gets there later. Which key is tried here is a guess, by the
 trust root in force now; where the guess is wrong the signature is checked when the law asks for it.
 """
 
@@ -17,7 +17,7 @@ from keys.ahead import BATCH, SignaturesAhead
 from keys.errors import CalyxError
 from keys.principals import TrustRoot
 from ledger.chain import Entry
-from ledger.verified import Foreseen, VerifiedSignature
+from ledger.verified import CheckedAhead, VerifiedSignature
 
 WORTH_PROCESSES: Final = 2_000
 """Entries from which on it is worth starting processes."""
@@ -57,7 +57,7 @@ def read_ahead(
         for entry in entries:
             yield entry, None
         return
-    waiting: deque[tuple[list[Entry], Foreseen]] = deque()
+    waiting: deque[tuple[list[Entry], CheckedAhead]] = deque()
     broken: CalyxError | None = None
     more = True
     while more or waiting:
@@ -77,9 +77,9 @@ def read_ahead(
                 more = len(batch) == BATCH
             except CalyxError as error:
                 broken, more = error, False
-            waiting.append((batch, Foreseen([entry.record.envelope for entry in batch], root, ahead)))
+            waiting.append((batch, CheckedAhead([entry.record.envelope for entry in batch], root, ahead)))
         if waiting:
-            batch, foreseen = waiting.popleft()
-            yield from zip(batch, foreseen.verified(), strict=True)
+            batch, checked = waiting.popleft()
+            yield from zip(batch, checked.verified(), strict=True)
     if broken is not None:
         raise broken

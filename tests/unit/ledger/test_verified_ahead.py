@@ -18,7 +18,7 @@ from keys.signer import FileSigner
 from ledger import verified as module
 from ledger.envelope import Envelope, pae
 from ledger.statement import Statement, make_statement, parse_statement
-from ledger.verified import Foreseen, VerifiedSignature, open_envelope, sign_statement
+from ledger.verified import CheckedAhead, VerifiedSignature, open_envelope, sign_statement
 
 HUMAN, MACHINE, OTHER = PrivateKey(b"h" * 32), PrivateKey(b"m" * 32), PrivateKey(b"o" * 32)
 KINDS = {"ana": ("human", HUMAN), "cp14": ("agent", MACHINE), "cp19": ("monitor", OTHER)}
@@ -67,15 +67,15 @@ def open_it(envelope: Envelope, key: EnrolledKey, signature: VerifiedSignature |
     open_envelope(envelope, parse_statement(envelope.body), key, signature)
 
 
-def foresee(ahead: SignaturesAhead, envelopes: Sequence[Envelope]) -> list[VerifiedSignature | None]:
-    return Foreseen(envelopes, ROOT, ahead).verified()
+def check(ahead: SignaturesAhead, envelopes: Sequence[Envelope]) -> list[VerifiedSignature | None]:
+    return CheckedAhead(envelopes, ROOT, ahead).verified()
 
 
 def test_signature_that_was_proved_is_not_checked_again(
     ahead: SignaturesAhead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     envelopes = [sign(by, nonce) for nonce in range(3) for by in ("cp14", "cp19")]
-    found = foresee(ahead, envelopes)
+    found = check(ahead, envelopes)
     monkeypatch.setattr(module, "check_signature", lambda *_: pytest.fail("it was checked here"))
     for envelope, signature in zip(envelopes, found, strict=True):
         by = parse_statement(envelope.body).by
@@ -85,7 +85,7 @@ def test_signature_that_was_proved_is_not_checked_again(
 
 def test_forged_signature_among_good_ones_is_not_proved(ahead: SignaturesAhead) -> None:
     forged = Envelope(say("cp14", 1).body, sign("cp14").keyid, sign("cp14", 2).sig)
-    found = foresee(ahead, [sign("cp14"), forged, sign("ana"), sign("cp19")])
+    found = check(ahead, [sign("cp14"), forged, sign("ana"), sign("cp19")])
     assert [signature is not None for signature in found] == [True, False, False, True]
     with pytest.raises(SignatureRefused):
         open_it(forged, enrolled("cp14"), found[1])
@@ -93,7 +93,7 @@ def test_forged_signature_among_good_ones_is_not_proved(ahead: SignaturesAhead) 
 
 def test_signature_of_another_envelope_or_by_another_key_spares_nothing(ahead: SignaturesAhead) -> None:
     good = sign("cp14")
-    (signature,) = foresee(ahead, [good])
+    (signature,) = check(ahead, [good])
     assert signature is not None
     for body, sig in ((say("cp14", 1).body, good.sig), (good.body, bytes(64))):
         with pytest.raises(SignatureRefused) as caught:
@@ -123,14 +123,14 @@ def test_nothing_is_asked_about_what_is_not_signed_bare(monkeypatch: pytest.Monk
     long = Envelope(good.body, good.keyid, good.sig + tail)
     with Watched(1) as ahead:
         trust = root(enrol("ana"), enrol("cp14"), enrol("cp19", user_verification=True))
-        found = Foreseen([sign("ana"), stranger, long, sign("cp19")], trust, ahead).verified()
+        found = CheckedAhead([sign("ana"), stranger, long, sign("cp19")], trust, ahead).verified()
         assert found == [None] * 4
         assert asked == []
 
 
 def test_nobody_else_makes_a_verified_signature(ahead: SignaturesAhead) -> None:
     envelope, key = sign("cp14"), enrolled("cp14")
-    (signature,) = foresee(ahead, [envelope])
+    (signature,) = check(ahead, [envelope])
     assert signature is not None
     attempts = (
         lambda: VerifiedSignature(envelope, key),
@@ -147,6 +147,6 @@ def test_nobody_else_makes_a_verified_signature(ahead: SignaturesAhead) -> None:
 def test_process_that_cannot_be_started_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keys.ahead.COMMAND", ("/nowhere/python",))
     with SignaturesAhead(1, required=False) as ahead:
-        assert foresee(ahead, [sign("cp14"), sign("cp19")]) == [None, None]
+        assert check(ahead, [sign("cp14"), sign("cp19")]) == [None, None]
     with pytest.raises(CalyxError):
         SignaturesAhead(1)
