@@ -18,7 +18,7 @@ from keys.values import parse_time
 from policies.fold.deployment import CommandNote, Deployment, Phase
 from policies.fold.state import State
 from policies.law.commands import BAD_VERDICTS, check_rollback
-from policies.law.events import check_forward
+from policies.law.forward import check_forward
 from policies.law.health import check_health
 
 WATCHED: Final = frozenset({Phase.BAKING, Phase.PROMOTED, Phase.DEPLOYING})
