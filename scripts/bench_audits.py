@@ -11,7 +11,7 @@ from bench_measure import Row, Spread
 
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.again import audit_home
-from policies.auditing.audit import Report
+from policies.auditing.report import Report
 from policies.fold.scratch import Scratch
 from policies.fold.snapshots import Snapshots
 

@@ -17,7 +17,7 @@ from keys.words import counted
 
 if TYPE_CHECKING:
     from policies.auditing.again import Before
-    from policies.auditing.audit import Report
+    from policies.auditing.report import Report
 
 
 def audit(

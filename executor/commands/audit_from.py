@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ledger.exports.mirror import Mirror
     from ledger.exports.mirror_source import Source
     from ledger.exports.reader import ExportReader
-    from policies.auditing.audit import Progress, Report
     from policies.auditing.objects import AuditObjects
+    from policies.auditing.report import Progress, Report
     from policies.fold.scratch import Scratch
     from policies.replay import Pin
 

@@ -18,8 +18,9 @@ from keys.errors import CalyxError, Unavailable
 from keys.values import format_time
 from ledger.memory import HeadContradicted, Remembered
 from ledger.store import Reader
-from policies.auditing.audit import Progress, Report, audit
+from policies.auditing.audit import audit
 from policies.auditing.objects import AuditObjects
+from policies.auditing.report import Progress, Report
 from policies.fold.code import fingerprint_code
 from policies.fold.scratch import IN_MEMORY, Scratch
 from policies.fold.snapshot import Folded, SnapshotUnusable

@@ -28,7 +28,6 @@ from keys.errors import CalyxError, LawRefused, SignatureRefused
 from keys.words import counted
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.head import Head
 from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import parse_record
@@ -37,6 +36,7 @@ from ledger.store import Reader, Tip
 from ledger.verified import VerifiedSignature
 from policies.auditing.accounts import find_unaccounted, note_standing
 from policies.auditing.objects import AuditObjects, ObjectAudit
+from policies.auditing.report import MAX_FINDINGS, OBJECT_CODES, Finding, Progress, Report
 from policies.auditing.survey import Survey
 from policies.fold.scratch import IN_MEMORY, Scratch, ScratchFailed
 from policies.fold.shelf import shelved_state
@@ -47,45 +47,11 @@ from policies.read_ahead import read_ahead, signatures_ahead
 
 KEEP: Final = 1_024
 """Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
-MAX_FINDINGS: Final = 1_000
-OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
 _TRIES: Final = 3
 _OWN_CHECKS: Final = frozenset({"page", "log"})
 """What `check_store` finds without comparing with the records."""
 _MOVING: Final = frozenset({"claim", "event", "command"})
 """Kinds that change a deployment; their subject is its lease."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of entries seen, and of all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong. `code`: stable. `entry`: the entry that it is about, where there is one."""
-
-    code: str
-    entry: int | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What an audit found. `ok`: nothing is wrong. `ledger`: leaf of record 0. `root`: of the tree over `head`, 64 hex
-    digits. `size`: entries whose bytes and chain hold. `decided`: entries that the law decided, from the first on.
-    `first`: the first entry that was looked at; this reader looked at those before it in earlier audits. `notes`: what
-    is no finding and should be known, such as what the audit could not exclude.
-    """
-
-    ok: bool
-    size: int
-    ledger: str
-    head: Head
-    root: str
-    origin: str
-    decided: int
-    findings: list[Finding]
-    notes: list[str]
-    first: int = 0
 
 
 class _Enough(Exception):

@@ -18,8 +18,8 @@ from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef, ObjectSto
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.auditing.audit import OBJECT_CODES
 from policies.auditing.objects import ObjectAudit
+from policies.auditing.report import OBJECT_CODES
 from policies.signed_tip import open_tip
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from ledger.exports.reader import ExportReader, check_tiles
 from ledger.memory import Remembered
-from policies.auditing.audit import MAX_FINDINGS, Finding, Progress, Report, audit
+from policies.auditing.audit import audit
 from policies.auditing.objects import AuditObjects
+from policies.auditing.report import MAX_FINDINGS, Finding, Progress, Report
 from policies.fold.scratch import IN_MEMORY, Scratch
 
 _CHANGED: Final = frozenset({"broken_chain", "export_damaged"})

@@ -8,8 +8,8 @@ from keys.errors import CalyxError, FormatError
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.store import Reader
-from policies.auditing.audit import OBJECT_CODES, Progress
 from policies.auditing.objects import AuditObjects, ObjectAudit
+from policies.auditing.report import OBJECT_CODES, Progress
 
 
 def walk_objects(

@@ -32,10 +32,10 @@ from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.tiles import Bundle, format_path, parse_bundle, parse_path
-from policies.auditing.audit import Report
 from policies.auditing.export import export_ledger
 from policies.auditing.exported import audit_export
 from policies.auditing.objects import ObjectAudit
+from policies.auditing.report import Report
 
 FLIPS = 24
 """In each file of the export."""

@@ -16,8 +16,8 @@ from ledger.record import Record
 from ledger.sqlite.store import SqliteStore
 from policies.auditing import audit as audit_module
 from policies.auditing.again import Before, audit_home
-from policies.auditing.audit import Report
 from policies.auditing.objects import AuditObjects
+from policies.auditing.report import Report
 from policies.fold.scratch import IN_MEMORY, Scratch
 from policies.fold.snapshots import Snapshots
 

@@ -13,8 +13,9 @@ from ledger.head import Head
 from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
 from ledger.sqlite.store import SqliteStore
-from policies.auditing.audit import Report, audit
+from policies.auditing.audit import audit
 from policies.auditing.export import export_ledger
+from policies.auditing.report import Report
 
 
 @dataclass

@@ -19,7 +19,8 @@ from ledger.chain import Chain, Entry
 from ledger.objects import ObjectRef
 from ledger.record import Record, make_record
 from ledger.sqlite.store import SqliteStore
-from policies.auditing.audit import Report, audit
+from policies.auditing.audit import audit
+from policies.auditing.report import Report
 from policies.fold.scratch import IN_MEMORY
 from policies.fold.shelf import SHELVED, Shelf
 from policies.fold.snapshot import Folded, read_snapshot, write_snapshot

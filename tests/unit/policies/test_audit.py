@@ -20,7 +20,8 @@ from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.accounts import unaccounted
-from policies.auditing.audit import Report, audit
+from policies.auditing.audit import audit
+from policies.auditing.report import Report
 from policies.submitter import Draft
 
 FLIPS = 300

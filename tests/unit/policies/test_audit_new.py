@@ -22,7 +22,7 @@ from ledger.sqlite.store import SqliteStore
 from ledger.verified import sign_statement
 from policies.auditing import accounts
 from policies.auditing.again import Before
-from policies.auditing.audit import Report
+from policies.auditing.report import Report
 from policies.fold import digests, snapshots
 from policies.fold.scratch import Scratch
 from policies.registrar import Registrar

@@ -23,7 +23,8 @@ from keys.ed25519 import Joined, PublicKey
 from ledger.objects import DirectoryObjects
 from ledger.sqlite.store import SqliteStore
 from policies import read_ahead
-from policies.auditing.audit import Report, audit
+from policies.auditing.audit import audit
+from policies.auditing.report import Report
 from policies.fold import shelf as audit_shelf
 from policies.fold.deployment import Deployment
 from policies.fold.scratch import IN_MEMORY

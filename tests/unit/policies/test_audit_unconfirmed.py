@@ -9,7 +9,8 @@ import pytest
 from forging import ForgedObjects
 from verdicts import FOLDER, load_stories, vector_ledger
 
-from policies.auditing.audit import Report, audit
+from policies.auditing.audit import audit
+from policies.auditing.report import Report
 
 
 @pytest.fixture(scope="module")
