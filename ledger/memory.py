@@ -16,74 +16,24 @@ less and is never wrong. What is remembered is the higher of the two.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
-
-from pydantic import Field
+from typing import Final, NamedTuple
 
 from keys.canonical import parse_json
-from keys.errors import CalyxError, FormatError, Unavailable
-from keys.values import Count, Hash, Model
+from keys.errors import FormatError, Unavailable
 from ledger.durable import lock_file, make_directory, replace_file, sync_file
 from ledger.head import Head
 from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
+from ledger.remembered import HeadContradicted, Remembered
 
-MAX_HOME: Final = 4_096
 MAX_FILE: Final = 32_768
 MAX_RECENT: Final = 1_024
 """Entries by which the head on the disk may be behind what was noted."""
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
-class Remembered(Model):
-    """What a user remembers of the ledger at `home`. `ledger`: leaf of record 0. `hash`: leaf of record `size - 1`."""
-
-    home: Annotated[str, Field(max_length=MAX_HOME)]
-    ledger: Hash
-    size: Count
-    hash: Hash
-
-    @property
-    def head(self) -> Head:
-        """The remembered head."""
-        return Head(self.size, self.hash)
-
-
-class HeadContradicted(CalyxError):
-    """The ledger shows a shorter or another history than its reader has verified before. Stop."""
-
-    def __init__(self, remembered: Remembered, ledger: str, head: Head, why: str) -> None:
-        super().__init__(
-            "head_contradicted",
-            f"{why}: remembered {remembered.head} of ledger {remembered.ledger[:16]}, "
-            f"found {head} of ledger {ledger[:16]}",
-            hint="do not sign or deploy; compare with another copy of the ledger",
-            remembered_ledger=remembered.ledger,
-            remembered_size=remembered.size,
-            remembered_hash=remembered.hash,
-            found_ledger=ledger,
-            found_size=head.size,
-            found_hash=head.hash,
-        )
-
-
-def check_remembered(remembered: Remembered, ledger: str, head: Head, leaf_at: Callable[[int], str]) -> None:
-    """Prove that a verified history, of `ledger` up to `head`, extends what is remembered.
-
-    `leaf_at`: gives the verified leaf of a seq.
-
-    Raises: HeadContradicted.
-    """
-    if ledger != remembered.ledger:
-        raise HeadContradicted(remembered, ledger, head, "this is another ledger")
-    if head.size < remembered.size:
-        raise HeadContradicted(remembered, ledger, head, "entries are missing at the end")
-    if remembered.size and leaf_at(remembered.size - 1) != remembered.hash:
-        raise HeadContradicted(remembered, ledger, head, "the history was rewritten")
 
 
 class _Files(NamedTuple):

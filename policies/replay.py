@@ -16,9 +16,10 @@ from keys.values import ZERO_HASH, format_time
 from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
 from ledger.head import EMPTY_HEAD, Head
-from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
+from ledger.memory import HeadMemory
 from ledger.note import parse_vkey
 from ledger.record import Record
+from ledger.remembered import HeadContradicted, Remembered, check_remembered
 from ledger.store import Reader, Tip
 from ledger.verified import VerifiedSignature
 from policies.fold.scratch import Scratch, ScratchFailed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from keys.errors import CalyxError
 from ledger.chain import Chain
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.memory import Remembered, check_remembered
 from ledger.note import VerifierKey, parse_vkey
+from ledger.remembered import Remembered, check_remembered
 from ledger.store import Reader, Tip
 from policies.fold.state import State
 from policies.law.step import step

@@ -22,10 +22,10 @@ from keys.values import fold_id
 from keys.words import counted
 from ledger.chain import leaf_of
 from ledger.durable import make_directory, replace_file
-from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
 from ledger.reader import open_reader
 from ledger.record import MAX_RECORD, parse_record
+from ledger.remembered import Remembered
 from ledger.statement import HeadRef, parse_statement
 from policies.fold.state import State
 from policies.kinds import Continues, Genesis

@@ -18,10 +18,10 @@ from keys.words import counted
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.hash_column import HashColumn
 from ledger.head import Head
-from ledger.memory import HeadContradicted, Remembered
 from ledger.merkle import Frontier
 from ledger.note import VerifierKey, parse_vkey
 from ledger.record import Record, parse_record
+from ledger.remembered import HeadContradicted, Remembered
 from ledger.repair.source import Source
 from ledger.sqlite.check import Progress
 from ledger.statement import GENESIS, parse_statement

@@ -21,8 +21,8 @@ from typing import Final
 
 from keys.errors import CalyxError, Unavailable
 from keys.words import counted
-from ledger.memory import Remembered
 from ledger.record import Record
+from ledger.remembered import Remembered
 from ledger.repair.assemble import HERE, Assembly, Evidence, Signed
 from ledger.repair.replace import alone, put_in_place, workshop
 from ledger.repair.source import LEDGER, FileSource, NoSource, Source, copy_file, open_damaged, open_source

@@ -16,7 +16,7 @@ from typing import Final
 
 from keys.errors import CalyxError, Unavailable
 from keys.values import format_time
-from ledger.memory import HeadContradicted, Remembered
+from ledger.remembered import HeadContradicted, Remembered
 from ledger.store import Reader
 from policies.auditing.audit import audit
 from policies.auditing.objects import AuditObjects

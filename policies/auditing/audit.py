@@ -28,9 +28,9 @@ from keys.errors import CalyxError, LawRefused, SignatureRefused
 from keys.words import counted
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.memory import HeadContradicted, Remembered, check_remembered
 from ledger.note import parse_vkey
 from ledger.record import parse_record
+from ledger.remembered import HeadContradicted, Remembered, check_remembered
 from ledger.sqlite.check import check_store
 from ledger.store import Reader, Tip
 from ledger.verified import VerifiedSignature

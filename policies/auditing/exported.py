@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from ledger.exports.reader import ExportReader, check_tiles
-from ledger.memory import Remembered
+from ledger.remembered import Remembered
 from policies.auditing.audit import audit
 from policies.auditing.objects import AuditObjects
 from policies.auditing.report import MAX_FINDINGS, Finding, Progress, Report

@@ -25,8 +25,8 @@ from keys.errors import FormatError, Unavailable
 from keys.values import Count, Hash, Model, Time
 from ledger.durable import hidden_file, make_directory, replace_file, sync_file
 from ledger.head import Head
-from ledger.memory import MAX_HOME, HeadContradicted, Remembered, check_remembered
 from ledger.place import locked
+from ledger.remembered import MAX_HOME, HeadContradicted, Remembered, check_remembered
 from ledger.store import Reader
 from policies.fold.code import fingerprint_code
 from policies.fold.scratch import CHUNK, IN_MEMORY, Scratch, leave_room

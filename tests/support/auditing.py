@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ledger.checkpoint import CheckpointSigner
-from ledger.memory import Remembered
 from ledger.record import Record
+from ledger.remembered import Remembered
 from ledger.sqlite.store import SqliteStore
 from policies.auditing import audit as audit_module
 from policies.auditing.again import Before, audit_home

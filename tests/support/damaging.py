@@ -10,8 +10,8 @@ from pathlib import Path
 from station import Station, new_station, talk
 
 from ledger.head import Head
-from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
+from ledger.remembered import Remembered
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.audit import audit
 from policies.auditing.export import export_ledger

@@ -32,8 +32,8 @@ from station import Station, new_station
 
 from keys.errors import CalyxError
 from ledger.exports.reader import ExportReader
-from ledger.memory import Remembered
 from ledger.objects import DirectoryObjects
+from ledger.remembered import Remembered
 from ledger.sqlite.check import FRAME_HEADER, HEADER, WAL_HEADER, check_store
 from ledger.sqlite.file import TABLES
 from ledger.sqlite.store import SqliteStore

@@ -21,7 +21,7 @@ import ledger.repair.fsck
 from keys.errors import CalyxError
 from ledger.exports.export import OBJECTS
 from ledger.log_key import LogKey
-from ledger.memory import Remembered
+from ledger.remembered import Remembered
 from ledger.repair.fsck import Checked, check_ledger, repair_ledger
 from ledger.repair.replace import Held
 from ledger.sqlite.store import SqliteStore

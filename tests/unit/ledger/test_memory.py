@@ -11,7 +11,8 @@ import pytest
 
 from keys.errors import Unavailable
 from ledger.head import Head
-from ledger.memory import HeadContradicted, HeadMemory, Remembered, check_remembered
+from ledger.memory import HeadMemory
+from ledger.remembered import HeadContradicted, Remembered, check_remembered
 
 LEDGER, OTHER = "aa" * 32, "bb" * 32
 HOME = "/srv/calyx"

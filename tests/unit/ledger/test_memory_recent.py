@@ -15,8 +15,9 @@ import pytest
 from keys.errors import FormatError, Unavailable
 from ledger import durable
 from ledger.head import Head
-from ledger.memory import MAX_RECENT, HeadContradicted, HeadMemory
+from ledger.memory import MAX_RECENT, HeadMemory
 from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
+from ledger.remembered import HeadContradicted
 
 LEDGER, OTHER = "aa" * 32, "bb" * 32
 HOME = "/srv/calyx"

@@ -15,9 +15,9 @@ from station import Station, new_station, tree_digest
 
 from keys.errors import CalyxError
 from ledger.head import Head
-from ledger.memory import Remembered
 from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
+from ledger.remembered import Remembered
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.accounts import unaccounted
 from policies.auditing.audit import audit

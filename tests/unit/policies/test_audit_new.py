@@ -16,8 +16,8 @@ from bench_big import Endless
 from station import Station, new_station
 
 from keys.errors import Unavailable
-from ledger.memory import Remembered
 from ledger.record import make_record, parse_record
+from ledger.remembered import Remembered
 from ledger.sqlite.store import SqliteStore
 from ledger.verified import sign_statement
 from policies.auditing import accounts
