@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from keys.errors import FormatError, SignatureRefused
@@ -89,27 +88,28 @@ def find_holder(state: State, statement: Statement, predicate: AnyPredicate, key
 
     Raises: SignatureRefused (`unknown_key`).
     """
-    for root in _roots(state, statement, predicate):
-        holder = root.find_key(keyid)
-        if holder is not None and holder.enrolled.principal == statement.by:
-            return holder
-    raise SignatureRefused(
-        f"{statement.by} holds no key {keyid} at this position",
-        code="unknown_key",
-        hint="sign with a key that the trust root in force gives to this principal",
-    )
+    root = predicate.trust if isinstance(predicate, Genesis) else trust_of(state)
+    holder = root.find_key(keyid)
+    if holder is None or holder.enrolled.principal != statement.by:
+        # Nearly every key is in the root in force, so what else there is is looked for only then.
+        proposed = _proposed_root(state, statement, predicate)
+        holder = None if proposed is None else proposed.find_key(keyid)
+    if holder is None or holder.enrolled.principal != statement.by:
+        raise SignatureRefused(
+            f"{statement.by} holds no key {keyid} at this position",
+            code="unknown_key",
+            hint="sign with a key that the trust root in force gives to this principal",
+        )
+    return holder
 
 
-def _roots(state: State, statement: Statement, predicate: AnyPredicate) -> Iterator[TrustRoot]:
-    if isinstance(predicate, Genesis):
-        yield predicate.trust
-        return
-    yield trust_of(state)
-    # Nearly every key is in the root in force, so what else there is is looked for only then.
+def _proposed_root(state: State, statement: Statement, predicate: AnyPredicate) -> TrustRoot | None:
+    """The root that a statement cosigns, or whose cosignature it withdraws."""
     if isinstance(predicate, Cosignature) or (isinstance(predicate, Objection) and predicate.verb == "withdraw"):
         proposal = state.proposals.get(statement.subject_digest)
         if proposal is not None and isinstance(proposal.proposal, TrustProposal):
-            yield proposal.proposal.trust
+            return proposal.proposal.trust
+    return None
 
 
 def check_place(state: State, entry: Entry, statement: Statement) -> None:
