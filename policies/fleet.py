@@ -6,6 +6,7 @@ therefore a signed machine: address, host key, root and command lines are all in
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
@@ -17,6 +18,7 @@ from keys.principals import PublicLine
 from keys.values import Ident, Model, Seq, fold_id, in_words
 
 MAX_FLEET_BYTES: Final = 64 * 1024 * 1024
+CANARY_LABEL: Final = "canary"
 
 _WORD: Final = in_words(r"^[^\x00-\x1f\x7f]*$", "text without control characters")
 _URL: Final = in_words(r"^https?://[!-~]+$", "an address that begins with http:// or https://, without spaces")
@@ -236,6 +238,17 @@ class Target(Model):
         if len(names) != len(self.instances):
             raise ValueError("two instances of a target share a name")
         return self
+
+    # Every claim asks for both, of every instance.
+    @cached_property
+    def hook_names(self) -> tuple[str, ...]:
+        """Names of the policy's commands that are run for its instances, each once, in the order of the instances."""
+        return tuple(dict.fromkeys(name for instance in self.instances for name in instance.hook_names()))
+
+    @cached_property
+    def canaries(self) -> frozenset[str]:
+        """Names of the instances that come first in a rollout: those labelled `canary: "true"`."""
+        return frozenset(instance.name for instance in self.instances if instance.labels.get(CANARY_LABEL) == "true")
 
 
 class Fleet(Model):

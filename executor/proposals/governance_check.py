@@ -205,7 +205,7 @@ def _warn_fleet(state: State, new: Value) -> Iterator[str]:
 
 def _missing_hooks(fleet: Fleet, terms: DeployProduction) -> list[str]:
     """Hooks for the lack of which every lease of a target is refused."""
-    named = {hook for target in fleet.targets.values() for i in target.instances for hook in i.hook_names()}
+    named = {hook for target in fleet.targets.values() for hook in target.hook_names}
     return sorted(named - terms.hooks.keys())
 
 

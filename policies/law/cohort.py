@@ -17,7 +17,6 @@ from hashlib import sha256
 from typing import Final
 
 DOMAIN: Final = b"calyx-cohort-v1"
-CANARY_LABEL: Final = "canary"
 
 
 def order_instances(

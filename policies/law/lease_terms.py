@@ -69,9 +69,8 @@ def _check_terms(state: State, lease: LeaseState, terms: DeployProduction) -> No
         fail_step(2, "start_differs", "the policy asks for a start by command", entry=lease.seq)
     if terms.promotion == "manual" and asked.promotion != "manual":
         fail_step(2, "promotion_differs", "the policy asks for manual promotion", entry=lease.seq)
-    target = state.fleets[asked.fleet].targets[asked.target]
     own = (name for name in (asked.hooks.drain, asked.hooks.undrain) if name is not None)
-    for name in chain(own, *(instance.hook_names() for instance in target.instances)):
+    for name in chain(own, state.fleets[asked.fleet].targets[asked.target].hook_names):
         if name not in terms.hooks:
             fail_step(2, "hook_not_allowed", f"the policy has no hook {name}", entry=lease.seq)
     if asked.rule == "break_glass":

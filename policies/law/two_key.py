@@ -32,7 +32,7 @@ from keys.values import format_time, parse_time
 from keys.words import counted
 from policies.fold.state import LeaseState, ReviewNote, State, Vote
 from policies.law.case import holds_now, policy_of, trust_of
-from policies.law.cohort import CANARY_LABEL, order_instances, plan_cohorts
+from policies.law.cohort import order_instances, plan_cohorts
 from policies.law.lease_terms import check_in_force, fail_step
 from policies.law.places import find_neighbour
 from policies.law.votes import Weighed, best_pair, verifies_user, weigh_votes
@@ -112,8 +112,7 @@ def check_two_key(state: State, digest: str, now: int) -> VerifiedLease:
 def cohorts_for(state: State, lease: LeaseState, last_leaf: str) -> dict[int, tuple[str, ...]]:
     """Tier -> the instances it adds, for the lease's own fleet and the leaf of the last counted cosignature."""
     target = state.fleets[lease.lease.fleet].targets[lease.lease.target]
-    pinned = {i.name for i in target.instances if i.labels.get(CANARY_LABEL) == "true"}
-    ordered = order_instances(lease.digest, last_leaf, lease.after, pinned)
+    ordered = order_instances(lease.digest, last_leaf, lease.after, target.canaries)
     return plan_cohorts(lease.lease.tiers, ordered)
 
 
