@@ -78,7 +78,8 @@ class SignaturesAhead:
 
     `required`: a process that fails is an error. Else all of them end with it, and nothing is proved from then on.
     `busy`: signatures that a process has not answered from which on it is sent no more, None for as many as come. What
-    finds them all busy is not proved: whoever asks checks it, instead of waiting for them while it could do their work.
+    finds them all busy, or not begun yet, is not proved: whoever asks checks it, instead of waiting for them while it
+    could do their work.
 
     Raises: WorkerFailed when a process that is required cannot be started.
     """
@@ -115,13 +116,16 @@ class SignaturesAhead:
         asked = Asked(len(joined), self._settle)
         with self._trying():
             self._exchange()
-            worker = min(self._workers, key=lambda worker: worker.pending, default=None)
-            if worker is None or not joined or (self._busy is not None and worker.pending >= self._busy):
+            worker = min(self._workers, key=lambda worker: (not worker.begun, worker.pending), default=None)
+            if worker is None or not joined or self._is_busy(worker):
                 asked.answers = bytes(asked.count)
             else:
                 worker.send(asked, format_body(publics, joined))
                 worker.exchange()
         return asked
+
+    def _is_busy(self, worker: _Worker) -> bool:
+        return self._busy is not None and (not worker.begun or worker.pending >= self._busy)
 
     def _settle(self, asked: Asked) -> None:
         """Wait for answers, for as long as there may be any."""
@@ -178,10 +182,16 @@ class _Worker:
             with suppress(OSError):
                 fcntl.fcntl(self.requests, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self.outbox: Final[deque[memoryview]] = deque()
-        self._asked: Final[deque[tuple[int, Asked]]] = deque()
+        # It says hello as if it had been asked, under the number 0, about nothing.
+        self._asked: Final[deque[tuple[int, Asked]]] = deque([(0, Asked(0, lambda _: None))])
         self._sent = 0
         self._inbox = b""
         self.pending = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has said hello."""
+        return not self._asked or self._asked[0][0] > 0
 
     def send(self, asked: Asked, body: bytes) -> None:
         self._sent += 1

@@ -3,6 +3,7 @@
     request   uint64 number, uint32 count, uint32 size, then `size` bytes:
               `count` public keys of 32 bytes, `count` lengths as uint32, `count` times signature and message in one
     answer    the request's number, then one byte for each signature: 1 when it was proved, else 0
+    hello     a number that is 0, before everything else, once it can answer
 
 Integers are big-endian. It holds no key but public ones, opens no file, and ends when its input does.
 """
@@ -19,6 +20,7 @@ from keys.errors import CalyxError
 
 NUMBER: Final = Struct(">Q")
 HEADER: Final = Struct(">QII")
+HELLO: Final = NUMBER.pack(0)
 _LENGTH_SIZE: Final = 4
 
 _INPUT: Final = 0
@@ -57,6 +59,7 @@ def answer(number: int, count: int, body: bytes, known: dict[bytes, PublicKey]) 
 def main() -> int:
     """Answer until the input ends."""
     known: dict[bytes, PublicKey] = {}
+    os.write(_OUTPUT, HELLO)
     while header := _read(HEADER.size):
         number, count, size = HEADER.unpack(header)
         body = _read(size)

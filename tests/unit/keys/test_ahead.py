@@ -13,7 +13,7 @@ import pytest
 
 from keys import ahead as module
 from keys.ahead import BATCH, Asked, SignaturesAhead, WorkerFailed
-from keys.ahead_worker import HEADER, answer, format_body
+from keys.ahead_worker import HEADER, HELLO, answer, format_body
 from keys.ed25519 import Joined, SigningKey, join
 
 KEY = SigningKey(b"\x01" * 32)
@@ -59,10 +59,17 @@ def test_what_is_no_signature_is_not_proved(ahead: SignaturesAhead, joined: byte
     assert ahead.ask([KEY.public], [Joined(joined)]).proved() == b"\0"
 
 
+def begin(ahead: SignaturesAhead) -> None:
+    """Wait until each process has begun."""
+    while not all(worker.begun for worker in ahead._workers):
+        ahead._wait()
+
+
 def test_what_finds_every_process_busy_is_not_proved_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nothing is heard from them before this one waits, so each is sent two batches.
-    monkeypatch.setattr(SignaturesAhead, "_exchange", lambda _: None)
     with SignaturesAhead(2, busy=BATCH + 1) as ahead:
+        begin(ahead)
+        # Nothing is heard from them meanwhile, so each is given two batches.
+        monkeypatch.setattr(module._Worker, "exchange", lambda _: None)
         asked = [ask(ahead, BATCH) for _ in range(6)]
         assert [worker.pending for worker in ahead._workers] == [2 * BATCH, 2 * BATCH]
         assert [each.proved() for each in asked[4:]] == [bytes(BATCH)] * 2
@@ -70,6 +77,19 @@ def test_what_finds_every_process_busy_is_not_proved_and_nobody_waits(monkeypatc
         assert [each.proved() for each in asked[:4]] == [b"\1" * BATCH] * 4
         # Busy no more, they are sent what comes.
         assert ask(ahead, BATCH).proved() == b"\1" * BATCH
+
+
+def test_nobody_waits_for_processes_that_have_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = tmp_path / "silent.py"
+    silent.write_text("import os\nos.read(0, 1)\n", encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "COMMAND", (sys.executable, str(silent)))
+        with SignaturesAhead(1, busy=BATCH) as ahead:
+            assert [ask(ahead, 3).proved() for _ in range(3)] == [bytes(3)] * 3
+            assert ahead._workers[0].pending == 0
+    with SignaturesAhead(1, busy=BATCH) as ahead:
+        begin(ahead)
+        assert ask(ahead, 3).proved() == b"\1" * 3
 
 
 def test_process_that_died_is_an_error(ahead: SignaturesAhead) -> None:
@@ -93,7 +113,7 @@ def test_process_that_died_proves_nothing_to_whoever_can_do_without() -> None:
 
 def test_process_that_says_yes_to_everything_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     liar = tmp_path / "liar.py"
-    liar.write_text("import os\nos.read(0, 1 << 16)\nos.write(1, b'\\1' * 33)\nos.read(0, 1)\n", encoding="utf-8")
+    liar.write_text("import os\nos.read(0, 1 << 16)\nos.write(1, b'\\1' * 64)\nos.read(0, 1)\n", encoding="utf-8")
     monkeypatch.setattr(module, "COMMAND", (sys.executable, str(liar)))
     with SignaturesAhead(1) as ahead, pytest.raises(WorkerFailed):
         ask_forged(ahead).proved()
@@ -176,7 +196,7 @@ def test_worker_whose_asker_is_gone_ends_quietly() -> None:
     process = [sys.executable, "-m", "keys.ahead_worker"]
     for request in (HEADER.pack(1, 1, 100), HEADER.pack(1, 1, 100) + b"part", b"head"):
         ended = subprocess.run(process, input=request, capture_output=True, check=False)
-        assert (ended.returncode, ended.stdout, ended.stderr) == (1, b"", b"")
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, HELLO, b"")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +207,7 @@ def test_worker_whose_asker_is_gone_ends_quietly() -> None:
         ("the same answer twice", "((1).to_bytes(8, 'big') + b'\\1') * 2"),
         ("a byte before the answer", "b'\\1' + (1).to_bytes(8, 'big') + b'\\1'"),
         ("a byte after the answer", "(1).to_bytes(8, 'big') + b'\\1\\1'"),
+        ("another hello", "bytes(8)"),
         ("an answer without its bytes", "(1).to_bytes(8, 'big')"),
     ],
 )
@@ -194,7 +215,7 @@ def test_process_that_answers_otherwise_is_an_error(
     what: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     liar = tmp_path / "liar.py"
-    liar.write_text(f"import os\nos.read(0, 1 << 16)\nos.write(1, {says})\n", encoding="utf-8")
+    liar.write_text(f"import os\nos.write(1, bytes(8))\nos.read(0, 1 << 16)\nos.write(1, {says})\n", encoding="utf-8")
     monkeypatch.setattr(module, "COMMAND", (sys.executable, str(liar)))
     with SignaturesAhead(1) as ahead, pytest.raises(WorkerFailed):
         ask_forged(ahead).proved()

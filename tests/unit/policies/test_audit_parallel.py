@@ -146,7 +146,7 @@ def test_processes_that_prove_nothing_change_no_finding(
 ) -> None:
     idle = tmp_path / "idle.py"
     idle.write_text(
-        "import os\nfrom keys.ahead_worker import HEADER, NUMBER, _read\n"
+        "import os\nfrom keys.ahead_worker import HEADER, HELLO, NUMBER, _read\nos.write(1, HELLO)\n"
         "while header := _read(HEADER.size):\n"
         "    number, count, size = HEADER.unpack(header)\n"
         "    _read(size)\n"

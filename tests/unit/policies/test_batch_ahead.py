@@ -179,7 +179,7 @@ def test_process_that_answers_anything_else_changes_nothing(
 ) -> None:
     liar = tmp_path / "liar.py"
     liar.write_text(
-        "import os\nfrom keys.ahead_worker import HEADER, NUMBER, _read\n"
+        "import os\nfrom keys.ahead_worker import HEADER, HELLO, NUMBER, _read\nos.write(1, HELLO)\n"
         "while header := _read(HEADER.size):\n"
         "    number, count, size = HEADER.unpack(header)\n"
         "    _read(size)\n"
