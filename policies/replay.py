@@ -217,9 +217,9 @@ class Replay:
         size = self.head.size
         if self._snapshots is None or size < self._kept + least:
             return False
-        # Another process may have done it; but where this one could not begin, nobody can.
+        # Another process may have done it, and read on; but where this one could not begin, nobody can.
         found = self._snapshots.note()
-        if found is not None and found != self._unfit and found.ledger == self.state.ledger and found.size <= size:
+        if found is not None and found != self._unfit and found.ledger == self.state.ledger:
             self._kept = found.size
             if size < self._kept + least:
                 return False

@@ -164,6 +164,25 @@ def test_without_a_fit_snapshot_all_is_judged(station: Station, judged: list[int
     assert judged == list(range(size)) or judged == [0, *range(size)]
 
 
+def test_newer_snapshot_of_another_process_is_not_put_back_to_an_older_one(station: Station) -> None:
+    """As by a command that had read the ledger before the executor went on, and ends after that."""
+    slow, fast = replay(station), replay(station)
+    slow.sync()
+    station.say("ada", "message", QUESTION)
+    fast.sync()
+    assert fast.keep_new(1, 0)
+    assert not slow.keep_new(1, 0)
+    kept = user_of(station).snapshots().note()
+    assert kept is not None
+    assert kept.size == fast.head.size
+    # It goes on from there like everybody else.
+    slow.sync()
+    assert not slow.keep_new(1, 0)
+    station.say("ada", "message", QUESTION)
+    slow.sync()
+    assert slow.keep_new(1, 0)
+
+
 def test_shorter_ledger_than_the_snapshot_and_the_memory(station: Station, tmp_path: Path) -> None:
     station.store.backup(tmp_path / "older.db")
     station.say("ada", "message", QUESTION)
