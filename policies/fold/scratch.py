@@ -67,7 +67,7 @@ class Scratch:
     """
 
     def __init__(self, directory: Path | None = None, *, spill: bool = False) -> None:
-        self._directory = directory
+        self._directory: Final = directory
         self._files: WeakSet[IO[bytes]] = WeakSet()
         self.spill: Final = spill
 
@@ -92,8 +92,9 @@ class Scratch:
                 self._files.add(file)
                 return file
             except OSError:
-                # An auditor's machine may have no place to write. Memory does, and takes more of it.
-                self._directory = None
+                # An auditor's machine may have no place to write. Memory does, and takes more of it. What is in the way
+                # may pass, so the next file is tried anew.
+                pass
         return io.BytesIO()
 
 

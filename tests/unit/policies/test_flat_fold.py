@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from policies import replay as replay_module
 from policies.fold import digests
 from policies.fold import shelf as audit_shelf
 from policies.fold.deployment import Deployment
-from policies.fold.scratch import Column, Scratch, ScratchFailed
+from policies.fold.scratch import Column, Scratch, ScratchFailed, Unnamed
 from policies.fold.shelf import SHELVED, Packer, Shelf, shelved_state
 from policies.fold.slots import Slots
 from policies.fold.snapshot import copy_snapshot
@@ -212,6 +213,21 @@ def test_state_that_is_given_up_leaves_no_files(tmp_path: Path) -> None:
         assert counts[0] > 0
         assert counts[1:] == counts[:1] * 3
         assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_files_that_ran_out_for_a_moment_leave_no_more_than_one_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that runs for months would keep in memory from then on whatever comes, until somebody restarts it."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Scratch(tmp_path / "scratch") as scratch:
+        with monkeypatch.context() as patch:
+            patch.setattr("policies.fold.scratch.TemporaryFile", exhausted)
+            assert isinstance(scratch.open(), io.BytesIO)
+        assert isinstance(scratch.open(), Unnamed)
 
 
 def test_part_of_a_snapshot_on_a_full_disk_is_let_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
