@@ -1,8 +1,9 @@
 """Which releases of an instance are still needed, as a pure function of the ledger's state and the time.
 
-Needed are both trees of a deployment that lives; of one that can still be taken back, or whose rollback failed or is
-ordered; of the newest one that touched the place, and of the newest completed one, however long ago: so there always is
-a release before the current one. `current` itself and what a process uses, the host keeps.
+Needed are both trees of a deployment that lives; of one that can still be taken back, or whose rollback is ordered; of
+the newest one that touched the place, and of the newest completed one, however long ago: so there always is a release
+before the current one. A rollback that failed can be tried again until a later deployment touches its places, and until
+then it is the newest one there. `current` itself and what a process uses, the host keeps.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _kept(state: State, now: int, instances: dict[Place, Instance]) -> tuple[dic
             if places is not None:
                 places.add(place)
     ordered = (digest for digests in state.rollback_orders.values() for digest in digests)
-    back = (digest for digest, until in state.returnable.items() if until is None or now <= until + SPARE_S)
+    back = (digest for digest, until in state.returnable.items() if until is not None and now <= until + SPARE_S)
     wanted |= dict.fromkeys([*state.live.values(), *ordered, *back])
     for digest, places in wanted.items():
         deployment = state.deployments[digest]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, deploy, directory_plan, refuse, release, tree_of, write_files
+from refusal import refused
 from station import Station, fleet, matrix, tree_digest
 
 from executor.hosts.host import Pruned
@@ -253,15 +254,38 @@ def test_release_before_the_last_that_stayed_is_kept_whatever_was_taken_back_sin
     assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
 
 
-def test_rollback_that_failed_keeps_both_sides_whatever_was_deployed_since(station: Station) -> None:
-    lease = propose(station, V1, V2, NAMES)
-    station.complete(lease)
+def fail_to_take_back(station: Station, lease: tuple[str, str]) -> None:
+    """Order the way back of a completed deployment, which fails."""
     station.command("ada", lease, "rollback")
     order = station.state.deployments[lease[1]].commands[-1].digest
     station.event("cp20", lease, "ROLLBACK_STARTED", cause="rollback", command=order)
     station.event("cp20", lease, "ROLLBACK_FAILED", instances=NAMES, text="no answer")
-    station.complete(propose(station, V2, V3, NAMES))
-    assert kept(station, 10 * 86_400) == {name: {V1, V2, V3} for name in NAMES}
+
+
+def test_rollback_that_failed_keeps_both_sides_while_it_can_be_tried_again(station: Station) -> None:
+    lease = propose(station, V1, V2, NAMES)
+    station.complete(lease)
+    for _ in range(2):
+        fail_to_take_back(station, lease)
+        assert kept(station, 400 * 86_400) == {name: {V1, V2} for name in NAMES}
+    # One that ends before it touches anything is in nobody's way.
+    later = propose(station, V2, V3, NAMES, begin=False)
+    station.approve(later)
+    station.take_term()
+    station.claim(later)
+    station.event("cp20", later, "ABORTED", cause="hand", text="")
+    assert kept(station, 400 * 86_400) == {name: {V1, V2} for name in NAMES}
+
+
+def test_rollback_that_failed_keeps_nothing_for_ever_where_a_later_deployment_came(station: Station) -> None:
+    """No order can lead there any more, and a disk would be full of such releases one day."""
+    lease = propose(station, V1, V2, NAMES)
+    station.complete(lease)
+    fail_to_take_back(station, lease)
+    station.complete(propose(station, V2, V3, NAMES[:1]))
+    with refused("superseded"):
+        station.command("ada", lease, "rollback")
+    assert kept(station, 400 * 86_400) == {"web-01": {V2, V3}, "web-02": {V1, V2}, "web-03": {V1, V2}}
 
 
 def test_deployment_that_ended_before_it_touched_anything_needs_nothing(station: Station) -> None:
