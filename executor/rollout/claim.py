@@ -150,7 +150,7 @@ class Claims:
         self._not_ready[lease.digest] = now + RETRY_S
         # The newest one is what people see, so it is said again when it is another one's turn.
         told = lease.preflight
-        if len(told) >= MAX_TOLD or (told and told[-1][1] == problem.code):
+        if len(told) >= MAX_TOLD or (told and problem.repeats(*told[-1][1:])):
             return False
         self._log(f"{lease.lease.id} not ready: {problem.code}: {problem.message}")
         detail = {

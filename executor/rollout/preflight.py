@@ -27,11 +27,19 @@ SPARE_BYTES: Final = 64 * 1024 * 1024
 
 
 class NotReady(CalyxError):
-    """A lease cannot be executed now. `instance`: the one concerned, or None."""
+    """A lease cannot be executed now. `instance`: the one concerned, which the message begins with, or None."""
 
     def __init__(self, code: str, message: str, instance: str | None) -> None:
-        super().__init__(code, message, hint="nothing was consumed; mend it, and the lease is tried again")
+        self._about: Final = "" if instance is None else f"instance {instance}: "
+        hint = "nothing was consumed; mend it, and the lease is tried again"
+        super().__init__(code, f"{self._about}{message}", hint=hint)
         self.instance: Final = instance
+
+    def repeats(self, code: str, text: str) -> bool:
+        """Whether what was told before is the same: what is wrong, and where. How it looked there may differ each time,
+        as free bytes do.
+        """
+        return code == self.code and text.startswith(self._about)
 
 
 def instances_of(fleet: Fleet, lease: Lease) -> dict[str, Instance]:
@@ -67,7 +75,7 @@ def check_ready(
         try:
             _check_instance(hosts(known[name]), known[name], (before, lease.after[name]), needed, fence)
         except CalyxError as error:
-            raise NotReady(error.code, f"instance {name}: {error.message}", name) from error
+            raise NotReady(error.code, error.message, name) from error
     try:
         pairs = {(lease.before[name], lease.after[name]) for name in lease.after}
         return prove_way_back(pairs, objects, new_folder)

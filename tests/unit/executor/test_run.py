@@ -347,6 +347,30 @@ def test_reason_against_a_lease_is_told_when_it_changes_and_not_without_end(tmp_
     assert len(told()) == MAX_TOLD
 
 
+def test_instance_that_stands_in_the_way_next_is_named_although_the_reason_is_the_same(tmp_path: Path) -> None:
+    """A person who mends the first one would look at it for ever."""
+    scene = begin(tmp_path)
+    executor = scene.executor()
+    executor._take_over()
+    other = tree_digest("other")
+
+    def told() -> list[str]:
+        for _ in range(5):
+            executor._round()
+        scene.station.clock.tick(RETRY_S + 1)
+        scene.station.registrar.sync()
+        return [text.partition(":")[0] for _, _, text in scene.station.state.leases[scene.lease[1]].preflight]
+
+    first = scene.hosts.places["web-01"]
+    first.current = scene.hosts.places["web-03"].current = other
+    assert [told(), told()] == [["instance web-01"]] * 2
+    # The same one on yet another tree is no news.
+    first.current = tree_digest("third")
+    assert told() == ["instance web-01"]
+    first.current = OLD
+    assert [told(), told()] == [["instance web-01", "instance web-03"]] * 2
+
+
 def test_broken_ledger_stops_the_executor(tmp_path: Path) -> None:
     scene = begin(tmp_path)
     executor = scene.executor()
