@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 RUNNERS: Final = ("cp14", "cp18", "cp19", "cp20", "notify")
 REVIEWERS: Final = {"sentinel": "cp14", "validator": "cp18"}
 """Role of a review -> the agent that gives it."""
+_UNSEEN: Final = "whether they run is not seen from another machine"
 
 
 def describe_runs(running: Sequence[str] | None) -> str:
@@ -44,20 +45,30 @@ def _reviews(state: State, lease: LeaseState, now: int, running: Sequence[str] |
     asked = () if state.policy is None else state.policy.deploy_production.reviews
     given = {note.review.role for note in lease.reviews.values()}
     lacking = [REVIEWERS[role] for role in asked if role not in given]
-    joined = " and "
-    if not lacking and not given:
-        # The policy asks for none by name, but one agent's key is needed all the same.
-        failed = {step.missing for step in examine_lease(state, lease.digest, now) if not step.ok}
-        lacking, joined = ([*REVIEWERS.values()] if "agent" in failed else []), " or "
-    if not lacking:
-        return []
+    if lacking:
+        return [_all_of(lacking, running)]
+    # The policy asks for none by name, but one agent's key is needed all the same.
+    failed = () if given else (step.missing for step in examine_lease(state, lease.digest, now) if not step.ok)
+    return [_one_of([*REVIEWERS.values()], running)] if "agent" in failed else []
+
+
+def _all_of(agents: Sequence[str], running: Sequence[str] | None) -> str:
+    """That a lease waits for all of these, and which have to be started for that."""
+    said = f"it does not run before {' and '.join(agents)} {'has' if len(agents) == 1 else 'have'} reviewed it"
     if running is None:
-        where = "whether they run is not seen from another machine"
-    elif away := [name for name in lacking if name not in running]:
-        where = f"not running here: {joined.join(f'calyx agent run {name}' for name in away)}"
-    else:
-        where = f"running here: {joined.join(lacking)}"
-    if joined == " or " and running is not None and any(name in running for name in lacking):
-        where = f"running here: {' and '.join(name for name in lacking if name in running)}"
-    have = "has" if len(lacking) == 1 or joined == " or " else "have"
-    return [f"it does not run before {joined.join(lacking)} {have} reviewed it; {where}"]
+        return f"{said}; {_UNSEEN}"
+    away = [f"calyx agent run {name}" for name in agents if name not in running]
+    if away:
+        return f"{said}; not running here: {' and '.join(away)}"
+    return f"{said}; running here: {' and '.join(agents)}"
+
+
+def _one_of(agents: Sequence[str], running: Sequence[str] | None) -> str:
+    """That a lease waits for any of these, and which will do it, or could be started for that."""
+    said = f"it does not run before {' or '.join(agents)} has reviewed it"
+    if running is None:
+        return f"{said}; {_UNSEEN}"
+    here = [name for name in agents if name in running]
+    if here:
+        return f"{said}; running here: {' and '.join(here)}"
+    return f"{said}; not running here: {' or '.join(f'calyx agent run {name}' for name in agents)}"

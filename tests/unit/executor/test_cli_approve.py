@@ -76,7 +76,9 @@ BOTH, EITHER = ["sentinel", "validator"], list[str]()
         (["sentinel"], ["cp14"], "cp14 has reviewed it; running here: cp14"),
         (BOTH, ["cp14", "cp18", "cp20"], "cp14 and cp18 have reviewed it; running here: cp14 and cp18"),
         (BOTH, ["cp14"], "cp14 and cp18 have reviewed it; not running here: calyx agent run cp18"),
+        (BOTH, ["notify"], "not running here: calyx agent run cp14 and calyx agent run cp18"),
         (EITHER, ["cp18"], "cp14 or cp18 has reviewed it; running here: cp18"),
+        (EITHER, ["cp14", "cp18"], "cp14 or cp18 has reviewed it; running here: cp14 and cp18"),
         (EITHER, ["cp20"], "has reviewed it; not running here: calyx agent run cp14 or calyx agent run cp18"),
     ],
 )
