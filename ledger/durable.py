@@ -23,29 +23,37 @@ _FULL_SYNC: Final = 51
 """F_FULLFSYNC of macOS, where fsync alone leaves data in the drive's cache."""
 
 
-def sync_file(descriptor: int) -> None:
-    """Put a file's content on the disk.
+class SyncFailed(OSError):
+    """What the disk holds is unknown, whatever the number of the error: do not write again, and do not acknowledge."""
 
-    Raises: OSError. After one, what the disk holds is unknown: do not write again, and do not acknowledge.
-    """
+
+def sync_file(descriptor: int) -> None:
+    """Put a file's content on the disk. Raises: SyncFailed."""
     if sys.platform == "darwin":
         import fcntl
 
         with suppress(OSError):
             fcntl.fcntl(descriptor, _FULL_SYNC)
             return
-    os.fsync(descriptor)
+    _sync(descriptor)
 
 
 def sync_directory(path: Path) -> None:
-    """Put a directory's names on the disk. Raises: OSError."""
+    """Put a directory's names on the disk. Raises: SyncFailed; OSError where it cannot be opened."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
 
 
 def lock_file(descriptor: int) -> None:

@@ -15,6 +15,7 @@ less and is never wrong. What is remembered is the higher of the two.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from typing import Final, NamedTuple
 
 from keys.canonical import parse_json
 from keys.errors import FormatError, Unavailable
-from ledger.durable import lock_file, make_directory, replace_file, sync_file
+from ledger.durable import SyncFailed, lock_file, make_directory, replace_file, sync_file
 from ledger.head import Head
 from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
 from ledger.remembered import HeadContradicted, Remembered
@@ -32,6 +33,9 @@ from ledger.remembered import HeadContradicted, Remembered
 MAX_FILE: Final = 32_768
 MAX_RECENT: Final = 1_024
 """Entries by which the head on the disk may be behind what was noted."""
+
+MEMORY_FULL: Final = "memory_full"
+"""The code of a head that is not remembered because there is no room for it. What was remembered before stands."""
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -83,7 +87,7 @@ class HeadMemory:
                 with self._locked(home):
                     return self._find(home).newest
             except Unavailable as again:
-                raise (error if again.code == "memory_write_failed" else again) from None
+                raise (again if again.code == error.code else error) from None
 
     def remember(self, home: str, ledger: str, head: Head) -> Remembered:
         """Remember a head that was verified to extend the one remembered before; what is remembered then, durable. A
@@ -225,7 +229,7 @@ class HeadMemory:
                 make_directory(self._directory, 0o700)
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable("memory_write_failed", f"cannot lock {path}: {error.strerror}") from None
+            raise _unwritten(path, error) from None
         try:
             lock_file(descriptor)
             yield
@@ -246,7 +250,7 @@ def _replace(path: str, data: bytes) -> None:
 
 def _write(descriptor: int, data: bytes) -> None:
     if os.write(descriptor, data) != len(data):
-        raise OSError(0, "the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
 
 
 def _check_extends(before: Remembered | None, ledger: str, head: Head) -> Remembered | None:
@@ -314,4 +318,9 @@ def _unreadable(path: str, error: Exception) -> Unavailable:
 
 
 def _unwritten(path: Path | str, error: OSError) -> Unavailable:
-    return Unavailable("memory_write_failed", f"cannot write {path}: {error.strerror}")
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT} and not isinstance(error, SyncFailed)
+    return Unavailable(
+        MEMORY_FULL if full else "memory_write_failed",
+        f"cannot write {path}: {error.strerror}",
+        hint="make room there, then go on" if full else "look at the disk and at who may write there, then start again",
+    )

@@ -188,7 +188,7 @@ def test_order_toward_safety_on_a_disk_too_full_to_remember_a_head(
         if low:
             assert home.open_for_safety(station.clock).sync() == station.state
         else:
-            with refused("memory_write_failed"):
+            with refused("memory_full"):
                 home.open_for_safety(station.clock)
     assert reserve.exists() is not low
 

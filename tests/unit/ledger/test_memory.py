@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from refusal import refused
 
 from keys.errors import Unavailable
 from ledger.head import Head
@@ -94,6 +98,69 @@ def test_memory_of_another_home_is_refused(tmp_path: Path) -> None:
     path.rename(tmp_path / f"{sha256(b'/other').hexdigest()}.json")
     with pytest.raises(Unavailable):
         memory.load("/other")
+
+
+def fail(code: int) -> Callable[..., NoReturn]:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("call", "verb"), [("os.open", "note"), ("os.write", "note"), ("os.open", "remember"), ("replace_file", "remember")]
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_disk_that_is_full_is_told_from_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, verb: str, code: int
+) -> None:
+    """A full one passes, and then what is there can be gone on with."""
+    memory = HeadMemory(tmp_path)
+    memory.remember(HOME, LEDGER, head(5))
+    memory.note(HOME, LEDGER, head(6))
+    say = getattr(memory, verb)
+    with monkeypatch.context() as patch, refused("memory_full"):
+        patch.setattr(f"ledger.memory.{call}", fail(code))
+        say(HOME, LEDGER, head(7))
+    assert say(HOME, LEDGER, head(7)).head == head(7)
+    found = HeadMemory(tmp_path).load(HOME)
+    assert found is not None
+    assert found.head == head(7)
+
+
+def test_half_of_a_slot_on_a_full_disk_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = HeadMemory(tmp_path)
+    memory.remember(HOME, LEDGER, head(5))
+    memory.note(HOME, LEDGER, head(6))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.memory.os.write", lambda file, data: write(file, bytes(data)[:10]))
+        with refused("memory_full"):
+            memory.note(HOME, LEDGER, head(7))
+    found = HeadMemory(tmp_path).load(HOME)
+    assert found is not None
+    assert found.head == head(6)
+    assert memory.note(HOME, LEDGER, head(7)).head == head(7)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_failed_sync_is_never_taken_for_a_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """What the disk holds is unknown then, whatever it says why."""
+    memory = HeadMemory(tmp_path)
+    memory.remember(HOME, LEDGER, head(5))
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.durable.os.fsync", fail(code))
+        with refused("memory_write_failed"):
+            memory.remember(HOME, LEDGER, head(6))
+
+
+def test_disk_that_failed_is_not_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = HeadMemory(tmp_path)
+    monkeypatch.setattr("ledger.memory.os.open", fail(errno.EROFS))
+    with refused("memory_write_failed"):
+        memory.remember(HOME, LEDGER, head(6))
 
 
 CLIMBER = """
