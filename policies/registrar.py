@@ -27,6 +27,7 @@ from ledger.chain import Entry
 from ledger.envelope import Envelope
 from ledger.head import EMPTY_HEAD, Head
 from ledger.log_key import LogKey
+from ledger.memory import MEMORY_FULL
 from ledger.record import make_record
 from ledger.sqlite.store import SqliteStore
 from ledger.statement import Statement
@@ -162,11 +163,22 @@ class Registrar(Submitter):
         if self._reserve is None:
             return False
         try:
-            self.sync()
-            wanted = self._lead_back(envelopes)
+            wanted = self._deserve_room(envelopes)
         except CalyxError:
             return False
         return wanted and self._reserve.give_up()
+
+    def _deserve_room(self, envelopes: Sequence[Envelope]) -> bool:
+        try:
+            self.sync()
+        except Unavailable as error:
+            if error.code != MEMORY_FULL:
+                raise
+            # What is remembered lies on that disk, too. It will be, before anything is appended.
+            with self._replay.glance() as state:
+                self._check_log_key(state)
+                return self._lead_back(envelopes)
+        return self._lead_back(envelopes)
 
     def _lead_back(self, envelopes: Sequence[Envelope]) -> bool:
         """Whether all of them do, and there is something to append. Raises: CalyxError where that is not lawful."""

@@ -8,6 +8,8 @@ the first one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -163,8 +165,23 @@ class Replay:
     def sync(self) -> State:
         """Read what is new, and remember the head. The state is the replay's own: read it, do not change it.
 
-        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError (`tip_mismatch`), and of the store.
+        Raises: ChainBroken, Unlawful, HeadContradicted; CalyxError (`tip_mismatch`), and of the store and the memory.
         """
+        return self._sync(remember=True)
+
+    @contextmanager
+    def glance(self) -> Iterator[State]:
+        """The state as `sync` gives it, where its head cannot be remembered: to decide whether to make room for that.
+        Nothing is said or done on it, and it is forgotten after.
+
+        Raises: as `sync`, but for what cannot be written to the memory.
+        """
+        try:
+            yield self._sync(remember=False)
+        finally:
+            self.forget()
+
+    def _sync(self, *, remember: bool) -> State:
         tip = self._reader.tip()
         begun = self._begin(tip)
         if tip.head == self.head and tip.head != EMPTY_HEAD and not begun:
@@ -184,7 +201,9 @@ class Replay:
             return self.state
         try:
             if (self._read(tip) or begun) and self._pin is not None:
-                self._remember(self._pin)
+                self._catch_up(self._pin)
+                if remember:
+                    self._pin.store(self.state.ledger, self.head)
         except BaseException:
             # The chain may be ahead of the state, and neither may be believed: the next call judges all of it again.
             self.forget()
@@ -260,7 +279,7 @@ class Replay:
         self._begun, self._kept = kept.note, kept.note.size
         return True
 
-    def _remember(self, pin: Pin) -> None:
+    def _catch_up(self, pin: Pin) -> None:
         remembered = pin.load()
         while remembered is not None and remembered.size > self.head.size:
             # Another process may have appended, and remembered that, after this one had looked at the tip. What is
@@ -271,7 +290,6 @@ class Replay:
             self._read(tip)
             remembered = pin.load()
         self._check(remembered)
-        pin.store(self.state.ledger, self.head)
 
     def _read(self, tip: Tip) -> bool:
         """Go on to a tip; whether there was anything new."""

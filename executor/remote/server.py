@@ -217,9 +217,11 @@ class Server:
 
     def _submit(self, envelopes: list[Envelope], *, accept_clock: bool) -> SaidSubmitted:
         registrar = self._desk.registrar(accept_clock=accept_clock)
-        state = registrar.sync()
-        for envelope in envelopes if self._staged else ():
-            self._keep_staged(state, envelope)
+        # An order brings no objects. It must not fail here for want of room that the registrar would make for it.
+        if self._staged:
+            state = registrar.sync()
+            for envelope in envelopes:
+                self._keep_staged(state, envelope)
         receipts = registrar.append(envelopes)
         return SaidSubmitted(
             receipts=tuple(SaidReceipt(seq=r.seq, digest=r.digest, leaf=r.leaf, time=r.time) for r in receipts)
