@@ -138,11 +138,14 @@ class Registrar(Submitter):
                 self._pin.note(self.state.ledger, self.head)
                 self._noted = self.state.ledger, self.head
             except Unavailable as error:
+                # Whoever goes on all the same reads it again, and has it remembered before anything follows from it.
+                self._replay.forget()
                 raise Unavailable(
                     "head_not_remembered",
                     f"entry {receipts[-1].seq} is in the ledger, and its head is not remembered: {error.message}",
                     hint="mend that, then go on; do not say it again",
                     entry=receipts[-1].seq,
+                    cause=error.code,
                 ) from error
         return receipts
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
 import pytest
+from refusal import refused
 from station import Station, new_station
 
 from keys.errors import CalyxError, Unavailable
@@ -62,6 +64,30 @@ def test_durable_entry_whose_head_is_not_remembered_is_named_and_not_refused(
     assert refusal.value.fields["entry"] == size
     monkeypatch.undo()
     assert station.state.size == size + 1
+
+
+def test_head_that_could_not_be_noted_is_remembered_before_anything_follows_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on after a full disk acts on the entry, and a cut of it must not go unnoticed then."""
+    station = new_station(tmp_path)
+    registrar = station.new_registrar()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.memory._replace", full)
+        patch.setattr("ledger.memory._write", full)
+        with refused("head_not_remembered", cause="memory_full"):
+            registrar.submit(station.signer("cbo"), intent(1))
+        patch.setattr("ledger.memory.replace_file", full)
+        with refused("memory_full"):
+            registrar.sync()
+    assert registrar.sync().size == registrar.head.size
+    remembered = station.memory.load(str(station.root))
+    assert remembered is not None
+    assert remembered.head == station.store.head()
 
 
 def test_statement_that_came_again_gets_its_entry_whatever_is_in_the_way_of_a_new_one(tmp_path: Path) -> None:
