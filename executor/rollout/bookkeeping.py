@@ -28,11 +28,20 @@ class Memory:
     tries: dict[tuple[str, str], int] = field(default_factory=dict)
     handled: set[str] = field(default_factory=set)
     no_space: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
     looked_at: int | None = None
     counted_at: Head | None = None
     listening_since: int = 0
     _instances: dict[str, dict[str, Instance]] = field(default_factory=dict)
     _ahead: dict[str, tuple[int, deque[str]]] = field(default_factory=dict)
+
+    def look(self, state: State) -> list[str]:
+        """Deployments that may need something, in order. Those that have begun are noted, for when nothing can be
+        read.
+        """
+        order = in_order(state)
+        self.begun = {digest for digest in order if state.deployments[digest].started}
+        return order
 
     def keep(self, digests: Collection[str]) -> None:
         """Forget all deployments but these."""

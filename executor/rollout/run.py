@@ -26,6 +26,7 @@ from executor.rollout.claim import PREFLIGHTS, Claims
 from executor.rollout.decide import Apply, Finished, Observations, Restore, Say, decide
 from executor.rollout.effects import Outcome, Step, apply_instance, restore_instance
 from executor.rollout.figures import Figures
+from executor.rollout.patience import RETRY_S, Patience, passes
 from executor.rollout.speaker import Speaker
 from executor.rollout.standing import take_standing
 from executor.rollout.upkeep import Upkeep
@@ -43,12 +44,6 @@ from policies.names import list_json
 from policies.submitter import Submitter
 
 POLL_S: Final = 0.1
-RETRY_LEDGER_S: Final = 1
-LOGGED_RETRIES: Final = 3
-LOGGED_EVERY: Final = 60
-"""Of retries in a row these first ones are logged, and then one in so many."""
-TRANSIENT: Final = frozenset({"clock_suspect", "ledger_busy"})
-"""Refusals of the ledger that pass by themselves. After a failed write none does: the disk must be looked at."""
 RESTORE_TRIES: Final = 3
 GAP_S: Final = 10
 """Seconds between two rounds after which this process was frozen, or its clock jumped: it did not listen meanwhile."""
@@ -104,6 +99,7 @@ class Executor:
         self._work = Work(pools)
         self._figures = figures or Figures(time.monotonic)
         self._speaker = Speaker(registrar, signer, log, earlier, self._figures)
+        self._patience = Patience(log, reserve)
         self._upkeep = Upkeep(hosts, pools(1), log, reserve)
         self._claims = Claims(self._speaker, objects, hosts, pools(PREFLIGHTS), log, reserve, new_folder)
 
@@ -116,7 +112,7 @@ class Executor:
         Told to stop, it lets effects under way come to their end, says their results, and leaves the rest to the next.
 
         Raises: CalyxError when the ledger cannot be read or written, or another executor took over (`fenced`); what
-        passes by itself (`TRANSIENT`) only where `until_idle`.
+        passes by itself (`executor.rollout.patience`) only where `until_idle`, and when it takes over.
         """
         self._until_idle = until_idle
         try:
@@ -131,22 +127,19 @@ class Executor:
             self._watchman.stop()
 
     def _loop(self, *, until_idle: bool) -> None:
-        failures = 0
         while not self._wait(0):
             try:
                 acted = self._round()
             except Unavailable as error:
                 self._figures.count_error(error.code)
                 # Nobody watches a run without an end: what passes by itself must not leave a rollout alone.
-                if until_idle or error.code not in TRANSIENT:
+                if until_idle or not passes(error):
                     raise
-                failures += 1
-                if failures <= LOGGED_RETRIES or failures % LOGGED_EVERY == 0:
-                    self._log(f"{error}; trying again in {RETRY_LEDGER_S} s")
-                if self._wait(RETRY_LEDGER_S):
+                # In steps: who waits for this one's end must see that it lives.
+                if any(self._wait(RETRY_S) for _ in range(self._patience.bear(error, self._memory))):
                     return
                 continue
-            failures = 0
+            self._patience.end()
             if acted:
                 continue
             self._upkeep.consider(self._state(), self._speaker.fence, self._registrar.now())
@@ -166,6 +159,7 @@ class Executor:
 
     def _take_over(self) -> None:
         self._speaker.take_over()
+        self._memory.look(self._state())
 
     def _round(self) -> bool:
         """Do what can be done now; whether anything was."""
@@ -173,7 +167,7 @@ class Executor:
         self._speaker.check_term(state)
         self._listen(self._registrar.now())
         acted = False
-        order = in_order(state)
+        order = self._memory.look(state)
         for digest in order:
             acted |= self._advance(digest)
         self._memory.keep(order)

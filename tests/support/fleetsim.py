@@ -13,6 +13,7 @@ from typing import Any
 
 from station import Station
 
+from executor.homes.reserve import Reserve
 from executor.hosts.fence import pass_fence
 from executor.hosts.host import Check, Fence, HookRun, Observed, Plan, Pruned
 from executor.rollout.run import Executor
@@ -170,6 +171,7 @@ class Simulation:
     silent: bool = False
     patience: int = 2_000
     pools: Pools = field(default=InlinePool)
+    reserve: Reserve | None = None
 
     def __post_init__(self) -> None:
         self.hosts = SimHosts(self.killer)
@@ -250,6 +252,7 @@ class Simulation:
             wait=self.wait,
             log=self.log.append,
             pools=self.pools,
+            reserve=self.reserve,
         )
 
     def run(self, who: str = "cp20") -> Exit:

@@ -16,7 +16,7 @@ from executor.logbook import Line
 from executor.rollout.claim import MAX_TOLD, RETRY_S
 from executor.rollout.effects import Outcome, Step
 from executor.trees.tree import make_tree
-from keys.errors import CalyxError, Exit, FormatError, LawRefused, Unavailable
+from keys.errors import CalyxError, Exit, FormatError, LawRefused
 from policies.fleet import Instance
 from policies.fold.deployment import Phase
 from policies.fold.state import State
@@ -461,40 +461,6 @@ def test_lease_that_waits_is_judged_once_a_second_and_an_expired_one_never(
 def phase_or_none(scene: Scene) -> Phase | None:
     deployment = scene.station.state.deployments.get(scene.lease[1])
     return None if deployment is None else deployment.phase
-
-
-@pytest.mark.parametrize("code", ["ledger_busy", "clock_suspect"])
-def test_ledger_that_is_busy_for_a_while_does_not_end_a_rollout(tmp_path: Path, code: str) -> None:
-    scene = begin(tmp_path)
-    executor = scene.executor()
-    sync, left = executor._registrar.sync, [3]
-
-    def busy_at_first() -> State:
-        if phase_or_none(scene) is Phase.BAKING and left[0]:
-            left[0] -= 1
-            raise Unavailable(code, "not now")
-        return sync()
-
-    executor._registrar.sync = busy_at_first  # type: ignore[method-assign]
-    executor._wait = lambda seconds: scene.wait(seconds) or phase_or_none(scene) is Phase.COMPLETED
-    assert executor.run(until_idle=False) is Exit.DONE
-    assert left == [0]
-    assert sum(code in line for line in scene.log) == 3
-
-
-def test_disk_that_failed_ends_the_executor(tmp_path: Path) -> None:
-    scene = begin(tmp_path)
-    executor = scene.executor()
-    sync, left = executor._registrar.sync, [1]
-
-    def fail() -> State:
-        if phase_or_none(scene) is Phase.BAKING and left.pop():
-            raise Unavailable("ledger_write_failed", "the disk said so")
-        return sync()
-
-    executor._registrar.sync = fail  # type: ignore[method-assign]
-    with pytest.raises(Unavailable, match="the disk said so"):
-        executor.run(until_idle=False)
 
 
 def test_slow_host_keeps_no_order_waiting(tmp_path: Path) -> None:

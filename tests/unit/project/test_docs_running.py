@@ -12,6 +12,7 @@ from programs import require_program
 
 import executor.logbook
 import executor.rollout.endpoint
+import executor.rollout.patience
 import executor.rollout.turn
 from executor.homes.home import Home
 from executor.rollout.exposition import expose
@@ -71,4 +72,5 @@ def test_the_document_names_every_metric_and_the_codes_own_times() -> None:
     assert missing == []
     assert f"503 after {executor.rollout.endpoint.HUNG_S:.0f} s" in text
     assert f"no sign of life for {executor.rollout.turn.STALE_S:.0f} s" in text
+    assert f"tries again each {executor.rollout.patience.RETRY_FULL_S} s until" in text
     assert f"begins again at {executor.logbook.MAX_LOG // 1024**2} MiB" in text
