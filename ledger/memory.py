@@ -26,6 +26,7 @@ from pydantic import Field
 
 from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError, Unavailable
+from keys.regular import open_regular
 from keys.values import Count, Hash, Model
 from ledger.durable import lock_file, make_directory, replace_file, sync_file
 from ledger.head import Head
@@ -247,7 +248,7 @@ class HeadMemory:
         """The file with the slots, open."""
         path = self._name(home).recent
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise _unwritten(path, error) from None
         try:
@@ -286,7 +287,7 @@ class HeadMemory:
 def _replace(path: str, data: bytes) -> None:
     """Put a file in the place of `path` without waiting for the disk. Raises: OSError."""
     beside = f"{path}.new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC, 0o600)
+    descriptor = open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         _write(descriptor, data)
     finally:
@@ -342,7 +343,7 @@ def _make(home: str, ledger: str, head: Head) -> Remembered:
 def _read(path: str) -> bytes | None:
     """A file's bytes, None when there is no file. Raises: Unavailable."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _CLOEXEC)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, Protocol
 from keys.canonical import MAX_INTEGER
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.plain import Plain
+from keys.regular import open_regular
 from keys.values import Count, Hash
 from keys.words import counted
 from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
@@ -139,7 +140,7 @@ class DirectoryObjects:
 
     def put_file(self, path: Path) -> ObjectRef:
         try:
-            source = path.open("rb")
+            source = os.fdopen(open_regular(path), "rb")
         except OSError as error:
             raise Unavailable("file_unreadable", f"cannot read {path}: {error.strerror}") from None
         # What is hashed is what is written, so a file that changes meanwhile cannot get another content's name.
