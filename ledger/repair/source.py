@@ -101,8 +101,11 @@ class FileSource:
             connection.execute("PRAGMA trusted_schema = OFF")
             _check_tables(connection)
             return cls(path, connection)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, UnicodeDecodeError):
+                # SQLite's own message quotes a damaged schema.
+                raise sqlite3.DatabaseError("its schema is not UTF-8") from None
             raise
 
     def close(self) -> None:
@@ -253,8 +256,8 @@ def _graft(copy: Path) -> None:
     pages = copy.stat().st_size // size
     page[28:32] = pages.to_bytes(4, "big")
     # What the log holds is newer than the page that it would be read through.
-    with suppress(sqlite3.Error), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(sqlite3.connect(copy, isolation_level=None)) as log, suppress(sqlite3.Error, UnicodeDecodeError):
+        log.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copy.with_name(copy.name + "-wal").unlink(missing_ok=True)
     copy.with_name(copy.name + "-shm").unlink(missing_ok=True)
     with copy.open("r+b") as file:
