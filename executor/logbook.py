@@ -61,7 +61,9 @@ class LogFile:
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         with suppress(OSError):
             trim_log(self._path, self._limit - len(data))
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            # A pipe has a line as long as somebody reads there, and nobody waits for them.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(self._path, flags, 0o640)
             try:
                 os.write(descriptor, data)
             finally:

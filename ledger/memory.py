@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from keys.canonical import parse_json
 from keys.errors import FormatError, Unavailable
+from keys.regular import open_regular
 from ledger.durable import SyncFailed, lock_file, make_directory, replace_file, sync_file
 from ledger.head import Head
 from ledger.recent import SLOT_SIZE, SLOTS_SIZE, Slots, format_slot, parse_slots
@@ -201,7 +202,7 @@ class HeadMemory:
         """The file with the slots, open."""
         path = self._name(home).recent
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise _unwritten(path, error) from None
         try:
@@ -240,7 +241,7 @@ class HeadMemory:
 def _replace(path: str, data: bytes) -> None:
     """Put a file in the place of `path` without waiting for the disk. Raises: OSError."""
     beside = f"{path}.new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC, 0o600)
+    descriptor = open_regular(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         _write(descriptor, data)
     finally:
@@ -296,7 +297,7 @@ def _make(home: str, ledger: str, head: Head) -> Remembered:
 def _read(path: str) -> bytes | None:
     """A file's bytes, None when there is no file. Raises: Unavailable."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _CLOEXEC)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:

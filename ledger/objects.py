@@ -3,7 +3,8 @@
     objects/ab/cdef...      the first byte of the digest, in hex, then the other 31; mode 0444
 
 A name is only where to look: what is read is hashed, and what has another hash is not given out. A missing or damaged
-object stops what needs it; putting the same content again mends it.
+object stops what needs it; putting the same content again mends it. What a killed process left half-written is removed
+by a put long after.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import BinaryIO, Final, Protocol
 from keys.canonical import MAX_INTEGER
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
 from keys.plain import Plain
+from keys.regular import open_regular
 from keys.values import Count, Hash
 from keys.words import counted
 from ledger.durable import hidden_file, make_directory, sync_directory, sync_file
+from ledger.place import held, remove_left
 
 MAX_IN_MEMORY: Final = 64 * 1024 * 1024
 CHUNK: Final = 1024 * 1024
@@ -93,6 +96,7 @@ class DirectoryObjects:
 
     def __init__(self, root: Path) -> None:
         self._root: Final = root
+        self._cleared = False
 
     def has(self, ref: ObjectRef) -> bool:
         try:
@@ -139,7 +143,7 @@ class DirectoryObjects:
 
     def put_file(self, path: Path) -> ObjectRef:
         try:
-            source = path.open("rb")
+            source = os.fdopen(open_regular(path), "rb")
         except OSError as error:
             raise Unavailable("file_unreadable", f"cannot read {path}: {error.strerror}") from None
         # What is hashed is what is written, so a file that changes meanwhile cannot get another content's name.
@@ -197,8 +201,11 @@ class DirectoryObjects:
     def _incoming(self) -> Iterator[tuple[BinaryIO, Path]]:
         try:
             make_directory(self._root)
-            with hidden_file(self._root, 0o600) as pair:
-                yield pair
+            with hidden_file(self._root, 0o600) as (file, hidden), held(file):
+                if not self._cleared:
+                    remove_left(self._root, os.fstat(file.fileno()).st_mtime)
+                    self._cleared = True
+                yield file, hidden
         except OSError as error:
             raise Unavailable(
                 "object_write_failed", f"cannot keep an object in {self._root}: {error.strerror}"

@@ -9,11 +9,15 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from keys.errors import Unavailable, UsageError
+from keys.regular import open_regular
+
+STRAY_AFTER_S: Final = 3_600
+"""Seconds after which a hidden file is no longer somebody's work."""
 
 _HIDDEN: Final = re.compile(r"\.[0-9a-f]{24}\.tmp(-journal|-wal|-shm)?", re.ASCII)
 
@@ -40,6 +44,40 @@ def remove_hidden(*directories: Path) -> None:
             path = directory / name
             if not stat.S_ISDIR(path.lstat().st_mode):
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(file: BinaryIO) -> Iterator[None]:
+    """Show `remove_left` that a hidden file is being written: a lock on it, also when `file` is closed meanwhile."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.dup(file.fileno())
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_left(directory: Path, now: float) -> None:
+    """Remove the files that a crash left in a directory that others may be writing to: old ones that nobody has `held`.
+    `now`: the time by the clock that gives files theirs. Raises: OSError when the directory cannot be listed.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    for path in (directory / name for name in list_names(directory) if is_hidden(name)):
+        with suppress(OSError):
+            if now - path.lstat().st_mtime < STRAY_AFTER_S:
+                continue
+            with os.fdopen(open_regular(path, links=False), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def check_directory(root: Path, path: Path) -> None:

@@ -1281,7 +1281,7 @@ def examine_export(root: Path, objects: Objects, leaves: list[str]) -> Refused |
 
 
 def main() -> int:
-    """Say whether a ledger is right: 0 when it is, 1 when it is not or cannot be read, 5 when there is none."""
+    """Say whether a ledger is right: 0 when it is, 1 when it is not or nobody can tell, 5 when there is none."""
     parser = argparse.ArgumentParser(description="A second opinion on a ledger.")
     parser.add_argument("ledger", type=Path, help="a home, its ledger.db, or an export")
     parser.add_argument("--objects", type=Path, help="the folder of objects; beside the ledger's file when left out")
@@ -1310,12 +1310,19 @@ def main() -> int:
     said = {"ok": wrong is None, "size": len(leaves), "head": leaves[-1] if leaves else ZERO, "root": tree_root(leaves)}
     code, seq, message = (wrong.code, wrong.entry, wrong.words) if wrong else (None, None, None)
     if arguments.json:
-        print(json.dumps({**said, "code": code, "seq": seq, "message": message}, sort_keys=True))
+        text = json.dumps({**said, "code": code, "seq": seq, "message": message}, sort_keys=True)
     elif wrong:
-        print(f"NOT OK: {'the ledger' if seq is None else f'entry {seq}'}: {wrong}")
+        text = f"NOT OK: {'the ledger' if seq is None else f'entry {seq}'}: {wrong}"
     else:
         count = f"{len(leaves)} {'entry' if len(leaves) == 1 else 'entries'}"
-        print(f"ok: {count}", f"head {said['head']}", f"root {said['root']}", sep="\n")
+        text = f"ok: {count}\nhead {said['head']}\nroot {said['root']}"
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python would try again at its end.
+        sys.stdout = None
+        print(f"second_opinion: the verdict cannot be written: {error}", file=sys.stderr)
+        return 1
     return 1 if wrong else 0
 
 

@@ -5,6 +5,7 @@ tests.
 from __future__ import annotations
 
 import itertools
+import multiprocessing.util
 import os
 import signal
 import tempfile
@@ -46,6 +47,8 @@ def _own_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("TMPDIR", str(place))
         patch.setattr(tempfile, "tempdir", str(place))
         yield
+        # Else multiprocessing takes its own directory away at the very end, when pytest has taken all of them away.
+        multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

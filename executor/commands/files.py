@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from keys.canonical import Json
 from keys.errors import FormatError, UsageError
+from keys.regular import read_regular
 
 if TYPE_CHECKING:
     from keys.openssh_public import OpenSshKey
@@ -20,17 +21,21 @@ MAX_JSON: Final = 64 * 1024 * 1024
 MAX_YAML: Final = 1024 * 1024
 
 
-def read_text(path: Path, limit: int) -> str:
-    """A text file of at most `limit` bytes. Raises: UsageError (`file_unreadable`); FormatError (`too_large`)."""
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A regular file of at most `limit` bytes. Raises: UsageError (`file_unreadable`); FormatError (`too_large`)."""
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        data = read_regular(path, limit)
     except OSError as error:
         raise UsageError("file_unreadable", f"cannot read {path}: {error.strerror}") from None
     if len(data) > limit:
         raise FormatError(f"{path} is over {limit} bytes", code="too_large", limit=limit)
+    return data
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A text file of at most `limit` bytes. Raises: as `read_bytes`; FormatError."""
     try:
-        return data.decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError:
         raise FormatError(f"{path} is not UTF-8 text") from None
 

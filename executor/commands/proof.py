@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.files import read_bytes
 from executor.commands.terminal import note, say, say_json, write_out
-from keys.errors import CalyxError, FormatError, Refused, Unavailable, UsageError
+from keys.errors import CalyxError, Refused, Unavailable, UsageError
 from keys.words import counted
 
 if TYPE_CHECKING:
@@ -120,13 +121,13 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
         key = parse_vkey(vkey)
     except CalyxError as error:
         raise UsageError("bad_option", f"--key is no verifier key: {error.message}", hint=_VKEY_HINT) from None
-    made = parse_proof(_read(path, MAX_PROOF))
+    made = parse_proof(read_bytes(path, MAX_PROOF))
     if isinstance(made, ConsistencyProof):
         if old is None:
             raise UsageError("no_checkpoint", "this is a consistency proof", hint="name the old checkpoint with --old")
         if record is not None:
             raise UsageError("bad_option", "a consistency proof proves no entry", hint="leave --record out")
-        before, after = check_consistency_proof(made, key, _read(old, MAX_NOTE))
+        before, after = check_consistency_proof(made, key, read_bytes(old, MAX_NOTE))
         found = {"origin": after.origin, "old_size": before.size, "size": after.size, "root": after.root.hex()}
         whole = counted(after.size, "entry")
         text = [f"ok: the first {before.size} of the {whole} of {after.origin} are those of the old checkpoint"]
@@ -137,7 +138,7 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
                 "an inclusion proof says nothing of a checkpoint that was kept",
                 hint="leave --old out; calyx ledger proof --consistency OLD makes the proof that --old goes with",
             )
-        proved = check_inclusion_proof(made, key, None if record is None else _read(record, MAX_RECORD))
+        proved = check_inclusion_proof(made, key, None if record is None else read_bytes(record, MAX_RECORD))
         size, origin = proved.checkpoint.size, proved.checkpoint.origin
         root = proved.checkpoint.root.hex()
         found = {"seq": proved.index, "leaf": proved.leaf, "origin": origin, "size": size, "root": root}
@@ -146,14 +147,3 @@ def _check(path: Path, vkey: str, record: Path | None, old: Path | None, *, as_j
         say_json({"ok": True, **found})
     else:
         say(*text, f"  root {found['root']}")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UsageError("file_unreadable", f"cannot read {path}: {error.strerror}") from None
-    if len(data) > limit:
-        raise FormatError(f"{path} is over {limit} bytes", code="too_large")
-    return data

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import Unavailable
+from keys.regular import open_regular
 from keys.words import counted
 from ledger.durable import sync_directory
 
@@ -40,9 +41,7 @@ class Reserve:
         try:
             if self._free() < 2 * self._size:
                 raise _missing(self._path, f"{counted(self._free(), 'byte')} are free")
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            descriptor = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, links=False)
             try:
                 _fill(descriptor, self._size)
                 os.fsync(descriptor)

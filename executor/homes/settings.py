@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from keys.canonical import parse_json
+from keys.canonical import MAX_BYTES, parse_json
 from keys.errors import FormatError, Refused, Unavailable
+from keys.regular import read_regular
 from keys.values import Ident, Model, One
 from ledger.durable import replace_file
 
@@ -29,7 +30,7 @@ NO_SETTINGS: Final = Settings(version=1, me=None, keys={})
 def load_settings(path: Path) -> Settings:
     """The settings in a file; none is as good as empty ones. Raises: Refused (`bad_settings`)."""
     try:
-        return Settings.from_json(parse_json(path.read_bytes()), what="settings")
+        return Settings.from_json(parse_json(read_regular(path, MAX_BYTES)), what="settings")
     except FileNotFoundError:
         return NO_SETTINGS
     except (OSError, FormatError) as error:

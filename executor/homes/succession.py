@@ -18,6 +18,7 @@ from executor.hosts.host import MAX_LINEAGE
 from keys.errors import CalyxError, Refused, Unavailable, UsageError
 from keys.openssh_public import OpenSshKey, fingerprint
 from keys.principals import Principal
+from keys.regular import read_regular
 from keys.values import fold_id
 from keys.words import counted
 from ledger.chain import leaf_of
@@ -124,8 +125,7 @@ def trace_lineage(home: Path, continues: Continues | None) -> tuple[tuple[str, .
 
 def _read_first(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_RECORD + 1)
+        return read_regular(path, MAX_RECORD)
     except OSError:
         return None
 

@@ -6,7 +6,6 @@ Nothing here reads the environment or prints: `look_around` is given both.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from keys.errors import CalyxError
 from keys.openssh_private import peek_private_key
 from keys.openssh_public import MAX_LINE, OpenSshKey, parse_public
+from keys.regular import read_regular
 from keys.words import counted
 
 if TYPE_CHECKING:
@@ -99,11 +99,7 @@ def look_around(
 def read_public(path: Path) -> OpenSshKey | None:
     """The key of a `.pub` file; None when there is none, or it is of no use here."""
     try:
-        # Neither a FIFO nor a huge file stops the search.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            return parse_public(file.read(MAX_LINE + 1).decode("utf-8")) if regular else None
+        return parse_public(read_regular(path, MAX_LINE).decode("utf-8"))
     except (OSError, ValueError, CalyxError):
         return None
 

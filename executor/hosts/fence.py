@@ -21,6 +21,7 @@ from typing import Final
 from executor.hosts.host import Fence
 from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError
+from keys.regular import read_regular
 from ledger.durable import replace_file
 
 MAX_FENCE: Final = 4096
@@ -68,8 +69,7 @@ def load_fence(path: Path) -> Fence | None:
     Raises: CalyxError `fence_unreadable`: what cannot be read lets nobody through.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FENCE + 1)
+        data = read_regular(path, MAX_FENCE)
     except FileNotFoundError:
         return None
     try:

@@ -22,6 +22,7 @@ from executor.hosts.layout import Layout
 from executor.hosts.process import LANG, PATH
 from executor.hosts.processes import HOOK_MARKER, end_hooks
 from keys.errors import CalyxError
+from keys.regular import open_regular
 from policies.fleet import Instance
 from policies.kinds import Lease
 from policies.matrix import CapabilityMatrix
@@ -112,7 +113,7 @@ def _keep(layout: Layout, run: HookRun, output: bytes, how: str) -> None:
     # A full disk must not stop a way back.
     with suppress(OSError):
         path = layout.private / "hooks.log"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, links=False)
         with os.fdopen(descriptor, "ab") as file:
             if os.fstat(descriptor).st_size > _MAX_LOG:
                 path.rename(layout.private / "hooks.log.1")

@@ -37,6 +37,7 @@ def main() -> None:
 
 
 def _become_service(spec: dict[str, Any], answer: int) -> NoReturn:
+    what = spec["alive"]
     try:
         os.setsid()
         alive = os.open(spec["alive"], os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -46,7 +47,11 @@ def _become_service(spec: dict[str, Any], answer: int) -> NoReturn:
             os.write(answer, RUNNING.encode())
             os._exit(1)
         os.set_inheritable(alive, True)
-        log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+        what = spec["log"]
+        # Nobody waits for a reader of a pipe in its place; the service itself may wait for one.
+        log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
+        os.set_blocking(log, True)
+        what = spec["argv"][0]
         null = os.open(os.devnull, os.O_RDONLY)
         for descriptor, place in ((null, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, place)
@@ -63,7 +68,7 @@ def _become_service(spec: dict[str, Any], answer: int) -> NoReturn:
         os.umask(0o022)
         os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606 - no shell is what is wanted
     except OSError as error:
-        os.write(answer, f"{spec['argv'][0]}: {error.strerror}".encode())
+        os.write(answer, f"{what}: {error.strerror}".encode())
     finally:
         os._exit(127)
 

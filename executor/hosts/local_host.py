@@ -29,6 +29,7 @@ from executor.hosts.releases import (
 from executor.trees.tree import check_shared, shown
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError, FormatError, Unavailable
+from keys.regular import read_regular
 from ledger.durable import replace_file, sync_directory
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
@@ -308,7 +309,7 @@ def _store_flip(layout: Layout) -> None:
 def _load_flip(layout: Layout) -> tuple[str, int]:
     # Without the note the age is not known; what a process works in still says which release it serves.
     with suppress(OSError, FormatError):
-        value = parse_json((layout.private / "flip").read_bytes(), limit=1024)
+        value = parse_json(read_regular(layout.private / "flip", 1024), limit=1024)
         if isinstance(value, dict) and type(value.get("ticks")) is int:
             return str(value.get("boot")), int(str(value["ticks"]))
     return "", 0

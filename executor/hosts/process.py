@@ -23,6 +23,7 @@ from executor.hosts.processes import MARKER, boot_id, end_service, is_alive
 from executor.trees.tree import shown
 from keys.canonical import parse_json
 from keys.errors import CalyxError, FormatError
+from keys.regular import open_regular, read_regular
 from ledger.durable import sync_directory
 from policies.fleet import Process
 
@@ -38,8 +39,7 @@ _LAUNCH_TIMEOUT_S: Final = 30
 def load_running(layout: Layout) -> Running | None:
     """The service process that was started last, if it lives."""
     try:
-        with (layout.private / "process.json").open("rb") as file:
-            data = file.read(_MAX_RECORD + 1)
+        data = read_regular(layout.private / "process.json", _MAX_RECORD)
         running = Running.from_json(parse_json(data, limit=_MAX_RECORD))
     except (OSError, FormatError):
         # Nothing was started, or the disk lost it; a service that lives nevertheless holds `alive`, so none is added.
@@ -126,7 +126,7 @@ def exited(layout: Layout) -> CalyxError:
 def last_log_line(layout: Layout) -> str:
     """The last line that the service printed, at most 300 characters, safe to show; empty when there is none."""
     try:
-        with (layout.private / "service.log").open("rb") as file:
+        with os.fdopen(open_regular(layout.private / "service.log"), "rb") as file:
             file.seek(-min(4096, os.fstat(file.fileno()).st_size), os.SEEK_END)
             lines = file.read(4096).decode("utf-8", "replace").strip().splitlines()
     except OSError:

@@ -15,8 +15,9 @@ from executor.hosts.process import find_account
 from executor.trees.materialise import ReleaseContent, discard, materialise, seal, write_tree
 from executor.trees.patch import write_patched
 from executor.trees.scan import scan_release
-from executor.trees.tree import File, Link, Tree, parse_manifest, shared_target, shown
+from executor.trees.tree import MAX_MANIFEST, File, Link, Tree, parse_manifest, shared_target, shown
 from keys.errors import CalyxError, Unavailable
+from keys.regular import read_regular
 from ledger.durable import make_directory, replace_file, sync_directory
 from ledger.objects import ObjectRef, ObjectStore
 from policies.fleet import Instance
@@ -131,7 +132,7 @@ def install(layout: Layout, tree: Tree, work: Path) -> None:
 def load_manifest(layout: Layout, tree: str) -> Tree | None:
     """What a release holds, from the manifest that the host kept of it; None when there is none, or another's."""
     try:
-        kept = parse_manifest(layout.manifest(tree).read_bytes())
+        kept = parse_manifest(read_regular(layout.manifest(tree), MAX_MANIFEST))
     except (OSError, CalyxError):
         return None
     return kept if kept.digest == tree else None

@@ -11,13 +11,13 @@ import csv
 import json
 import os
 import re
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from executor.metrics.measure import Reading, two_decimals
+from keys.regular import open_regular
 from keys.words import counted
 from policies.fleet import Target, TesFile
 
@@ -77,16 +77,13 @@ def _tail(file: TesFile) -> tuple[list[str], list[tuple[int, bytes]]]:
     """The header's columns, none for JSONL, and up to MAX_ROWS whole rows from the end, newest first, each with its
     byte offset.
     """
-    # A FIFO or a device in the file's place must not block the monitor.
-    descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = open_regular(file.path)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unusable("it is not a regular file")
+        size = os.fstat(descriptor).st_size
         first = b"" if _is_jsonl(file) else _first_line(os.pread(descriptor, MAX_HEADER, 0))
         top = len(first)
-        begin = max(top, status.st_size - TAIL)
-        tail = os.pread(descriptor, TAIL, begin) if begin < status.st_size else b""
+        begin = max(top, size - TAIL)
+        tail = os.pread(descriptor, TAIL, begin) if begin < size else b""
     finally:
         os.close(descriptor)
     header = _split(first)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from executor.notify.notices import Notice, kind_of
+from ledger.sqlite.file import check_beside
 
 FORMAT: Final = "calyx-outbox-v1"
 MAX_PENDING: Final = 5_000
@@ -64,7 +65,7 @@ class Outbox:
     def open(cls, path: Path, ledger: str) -> Self:
         """Open the outbox; one that is damaged, or another ledger's, is begun anew.
 
-        Raises: sqlite3.Error, OSError when there is no place for one.
+        Raises: sqlite3.Error, OSError when there is no place for one; as `ledger.sqlite.file.check_beside`.
         """
         try:
             outbox = cls(_connect(path))
@@ -192,9 +193,10 @@ class Outbox:
 
 
 def read_outbox(path: Path) -> Outbox | None:
-    """The outbox for looking at it; None where there is none that can be read."""
+    """The outbox for looking at it; None where there is none that can be read. Raises: as `check_beside`."""
     if not path.is_file():
         return None
+    check_beside(path)
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
     except sqlite3.Error:
@@ -208,6 +210,7 @@ def read_outbox(path: Path) -> Outbox | None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    check_beside(path)
     # Made before SQLite opens it: titles and bodies are for this user alone.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S)

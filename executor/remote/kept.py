@@ -18,8 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from keys.canonical import parse_json
+from keys.canonical import MAX_BYTES, parse_json
 from keys.errors import FormatError
+from keys.regular import open_regular, read_regular
 from keys.values import ZERO_HASH, Count, Hash, Model
 from ledger.chain import leaf_of
 from ledger.durable import make_directory, replace_file
@@ -118,14 +119,13 @@ class KeptRecords:
             self._descriptor = None
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT, links=False)
         with suppress(OSError):
             # Whoever does not get it reads what counts, which nobody changes.
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._writes = True
         try:
-            counted = _Counted.from_json(parse_json(self._counted.read_bytes()))
+            counted = _Counted.from_json(parse_json(read_regular(self._counted, MAX_BYTES)))
             whole = self._scan(counted)
         except (OSError, FormatError):
             whole = False

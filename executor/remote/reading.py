@@ -28,6 +28,7 @@ from executor.remote.messages import (
     SaidTip,
 )
 from keys.errors import CalyxError, FormatError, Unavailable, UsageError
+from keys.regular import read_regular
 from keys.words import counted
 from ledger.durable import hidden_file, sync_directory, sync_file
 from ledger.head import EMPTY_HEAD, Head
@@ -181,8 +182,7 @@ class RemoteObjects:
 
     def put_file(self, path: Path) -> ObjectRef:
         try:
-            with path.open("rb") as file:
-                return self.put(file.read(MAX_PUT + 1))
+            return self.put(read_regular(path, MAX_PUT))
         except OSError as error:
             raise Unavailable("file_unreadable", f"cannot read {path}: {error.strerror}") from None
 

@@ -24,6 +24,7 @@ from executor.hosts.processes import end_process, status_of
 from executor.logbook import Log, fact_line
 from executor.process_lock import ProcessLock
 from keys.errors import Unavailable
+from keys.regular import open_regular, read_regular
 
 BEAT_S: Final = 1.0
 STALE_S: Final = 30.0
@@ -133,7 +134,7 @@ class Turn:
     def _begin(self) -> None:
         data = self._name.encode().ljust(_SIZE - 1) + b"\n"
         with suppress(OSError):
-            descriptor = os.open(self._beat, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_regular(self._beat, os.O_WRONLY | os.O_CREAT, links=False)
             try:
                 os.pwrite(descriptor, data, 0)
             finally:
@@ -174,7 +175,7 @@ class Turn:
     def _last(self) -> tuple[str, int, int] | None:
         """Who wrote last that it acts: principal, pid, and start in clock ticks."""
         try:
-            who, pid, started = self._beat.read_bytes()[:_SIZE].decode("ascii").split()
+            who, pid, started = read_regular(self._beat, _SIZE)[:_SIZE].decode("ascii").split()
             return who, int(pid), int(started)
         except (OSError, ValueError):
             return None

@@ -14,6 +14,7 @@ from typing import Final
 from executor.logbook import Log, trim_log
 from executor.process_lock import ProcessLock
 from keys.errors import CalyxError
+from keys.regular import open_regular
 
 RESTART_S: Final = 2.0
 """Seconds between two starts: a monitor that dies at once must not take the machine's time from the rollout."""
@@ -67,7 +68,7 @@ class Companion:
         options = ["--home", str(self._root), "--parent", str(os.getpid())]
         # Its own session: a Ctrl-C at the executor's terminal must not blind the rollout before the executor stopped.
         # Nor may it hold the executor's output open: whoever reads that to its end waits for the executor alone.
-        with self._output.open("ab") as output:
+        with os.fdopen(self._open_output(), "ab") as output:
             self._child = subprocess.Popen(
                 [*command, *options],
                 stdin=subprocess.DEVNULL,
@@ -75,6 +76,12 @@ class Companion:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _open_output(self) -> int:
+        # One whose words go nowhere is better than none.
+        with suppress(OSError):
+            return open_regular(self._output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        return os.open(os.devnull, os.O_WRONLY)
 
     def _trim(self) -> None:
         now = self._monotonic()

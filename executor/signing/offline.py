@@ -14,7 +14,6 @@ Source: OpenSSH PROTOCOL.sshsig; DSSE protocol v1.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from executor.signing.approval import check_objection, check_open, find_said
 from keys.errors import CalyxError, FormatError, LawRefused, Refused, SignatureRefused, Unavailable, UsageError
 from keys.openssh_public import fingerprint
 from keys.principals import Principal, TrustRoot
+from keys.regular import read_regular
 from keys.sshsig import MAX_ARMOR, SshSig, parse_armor, parse_blob
 from keys.values import fold_id, format_time
 from ledger.durable import make_directory, replace_file
@@ -249,13 +249,8 @@ def _prepared_before(directory: Path, statement: Statement) -> UsageError:
 
 def _read(path: Path, limit: int) -> bytes | None:
     """A plain file of at most `limit` bytes, None where there is none. No link is followed, no pipe waited for."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Refused("bad_file", f"{path} is not a plain file")
-            data = file.read(limit + 1)
+        data = read_regular(path, limit, links=False)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from keys.errors import CalyxError, FormatError, Unavailable
+from keys.regular import open_regular
 from keys.values import ZERO_HASH
 from keys.words import counted
 from ledger.checkpoint import peek_checkpoint
@@ -158,18 +158,14 @@ def open_bounded(path: Path, limit: int) -> Iterator[BinaryIO | None]:
 
     Raises: as `read_bounded`.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         try:
-            descriptor = os.open(path, flags)
+            descriptor = open_regular(path, links=False)
         except (FileNotFoundError, NotADirectoryError):
             yield None
             return
         with open(descriptor, "rb") as file:  # noqa: PTH123  # of a descriptor
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise _unreadable(path, "it is not a regular file")
-            if status.st_size > limit:
+            if os.fstat(descriptor).st_size > limit:
                 raise _unreadable(path, f"it is over {limit} bytes")
             yield file
     except OSError as error:

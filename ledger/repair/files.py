@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ledger.durable import sync_directory
-from ledger.place import is_hidden
+from ledger.place import STRAY_AFTER_S, is_hidden
 from ledger.repair.fsck import Damage
-
-STRAY_AFTER_S: Final = 3_600
-"""Seconds after which a hidden file is no longer somebody's work."""
 
 _FIRST: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _REST: Final = re.compile(r"[0-9a-f]{62}", re.ASCII)

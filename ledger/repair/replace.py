@@ -198,6 +198,10 @@ def _folded(path: Path, aside: Path, held: Held | None) -> Iterator[sqlite3.Conn
             connection.execute("ROLLBACK")
             held.check_unchanged(aside)
             connection.execute("PRAGMA journal_mode = DELETE")
+        except UnicodeDecodeError:
+            # Of SQLite's own message, which quotes a damaged schema.
+            old = None
+            held.check_unchanged(aside)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

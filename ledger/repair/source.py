@@ -8,8 +8,10 @@ import errno
 import os
 import shutil
 import sqlite3
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, Protocol, Self
@@ -21,6 +23,7 @@ from ledger.exports.reader import ExportReader
 from ledger.merkle import HASH_SIZE
 from ledger.note import MAX_NOTE
 from ledger.record import MAX_RECORD
+from ledger.repair.pages import find_spans
 from ledger.sqlite.file import MAX_BLOB, TABLES, create_file
 from ledger.tiles import CHECKPOINT_PATH, WIDTH, Tile
 
@@ -32,7 +35,9 @@ _BATCH: Final = 256
 _SELECT: Final = """
     SELECT seq, CASE WHEN typeof(leaf) = 'blob' AND length(leaf) <= ? THEN leaf END,
         CASE WHEN typeof(data) = 'blob' AND length(data) <= ? THEN data END
-    FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"""
+    FROM record WHERE """
+_IN_ORDER: Final = f"{_SELECT} seq >= ? AND seq < ? ORDER BY seq"
+_ALONE: Final = f"{_SELECT} seq = ?"
 _TIP: Final = "SELECT size, hash, checkpoint FROM tip WHERE length(hash) <= ? AND length(checkpoint) <= ? LIMIT 1"
 _DEPTH: Final = 6
 """Directories that a bundle's name may lead through."""
@@ -83,26 +88,32 @@ class NoSource:
 
 
 class FileSource:
-    """A ledger file, read where it is."""
+    """A ledger file, read where it is. `copied`: it is a copy that nobody else uses."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, copied: bool = False) -> None:
         self._connection = connection
         log = path.with_name(path.name + "-wal")
-        self._limit = (path.stat().st_size + (log.stat().st_size if log.exists() else 0)) // _MIN_RECORD + 1
+        logged = log.stat().st_size if log.exists() else 0
+        self._limit = (path.stat().st_size + logged) // _MIN_RECORD + 1
+        # Another process may change the file meanwhile, and a log holds pages in place of the file's.
+        self._still = path if copied and not logged else None
         size, self.last, self.note = self._load_tip()
         self.end: Final = min(max(size, self._count(size)), self._limit)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, copied: bool = False) -> Self:
         """Read a file as SQLite does. Raises: sqlite3.Error; OSError."""
         connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None)
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB)
             connection.execute("PRAGMA trusted_schema = OFF")
             _check_tables(connection)
-            return cls(path, connection)
-        except BaseException:
+            return cls(path, connection, copied=copied)
+        except BaseException as error:
             connection.close()
+            if isinstance(error, UnicodeDecodeError):
+                # SQLite's own message quotes a damaged schema.
+                raise sqlite3.DatabaseError("its schema is not UTF-8") from None
             raise
 
     def close(self) -> None:
@@ -115,19 +126,39 @@ class FileSource:
 
     def _batch(self, start: int, stop: int) -> Iterator[Row]:
         try:
-            found = {seq: _row(leaf, data) for seq, leaf, data in self._select(start, stop)}
+            found = self._select(_IN_ORDER, start, stop, count=stop - start)
         except sqlite3.Error:
             # One by one, so that a damaged page costs no more than the entries on it.
             found = {}
-            for seq in range(start, stop):
-                with suppress(sqlite3.Error):
-                    found.update((at, _row(leaf, data)) for at, leaf, data in self._select(seq, seq + 1))
+            first = bisect_right(self._spans, start, key=lambda each: each.stop)
+            after = bisect_left(self._spans, stop, key=lambda each: each.start)
+            for span in self._spans[first:after]:
+                for seq in range(max(span.start, start), min(span.stop, stop)):
+                    found |= self._find(seq)
         for seq in range(start, stop):
             yield found.get(seq, Row(None, None))
 
-    def _select(self, start: int, stop: int) -> list[tuple[int, object, object]]:
+    def _find(self, seq: int) -> dict[int, Row]:
+        # In order, the one before a damaged page is not given out, as what follows is read first; by its number alone,
+        # one is not found that a damaged key leads past.
+        for query, numbers in ((_ALONE, (seq,)), (_IN_ORDER, (seq, seq + 1))):
+            with suppress(sqlite3.Error):
+                if found := self._select(query, *numbers, count=1):
+                    return found
+        return {}
+
+    def _select(self, query: str, *numbers: int, count: int) -> dict[int, Row]:
         # No more than are asked for, of no more than a record's size: pages may lead back to pages.
-        return self._connection.execute(_SELECT, (HASH_SIZE, MAX_RECORD, start, stop)).fetchmany(stop - start)
+        found = self._connection.execute(query, (HASH_SIZE, MAX_RECORD, *numbers)).fetchmany(count)
+        return {seq: _row(leaf, data) for seq, leaf, data in found}
+
+    @cached_property
+    def _spans(self) -> list[range]:
+        """Positions that are looked at one by one, in order: none that is below what is no page of the table."""
+        with suppress(sqlite3.Error, OSError):
+            if self._still is not None:
+                return find_spans(self._still, self._connection, self._limit)
+        return [range(self._limit)]
 
     def _load_tip(self) -> tuple[int, bytes | None, bytes]:
         with suppress(sqlite3.Error):
@@ -145,7 +176,10 @@ class FileSource:
             (value,) = self._connection.execute("SELECT max(seq) + 1 FROM record").fetchone()
             if type(value) is int and 0 <= value <= self._limit:
                 return value
-        return 0 if size else self._limit
+        if size or not self._spans:
+            return 0
+        # Whole batches: rows that are not where they should be are found beside those that are.
+        return -(-self._spans[-1].stop // _BATCH) * _BATCH
 
 
 class ExportSource:
@@ -194,8 +228,8 @@ def open_damaged(copy: Path) -> FileSource | NoSource:
         with suppress(sqlite3.Error, CalyxError):
             if prepare is not None:
                 prepare(copy)
-            source = FileSource.open(copy)
-            if source.end:
+            source = FileSource.open(copy, copied=True)
+            if source.end or source.note:
                 return source
             source.close()
     return NoSource()
@@ -253,8 +287,8 @@ def _graft(copy: Path) -> None:
     pages = copy.stat().st_size // size
     page[28:32] = pages.to_bytes(4, "big")
     # What the log holds is newer than the page that it would be read through.
-    with suppress(sqlite3.Error), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(sqlite3.connect(copy, isolation_level=None)) as log, suppress(sqlite3.Error, UnicodeDecodeError):
+        log.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copy.with_name(copy.name + "-wal").unlink(missing_ok=True)
     copy.with_name(copy.name + "-shm").unlink(missing_ok=True)
     with copy.open("r+b") as file:

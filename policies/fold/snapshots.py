@@ -13,6 +13,7 @@ Readers that replay (`policies.replay`) have other directories than the audit, w
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import IO, Annotated, Final
 
 from pydantic import Field
 
-from keys.canonical import parse_json
+from keys.canonical import MAX_BYTES, parse_json
 from keys.errors import FormatError, Unavailable
+from keys.regular import open_regular, read_regular
 from keys.values import Count, Hash, Model, Time
 from ledger.durable import hidden_file, make_directory, replace_file, sync_file
 from ledger.head import Head
@@ -77,7 +79,7 @@ class Snapshots:
     def note(self) -> Note | None:
         """What is known of the snapshot, None where nothing is that can be read."""
         try:
-            note = Note.from_json(parse_json(self._note.read_bytes()), what="note")
+            note = Note.from_json(parse_json(read_regular(self._note, MAX_BYTES)), what="note")
         except (OSError, FormatError):
             return None
         return note if note.home == self._home else None
@@ -97,7 +99,7 @@ class Snapshots:
             raise SnapshotUnusable("the source files of calyx cannot be read")
         check_head(note, reader)
         try:
-            with self._file.open("rb") as file:
+            with os.fdopen(open_regular(self._file), "rb") as file:
                 if file.seek(0, 2) != note.bytes:
                     raise SnapshotUnusable("the snapshot is not the one that was kept")
                 file.seek(0)

@@ -473,7 +473,12 @@ def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp
     console.refused(*check, str(tmp_path / "with"), "--key", "nonsense", code="bad_option", ends=2)
     console.refused(*check, str(tmp_path / "with"), *key, "--record", str(kept), code="bad_proof", ends=1)
     console.refused(*check, str(tmp_path / "nowhere"), *key, code="file_unreadable", ends=2)
-    console.refused(*check, "/dev/zero", *key, code="too_large", ends=1)
+    console.refused(*check, "/dev/zero", *key, code="file_unreadable", ends=2)
+    os.mkfifo(tmp_path / "pipe")
+    console.refused(*check, str(tmp_path / "pipe"), *key, code="file_unreadable", ends=2)
+    console.refused(*grown, "--old", str(tmp_path / "pipe"), code="file_unreadable", ends=2)
+    pipe = ("--record", str(tmp_path / "pipe"))
+    console.refused(*check, str(tmp_path / "without"), *key, *pipe, code="file_unreadable", ends=2)
     whole = (tmp_path / "with").read_bytes()
     chance = random.Random(1)
     for _ in range(60):

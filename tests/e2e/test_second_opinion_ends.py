@@ -68,3 +68,20 @@ def test_pipe_for_the_file_or_beside_it(path: Path, suffix: str) -> None:
     place.unlink(missing_ok=True)
     os.mkfifo(place)
     refuses(path, "is not a regular file")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize("good", [True, False])
+def test_verdict_that_the_disk_has_no_room_for(path: Path, more: list[str], good: bool) -> None:
+    """It is no verdict, and the end says so as where a ledger cannot be read."""
+    if not good:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE record SET data = x'00' WHERE seq = 1")
+    with Path("/dev/full").open("wb") as full:
+        said = subprocess.run(
+            [sys.executable, str(SCRIPT), str(path), *more],
+            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+    assert said.returncode == 1
+    (line,) = said.stderr.splitlines()
+    assert line.startswith("second_opinion: ")

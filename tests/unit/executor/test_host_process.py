@@ -137,6 +137,14 @@ def test_pid_that_was_given_to_another_process_is_not_ours(host: LocalHost, inst
     assert not is_alive(other_boot)
 
 
+def test_log_that_is_a_pipe_is_not_waited_for(host: LocalHost, instance: Instance, one: Tree) -> None:
+    deploy(host, instance, one)
+    os.mkfifo(layout_of(instance).private / "service.log")
+    refused = refuse("service_start_failed", lambda: host.reload(instance, FENCE))
+    assert "service.log" in refused.message
+    assert not find_service(instance.root, None)
+
+
 def test_reload_leaves_one_service_where_the_record_was_lost(host: LocalHost, instance: Instance, one: Tree) -> None:
     deploy(host, instance, one)
     host.reload(instance, FENCE)

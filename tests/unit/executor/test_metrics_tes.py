@@ -151,7 +151,7 @@ def test_missing_file_is_no_value(path: Path) -> None:
 
 def test_fifo_in_the_files_place_does_not_block(path: Path) -> None:
     os.mkfifo(path)
-    assert read(path).notes == ("tes: it is not a regular file",)
+    assert read(path).notes == ("tes: cannot read the file: it is not a regular file",)
 
 
 def test_long_file_is_read_from_its_end(path: Path) -> None:

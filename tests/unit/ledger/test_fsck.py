@@ -65,6 +65,16 @@ def test_whole_ledger_is_left_as_it_is(patient: Patient, path: Path) -> None:
     assert path.stat().st_ino == before
 
 
+@pytest.mark.parametrize("spelt", [b"CREATE \xf2ABLE record", b"CREATE TABLE \xf2ecord"])
+def test_schema_that_is_no_text(patient: Patient, path: Path, spelt: bytes) -> None:
+    """SQLite quotes it, and Python cannot read what it quotes."""
+    path.write_bytes(patient.content.replace(b"CREATE TABLE record", spelt))
+    assert path.read_bytes() != patient.content
+    assert not check_ledger(path, remembered=patient.remembered).whole
+    assert repair(patient, path).repaired
+    assert_whole(patient, path)
+
+
 def test_flipped_bits(patient: Patient, tmp_path: Path) -> None:
     chance = random.Random(11)
     found = 0

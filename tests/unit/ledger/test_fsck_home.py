@@ -16,7 +16,7 @@ import pytest
 from console import Console
 from damaging import edit
 
-from ledger.repair import files as fsck_files
+from ledger.place import STRAY_AFTER_S
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_what_a_crash_left_goes_when_it_is_old(console: Console) -> None:
     old, new = (console.home / "objects" / f".{name * 24}.tmp" for name in "ab")
     for path in (old, new):
         path.write_bytes(b"half")
-    before = time.time() - fsck_files.STRAY_AFTER_S - 60
+    before = time.time() - STRAY_AFTER_S - 60
     os.utime(old, (before, before))
     code, said = fsck(console)
     assert (code, [each["code"] for each in said["damage"]]) == (1, ["stray_file"])
@@ -131,7 +131,7 @@ def test_what_a_killed_repair_left_is_named_and_goes(console: Console) -> None:
     (work / "aside" / "ledger.db").write_bytes(b"half")
     beside = console.home / f".{'b' * 24}.tmp-journal"
     beside.write_bytes(b"half")
-    before = time.time() - fsck_files.STRAY_AFTER_S - 60
+    before = time.time() - STRAY_AFTER_S - 60
     for path in (work, beside):
         os.utime(path, (before, before))
     code, said = fsck(console)

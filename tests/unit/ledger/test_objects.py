@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -12,6 +16,7 @@ import pytest
 
 from keys.errors import CalyxError, FormatError, Unavailable
 from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef, ObjectStore
+from ledger.place import STRAY_AFTER_S
 
 
 def place(root: Path, ref: ObjectRef) -> Path:
@@ -154,3 +159,67 @@ def test_damaged_object_is_found_and_not_whole(tmp_path: Path) -> None:
     path.write_bytes(b"Content")
     assert objects.find(ref.sha256) == ref
     refused("object_mismatch", partial(objects.check, ref))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ledger.objects import DirectoryObjects
+with DirectoryObjects(Path(sys.argv[1]))._incoming():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def hidden_in(root: Path) -> list[Path]:
+    return [each for each in root.iterdir() if each.name.startswith(".")]
+
+
+def make_old(path: Path) -> None:
+    before = time.time() - STRAY_AFTER_S - 60
+    os.utime(path, (before, before), follow_symlinks=False)
+
+
+def test_what_a_killed_put_left_is_removed_by_a_put_long_after(tmp_path: Path) -> None:
+    root = tmp_path / "objects"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = hidden_in(root)
+    DirectoryObjects(root).put(b"soon after")
+    assert left.exists()
+    make_old(left)
+    DirectoryObjects(root).put(b"long after")
+    assert not left.exists()
+
+
+def test_what_a_frozen_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    """Also once its content is whole, and only its name is missing."""
+    objects = DirectoryObjects(tmp_path)
+    with objects._incoming() as (file, hidden):
+        file.write(b"frozen")
+        make_old(hidden)
+        DirectoryObjects(tmp_path).put(b"other")
+        assert hidden.exists()
+        file.close()
+        make_old(hidden)
+        DirectoryObjects(tmp_path).put(b"another")
+        assert hidden.exists()
+    assert not hidden_in(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "other name"])
+def test_nothing_else_is_removed_by_a_put(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "objects"
+    root.mkdir()
+    path = root / (".notes.tmp" if kind == "other name" else f".{'ab' * 12}.tmp")
+    if kind == "link":
+        (tmp_path / "file").touch()
+        path.symlink_to(tmp_path / "file")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.touch()
+    make_old(path)
+    DirectoryObjects(root).put(b"content")
+    assert hidden_in(root) == [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -269,6 +270,11 @@ def _replace(file: Path) -> None:
     file.mkdir()
 
 
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 def _written(change: Callable[[bytes], bytes]) -> Spoil:
     def spoil(file: Path) -> None:
         file.write_bytes(change(file.read_bytes()))
@@ -283,6 +289,7 @@ SPOILS: dict[str, Spoil] = {
     "empty": _written(lambda _: b""),
     "gone": Path.unlink,
     "a directory": _replace,
+    "a pipe": _pipe,
 }
 
 

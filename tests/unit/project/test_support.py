@@ -51,6 +51,26 @@ def test_what_tests_and_their_children_make_in_passing_lies_where_pytest_keeps_h
     assert Path(said.strip()).is_relative_to(base)
 
 
+SHARED = """
+from multiprocessing.util import get_temp_dir
+
+def test_directory_for_what_processes_share():
+    assert get_temp_dir()
+"""
+
+
+def test_run_in_one_process_ends_in_silence_after_its_processes_shared_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text("utf-8"), "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntmp_path_retention_policy = failed\n", "utf-8")
+    (tmp_path / "test_shared.py").write_text(SHARED, "utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTEST_DEBUG_TEMPROOT": str(tmp_path)},
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+
+
 def test_property_tests_keep_no_database_and_no_deadline() -> None:
     assert settings().database is None
     assert settings().deadline is None
