@@ -118,7 +118,7 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     _check_own_review(case, cosignature, subject)
     vote = case.vote(role, cosignature.review)
     standing = subject.ballot.standing()
-    earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid and v.role == role), None)
+    earlier = next((v.seq for v in standing if v.signer.raw == vote.signer.raw and v.role == role), None)
     if earlier is not None:
         text = f"{vote.signer.principal} approved this lease already, in entry {earlier}"
         hint = f"to take it back: calyx withdraw {subject.lease.id}"
