@@ -86,9 +86,7 @@ def judge_review(case: Case, review: Review) -> Change:
     require_role(case, review.role)
     lease = subject_lease(case)
     owed = lease.digest in case.state.owed_reviews
-    # Ids are the same ignoring case: a root that spells the agent's anew gives it no second review.
-    me = fold_id(case.principal.id)
-    earlier = next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+    earlier = _own_review(case, lease)
     if earlier is not None and not owed:
         text = f"{case.principal.id} reviewed this lease in entry {earlier.seq}"
         refuse("already_reviewed", text, rule="review", entry=earlier.seq)
@@ -265,12 +263,20 @@ def _refuse_claimed(lease: LeaseState) -> None:
     )
 
 
+def _own_review(case: Case, lease: LeaseState) -> ReviewNote | None:
+    """The signer's review of a lease. Ids are the same ignoring case: a root that spells an agent's anew gives it no
+    second review, and takes none from it.
+    """
+    me = fold_id(case.principal.id)
+    return next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+
+
 def _check_own_review(case: Case, cosignature: Cosignature, lease: LeaseState) -> None:
     if cosignature.role == "approver":
         if cosignature.review is not None:
             refuse("wrong_review", "an approver's cosignature names no review", rule="review")
         return
-    note = lease.reviews.get(case.principal.id)
+    note = _own_review(case, lease)
     if note is None or note.digest != cosignature.review or note.review.role != cosignature.role:
         refuse("wrong_review", "an agent's cosignature names its own review in that role", rule="review")
     if note.review.verdict != "pass":
