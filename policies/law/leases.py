@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from keys.values import fold_id, parse_time
 from policies.fold.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
-from policies.kinds import Change as TreeChange
 from policies.kinds import Cosignature, Intent, Lease, Message, Objection, Review
 from policies.law.case import (
     Case,
@@ -204,8 +202,6 @@ def _check_terms(lease: Lease) -> None:
         refuse("bad_tiers", "tiers must rise and end at 100", rule=RULE)
     if lease.rule == "break_glass" and not lease.reason:
         refuse("reason_missing", "break-glass needs a reason", rule=RULE)
-    if lease.artifact.type == "directory" and any(c.after != lease.artifact.sha256 for c in lease.changes):
-        refuse("bad_changes", "a directory artifact is the tree after every change, and one differs", rule=RULE)
 
 
 def _resolve_changes(case: Case, lease: Lease) -> tuple[dict[str, str], dict[str, str]]:
@@ -216,21 +212,27 @@ def _resolve_changes(case: Case, lease: Lease) -> tuple[dict[str, str], dict[str
     known = {instance.name for instance in target.instances}
     before: dict[str, str] = {}
     after: dict[str, str] = {}
-    _check_pairs(lease.changes)
+    twice: set[str] = set()
     for tree_change in lease.changes:
         for name in open_names(tree_change.instances, case.objects):
             if name not in known:
                 refuse("unknown_instance", f"{lease.target} has no instance {name}", rule=RULE)
             if name in before:
-                refuse("bad_changes", f"instance {name} stands in two changes", rule=RULE)
+                twice.add(name)
             before[name], after[name] = tree_change.before, tree_change.after
+    # That each instance is known stands before what is wrong with a change.
+    if twice:
+        refuse("bad_changes", f"instance {min(twice)} stands in two changes", rule=RULE)
     if not before:
         refuse("bad_changes", "the lease changes no instance", rule=RULE)
+    _check_trees(lease)
     return before, after
 
 
-def _check_pairs(changes: Sequence[TreeChange]) -> None:
-    pairs = [(c.before, c.after) for c in changes]
+def _check_trees(lease: Lease) -> None:
+    if lease.artifact.type == "directory" and any(c.after != lease.artifact.sha256 for c in lease.changes):
+        refuse("bad_changes", "a directory artifact is the tree after every change, and one differs", rule=RULE)
+    pairs = [(c.before, c.after) for c in lease.changes]
     if len(set(pairs)) != len(pairs):
         refuse("bad_changes", "two groups have the same trees before and after; they are one", rule=RULE)
     if any(before == after for before, after in pairs):
