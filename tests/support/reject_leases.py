@@ -160,6 +160,13 @@ for _field, _items in (("names", ["web-01"]), ("paths", ["a", "b"])):
         {"sha256": A, "size": 2**24 + 1},
     )
     _list_object(
+        "as_large_as_can_be",
+        f"The list of {_field} is nowhere, and has 16 MiB.",
+        "object_missing",
+        _field,
+        {"sha256": A, "size": 2**24},
+    )
+    _list_object(
         "not_canonical", f"The list of {_field} has a space.", "not_canonical", _field, b'["web-01", "web-02"]'
     )
     _list_object("no_list", f"The list of {_field} is an object.", "bad_format", _field, b"{}")
