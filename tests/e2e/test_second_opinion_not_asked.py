@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from forging import CAST, KEYS, LOG_KEY, Forge, digest_of, json_object, key_line, person, policy, trust
 from reject_edges import _in_capitals, _plain, _vote_in_capitals
-from reject_stories import STORIES, gate_values, halt, sample_fields, verdict
+from reject_stories import STORIES, fleet_body, gate_values, halt, sample_fields, verdict
 from verdicts import agree, of_forge
 
 from keys.canonical import format_json
@@ -82,6 +82,17 @@ def test_both_ignore_signatures_of_another_name_or_key_id_on_a_checkpoint() -> N
     agree(replace(ledger, note=ledger.note + more.encode()))
 
 
+@pytest.mark.parametrize(("governors", "operators"), [(1, 2), (2, 1)])
+def test_both_ask_for_as_many_of_a_role_as_the_root_does(governors: int, operators: int) -> None:
+    f = at("fleet")
+    f.enact("trust", trust(thresholds={"governors": governors, "operators": operators}))
+    for _ in range(2):
+        f.now += 1
+        f.enact("policy", policy(), ("ada", "ben")[:governors])
+        f.enact("fleet", f.fleet_object(fleet_body(5)), ("ada", "ben")[:operators])
+    agree(of_forge(f))
+
+
 # Leases and claims.
 
 
@@ -126,10 +137,38 @@ def test_both_let_an_agent_with_a_new_key_review_again_what_is_owed() -> None:
     agree(of_forge(f))
 
 
-def test_both_overlook_a_failed_review_of_who_is_no_sentinel_any_more() -> None:
+@pytest.mark.parametrize(
+    "changes", [{"roles": []}, {"keys": [{"key": key_line("spare"), "user_verification": False}]}], ids=["role", "key"]
+)
+def test_both_overlook_a_failed_review_by_a_key_that_is_no_sentinels_any_more(changes: dict[str, Any]) -> None:
     f = at("approved")
     f.review("cp14b", f.it, "fail")
-    f.enact("trust", trust(principals=[person(n, roles=[]) if n == "cp14b" else person(n) for n in CAST]))
+    f.enact("trust", trust(principals=[person(n, **changes) if n == "cp14b" else person(n) for n in CAST]))
+    f.claim(f.it)
+    agree(of_forge(f))
+
+
+def test_both_let_whoever_may_cosign_a_lease_withdraw() -> None:
+    f = at("lease")
+    for who in ("tok", "cp14", "cp18"):
+        f.say(who, "objection", {"verb": "withdraw", "reason": ""}, f.it)
+    agree(of_forge(f))
+
+
+def test_both_let_leases_and_instances_name_hooks_of_the_policy() -> None:
+    f = at("genesis")
+    probe = {"url": None, "status": 200, "hook": "drain", "timeout_s": 5}
+    f.enact("fleet", f.fleet_object(fleet_body(4, probe=probe, hooks={"drain": "drain", "undrain": "drain"})))
+    f.term()
+    it = f.lease(1, hooks={"drain": "drain", "undrain": "drain"})
+    f.approve(it)
+    f.claim(it)
+    agree(of_forge(f))
+
+
+def test_both_count_two_keys_when_the_proposer_is_gone() -> None:
+    f = at("approved")
+    f.enact("trust", trust(principals=[person(n) for n in CAST if n != "cbo"]))
     f.claim(f.it)
     agree(of_forge(f))
 
@@ -144,6 +183,20 @@ def test_both_accept_a_tree_of_64_steps() -> None:
 
 
 # Deployments.
+
+
+def test_both_go_on_where_what_is_compromised_was_not_counted() -> None:
+    """A key whose cosignature was one too many, and one from an entry after its cosignature."""
+    f = at("approved")
+    f.vote("tok", f.it, "approver")
+    f.claim(f.it)
+    f.event("cp19", f.it, "BASELINE", values=gate_values())
+    people = [person(n) for n in CAST if n not in {"tok", "cp14"}]
+    lost = [{"key": key_line(who), "position": seq} for who, seq in (("tok", 2), ("cp14", f.head.size))]
+    f.enact("trust", trust(principals=people, compromised=lost))
+    f.event("cp20", f.it, "STARTED")
+    f.event("cp20", f.it, "TIER_INTENT", tier=25)
+    agree(of_forge(f))
 
 
 def test_both_take_orders_of_an_approver_and_of_an_operator() -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from forging import CAST, KEYS, Forge, Subject, after, key_line, person, policy, trust
-from reject_claims import _keys
+from typing import Any
+
+from forging import CAST, KEYS, TOKEN, Forge, Subject, after, key_line, person, policy, trust
+from reject_claimed import _asking
+from reject_claims import _keys, _root_without
+from reject_edges import _in_capitals
 from reject_law import MESSAGE
-from reject_registry import reject
-from reject_stories import sample_fields
+from reject_registry import add, reject
+from reject_statements import APPROVAL
+from reject_stories import fleet_body, sample_fields
+
+from ledger.envelope import Envelope, pae
 
 _REVIEW = {"role": "validator", "verdict": "pass", "summary": "", "findings": None}
 
@@ -73,12 +80,58 @@ def reviewed_after_the_claim_where_no_key_of_a_review_is_held(f: Forge) -> None:
     f.forge("cp18", "review", _REVIEW, it)
 
 
-@reject("term", "wrong_count")
-def claim_counts_the_pair_whose_first_is_lowest(f: Forge) -> None:
-    """Of two pairs it counts the one that begins first, and not the one that was complete first."""
-    it: Subject = _keys("ada", "ben", "cp14b", "cp14")(f)
-    votes = {vote.signer.principal: vote.seq for vote in f.state.leases[it[1]].ballot.votes}
-    f.forge("cp20", "claim", f.claim_fields(it, counted=[votes["ada"], votes["cp14"]]), it)
+def _counts(name: str, what: str, prepare: Any, first: str, then: str) -> None:
+    """A claim that counts the cosignatures of these two, and not the pair that counts."""
+
+    def doing(f: Forge) -> None:
+        it: Subject = prepare(f)
+        votes = {vote.signer.principal: vote.seq for vote in f.state.leases[it[1]].ballot.votes}
+        f.forge("cp20", "claim", f.claim_fields(it, counted=[votes[first], votes[then]]), it)
+
+    add(f"claim_counts_{name}", what, "term", "wrong_count", doing)
+
+
+def _token_last(f: Forge) -> Subject:
+    """The policy asks for a token, and it is the third that cosigns."""
+    glass = {"enabled": True, "max_validity_s": 900, "review_within_s": 60, "user_verification": True}
+    f.enact("policy", policy(break_glass=glass))
+    f.enact("trust", _asking(True))
+    it: Subject = _keys("ada", "ben", rule="break_glass")(f)
+    body = f.body("cosignature", {**f.common("tok"), "role": "approver", "review": None}, it)
+    f.put(Envelope(body, f.sign("tok", "cosignature", body).keyid, TOKEN.sign(APPROVAL, pae(body), flags=5)))
+    return it
+
+
+_counts("the pair whose first is lowest", "Of two pairs it counts the one that begins first, not the one that was "
+        "complete first.", _keys("ada", "ben", "cp14b", "cp14"), "ada", "cp14")  # fmt: skip
+_counts("two people", "It counts two people, before an agent.", _keys("ada", "ben", "cp14"), "ada", "ben")
+_counts("two agents", "It counts two agents, before a person.", _keys("cp14", "cp18", "ada"), "cp14", "cp18")
+_counts("an agent that broke the glass", "It counts an agent and a person, before another person.",
+        _keys("cp14", "ada", "ben", rule="break_glass"), "cp14", "ada")  # fmt: skip
+_counts("two without the token", "It counts two that broke the glass, before the token that the policy asks for.",
+        _token_last, "ada", "ben")  # fmt: skip
+
+
+@reject("term", "review_missing")
+def claim_with_a_review_in_another_role(f: Forge) -> None:
+    """The policy asks for a sentinel's review; a sentinel reviewed it as the validator that it is, too."""
+    both = ["sentinel", "validator"]
+    f.enact("trust", trust(principals=[person(n, roles=both) if n == "cp14" else person(n) for n in CAST]))
+    it = f.lease(1)
+    f.vote("ada", it, "approver")
+    f.vote("cp14", it, "validator", f.review("cp14", it, role="validator"))
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
+@reject("term", "review_missing")
+def claim_with_a_review_by_a_key_that_is_gone(f: Forge) -> None:
+    """The sentinel that reviewed it has another key since; who cosigned is a validator."""
+    it: Subject = _keys("ada", "cp18")(f)
+    f.review("cp14", it)
+    f.now += 1
+    fresh = [{"key": key_line("spare"), "user_verification": False}]
+    f.enact("trust", trust(principals=[person(n, keys=fresh) if n == "cp14" else person(n) for n in CAST]))
+    f.forge("cp20", "claim", f.claim_fields(it), it)
 
 
 @reject("sampled", "early_sample")
@@ -111,3 +164,52 @@ def order_unknown_instance_behind_one_that_stays(f: Forge) -> None:
     tree = fields["changes"][0]["after"]
     stays = {"before": tree, "after": tree, "instances": ["web-01"]}
     f.forge("cbo", "lease", {**fields, "changes": [stays, {**fields["changes"][0], "instances": ["web-09"]}]})
+
+
+@reject("term", "wrong_review")
+def cosigned_with_a_review_in_another_role(f: Forge) -> None:
+    """An agent that is sentinel and validator cosigns as the one, on its review as the other."""
+    both = ["sentinel", "validator"]
+    f.enact("trust", trust(principals=[person(n, roles=both) if n == "cp14" else person(n) for n in CAST]))
+    it = f.lease(1)
+    review = f.review("cp14", it, role="validator")
+    f.forge("cp14", "cosignature", {"role": "sentinel", "review": review}, it)
+
+
+@reject("approved", "role_missing")
+def claim_of_keys_compromised_from_later(f: Forge) -> None:
+    """Both keys were replaced since, and are compromised from an entry after their cosignatures."""
+    _root_without("ada", "cp14", compromised=f.head.size)(f)
+    f.forge("cp20", "claim", f.claim_fields(f.it), f.it)
+
+
+@reject("approved", "quorum_unmet")
+def claim_of_a_key_respelled(f: Forge) -> None:
+    """The agent that cosigned is spelled otherwise since: a cosignature counts for the id that the root has."""
+    f.now += 1
+    f.enact("trust", _in_capitals("cp14"))
+    f.forge("cp20", "claim", f.claim_fields(f.it), f.it)
+
+
+@reject("genesis", "unknown_subject")
+def proposal_under_another_name(f: Forge) -> None:
+    """A cosignature on a policy's proposal under the name of a fleet's."""
+    _, digest = f.say("ada", "policy", f.proposal("policy", policy(bake_s=60)))
+    f.forge("ada", "cosignature", {"role": "governor", "review": None}, ("fleet", digest))
+
+
+@reject("genesis", "head_too_old")
+def proposal_that_was_not_seen(f: Forge) -> None:
+    """A cosignature on a policy's proposal by who had seen genesis alone."""
+    head = f.common("ada")["head"]
+    it = f.say("ada", "policy", f.proposal("policy", policy(bake_s=60)))
+    f.forge("ada", "cosignature", {"role": "governor", "review": None}, it, head=head)
+
+
+@reject("fleet", "stale_base")
+def fleet_of_as_many_operators_as_governors_are_needed(f: Forge) -> None:
+    """A root asks for one governor and two operators; one operator cosigned the fleet that another one is based on."""
+    f.enact("trust", trust(thresholds={"governors": 1, "operators": 2}))
+    it = f.say("ada", "fleet", f.proposal("fleet", f.fleet_object(fleet_body(5))))
+    f.vote("ada", it, "operator")
+    f.forge("ada", "fleet", f.proposal("fleet", f.fleet_object(), base=it[1]))
