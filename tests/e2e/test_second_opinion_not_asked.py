@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from forging import CAST, KEYS, LOG_KEY, Forge, digest_of, json_object, key_line, person, policy, trust
 from reject_edges import _in_capitals, _plain, _vote_in_capitals
-from reject_stories import STORIES, fleet_body, gate_values, halt, sample_fields, verdict
+from reject_stories import STORIES, deploy, fleet_body, gate_values, halt, sample_fields, verdict
 from verdicts import agree, of_forge
 
 from keys.canonical import format_json
@@ -246,4 +246,26 @@ def test_both_accept_a_sample_one_second_early_and_a_verdict_on_none() -> None:
     f.event("cp19", f.it, "SAMPLE", **sample_fields(f, f.it, 1))
     f.now += 15
     f.event("cp19", f.it, "SAMPLE", **{**sample_fields(f, f.it, 2), "values": gate_values(None)})
+    agree(of_forge(f))
+
+
+def test_both_take_an_order_to_promote_when_a_verdict_was_missing_on_the_tier_before() -> None:
+    """The policy lets nobody skip a bake, and this order skips none."""
+    f = at("promoted")
+    verdict(f, f.it, 2, "missing")
+    deploy(f, f.it)
+    f.command("ada", f.it, "promote")
+    agree(of_forge(f))
+
+
+def test_both_accept_a_baseline_where_one_of_two_was_absent() -> None:
+    f = at("term")
+    groups = [
+        {"before": before, "after": digest_of(2), "instances": [name]}
+        for before, name in (("absent", "web-01"), (digest_of(1), "web-02"))
+    ]
+    it = f.lease(1, changes=groups)
+    f.approve(it)
+    f.claim(it)
+    f.event("cp19", it, "BASELINE", values=gate_values())
     agree(of_forge(f))
