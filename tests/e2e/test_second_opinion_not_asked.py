@@ -231,6 +231,7 @@ def test_both_let_a_failed_rollback_be_tried_again_whenever() -> None:
 def test_both_let_a_deployment_be_halted_on_any_evidence(evidence: str) -> None:
     f = at("healthy")
     breach = verdict(f, f.it, 2, "breach")
+    verdict(f, f.it, 2, "abort")
     newest = verdict(f, f.it, 2, "inconclusive")
     order = f.command("ada", f.it, "abort")
     digest = {"nothing": None, "newest": newest[1], "breach": breach[1], "order": order[1]}[evidence]
@@ -267,5 +268,5 @@ def test_both_accept_a_baseline_where_one_of_two_was_absent() -> None:
     it = f.lease(1, changes=groups)
     f.approve(it)
     f.claim(it)
-    f.event("cp19", it, "BASELINE", values=gate_values())
+    f.event("cp19", it, "BASELINE", values=gate_values()[::-1])
     agree(of_forge(f))

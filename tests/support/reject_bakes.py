@@ -453,3 +453,12 @@ def resumed_by_an_order_to_pause(f: Forge) -> None:
     pause(f, f.it)
     f.command("ada", f.it, "resume")
     f.forge_event("cp20", f.it, "RESUMED", command=order[1])
+
+
+@reject("healthy", "unknown_evidence")
+def halted_on_a_breach_that_is_not_the_first(f: Forge) -> None:
+    """It is halted on a verdict of abort that is neither the first of its kind nor the newest of all."""
+    verdict(f, f.it, 2, "breach")
+    second = verdict(f, f.it, 2, "abort")
+    verdict(f, f.it, 2, "inconclusive")
+    f.forge_event("cp20", f.it, "HALTED", cause="gate", gate=None, evidence=second[1], text="")
