@@ -213,3 +213,10 @@ def fleet_of_as_many_operators_as_governors_are_needed(f: Forge) -> None:
     it = f.say("ada", "fleet", f.proposal("fleet", f.fleet_object(fleet_body(5))))
     f.vote("ada", it, "operator")
     f.forge("ada", "fleet", f.proposal("fleet", f.fleet_object(), base=it[1]))
+
+
+@reject("genesis", "unknown_key")
+def proposal_cosigned_by_an_unknown_key(f: Forge) -> None:
+    """A cosignature on a policy's proposal by a key that no root has."""
+    it = f.say("ada", "policy", f.proposal("policy", policy(bake_s=60)))
+    f.forge("ada", "cosignature", {"role": "governor", "review": None}, it, key=KEYS["spare"])
