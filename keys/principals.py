@@ -152,6 +152,10 @@ class TrustRoot(Model):
         """The key with this fingerprint (`SHA256:…`), and who holds it."""
         return self._by_keyid.get(keyid)
 
+    def find_raw(self, raw: str) -> Holder | None:
+        """The key with this raw public key (64 hex digits), and who holds it: under another type it is the same key."""
+        return self._by_raw.get(raw)
+
     def members(self, role: Role) -> list[Member]:
         """Each key of each principal that holds `role`."""
         return [
@@ -177,6 +181,10 @@ class TrustRoot(Model):
             for entry in principal.keys
             for enrolled in [EnrolledKey(principal.id, principal.kind, entry.public, entry.user_verification)]
         }
+
+    @cached_property
+    def _by_raw(self) -> dict[str, Holder]:
+        return {holder.entry.public.raw.hex(): holder for holder in self._by_keyid.values()}
 
 
 def count_distinct(members: Iterable[Member]) -> int:

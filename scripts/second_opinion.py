@@ -711,13 +711,14 @@ class Law:
         need(reason_missing=says["rule"] == "two_key" or says["reason"], unknown_target=target in self.targets)
         known = {instance["name"] for instance in self.targets[target]["instances"]}
         sides, artifact = list[tuple[str, str, str]](), says["artifact"]  # instance, before, after
+        trees = [(change["before"], change["after"]) for change in says["changes"]]
         for change in says["changes"]:
-            names, before, after = self.read(change["instances"]), change["before"], change["after"]
+            names = self.read(change["instances"])
             need(unknown_instance=known.issuperset(names))
-            need(bad_changes=before != after and (artifact["type"] == "patch" or after == artifact["sha256"]))
-            sides += [(name, before, after) for name in names]
+            sides += [(name, change["before"], change["after"]) for name in names]
         need(bad_changes=sides and once(name for name, _, _ in sides))
-        need(bad_changes=once((each["before"], each["after"]) for each in says["changes"]))
+        need(bad_changes=once(trees) and all(before != after for before, after in trees))
+        need(bad_changes=artifact["type"] == "patch" or all(after == artifact["sha256"] for _, after in trees))
         e.before, e.after = {name: was for name, was, _ in sides}, {name: then for name, _, then in sides}
         e.target, e.paths, e.glass = target, self.read(says["paths"], "path list"), says["rule"] == "break_glass"
         e.terms = self.policies[says["policy"]]["deploy_production"]

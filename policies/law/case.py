@@ -132,7 +132,7 @@ def vote_compromised(trust: TrustRoot, vote: Vote) -> bool:
 
 def holds_now(trust: TrustRoot, signer: SignerRef, role: str) -> bool:
     """Whether the principal still holds that key and that role."""
-    holder = trust.find_key(signer.keyid)
+    holder = trust.find_raw(signer.raw)
     return holder is not None and holder.principal.id == signer.principal and role in holder.principal.roles
 
 

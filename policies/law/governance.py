@@ -94,7 +94,7 @@ def judge_vote(case: Case, cosignature: Cosignature, proposal: ProposalState) ->
     check_approval_window(case, proposal.proposal.approve_by, proposal.seq)
     vote = case.vote(role, None)
     standing = proposal.ballot.standing()
-    earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid), None)
+    earlier = next((v.seq for v in standing if v.signer.raw == vote.signer.raw), None)
     if earlier is not None:
         text = f"{vote.signer.principal} cosigned with this key already, in entry {earlier}"
         refuse("already_cosigned", text, rule=RULE, entry=earlier)

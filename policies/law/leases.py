@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from keys.values import fold_id, parse_time
 from policies.fold.state import LeaseState, MessageNote, ProposalState, ReviewNote, State, Withdrawal
-from policies.kinds import Change as TreeChange
 from policies.kinds import Cosignature, Intent, Lease, Message, Objection, Review
 from policies.law.case import (
     Case,
@@ -86,9 +84,7 @@ def judge_review(case: Case, review: Review) -> Change:
     require_role(case, review.role)
     lease = subject_lease(case)
     owed = lease.digest in case.state.owed_reviews
-    # Ids are the same ignoring case: a root that spells the agent's anew gives it no second review.
-    me = fold_id(case.principal.id)
-    earlier = next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+    earlier = _own_review(case, lease)
     if earlier is not None and not owed:
         text = f"{case.principal.id} reviewed this lease in entry {earlier.seq}"
         refuse("already_reviewed", text, rule="review", entry=earlier.seq)
@@ -118,7 +114,7 @@ def judge_cosignature(case: Case, cosignature: Cosignature) -> Change:
     _check_own_review(case, cosignature, subject)
     vote = case.vote(role, cosignature.review)
     standing = subject.ballot.standing()
-    earlier = next((v.seq for v in standing if v.signer.keyid == vote.signer.keyid and v.role == role), None)
+    earlier = next((v.seq for v in standing if v.signer.raw == vote.signer.raw and v.role == role), None)
     if earlier is not None:
         text = f"{vote.signer.principal} approved this lease already, in entry {earlier}"
         hint = f"to take it back: calyx withdraw {subject.lease.id}"
@@ -206,8 +202,6 @@ def _check_terms(lease: Lease) -> None:
         refuse("bad_tiers", "tiers must rise and end at 100", rule=RULE)
     if lease.rule == "break_glass" and not lease.reason:
         refuse("reason_missing", "break-glass needs a reason", rule=RULE)
-    if lease.artifact.type == "directory" and any(c.after != lease.artifact.sha256 for c in lease.changes):
-        refuse("bad_changes", "a directory artifact is the tree after every change, and one differs", rule=RULE)
 
 
 def _resolve_changes(case: Case, lease: Lease) -> tuple[dict[str, str], dict[str, str]]:
@@ -218,21 +212,27 @@ def _resolve_changes(case: Case, lease: Lease) -> tuple[dict[str, str], dict[str
     known = {instance.name for instance in target.instances}
     before: dict[str, str] = {}
     after: dict[str, str] = {}
-    _check_pairs(lease.changes)
+    twice: set[str] = set()
     for tree_change in lease.changes:
         for name in open_names(tree_change.instances, case.objects):
             if name not in known:
                 refuse("unknown_instance", f"{lease.target} has no instance {name}", rule=RULE)
             if name in before:
-                refuse("bad_changes", f"instance {name} stands in two changes", rule=RULE)
+                twice.add(name)
             before[name], after[name] = tree_change.before, tree_change.after
+    # That each instance is known stands before what is wrong with a change.
+    if twice:
+        refuse("bad_changes", f"instance {min(twice)} stands in two changes", rule=RULE)
     if not before:
         refuse("bad_changes", "the lease changes no instance", rule=RULE)
+    _check_trees(lease)
     return before, after
 
 
-def _check_pairs(changes: Sequence[TreeChange]) -> None:
-    pairs = [(c.before, c.after) for c in changes]
+def _check_trees(lease: Lease) -> None:
+    if lease.artifact.type == "directory" and any(c.after != lease.artifact.sha256 for c in lease.changes):
+        refuse("bad_changes", "a directory artifact is the tree after every change, and one differs", rule=RULE)
+    pairs = [(c.before, c.after) for c in lease.changes]
     if len(set(pairs)) != len(pairs):
         refuse("bad_changes", "two groups have the same trees before and after; they are one", rule=RULE)
     if any(before == after for before, after in pairs):
@@ -265,12 +265,20 @@ def _refuse_claimed(lease: LeaseState) -> None:
     )
 
 
+def _own_review(case: Case, lease: LeaseState) -> ReviewNote | None:
+    """The signer's review of a lease. Ids are the same ignoring case: a root that spells an agent's anew gives it no
+    second review, and takes none from it.
+    """
+    me = fold_id(case.principal.id)
+    return next((note for name, note in lease.reviews.items() if fold_id(name) == me), None)
+
+
 def _check_own_review(case: Case, cosignature: Cosignature, lease: LeaseState) -> None:
     if cosignature.role == "approver":
         if cosignature.review is not None:
             refuse("wrong_review", "an approver's cosignature names no review", rule="review")
         return
-    note = lease.reviews.get(case.principal.id)
+    note = _own_review(case, lease)
     if note is None or note.digest != cosignature.review or note.review.role != cosignature.role:
         refuse("wrong_review", "an agent's cosignature names its own review in that role", rule="review")
     if note.review.verdict != "pass":

@@ -299,7 +299,7 @@ def _key_holds(trust: TrustRoot, note: ReviewNote, role: str) -> bool:
     """Whether the key that signed a review has its role still. A key never changes hands, so another spelling of its
     holder's id takes no failed review back.
     """
-    holder = trust.find_key(note.signer.keyid)
+    holder = trust.find_raw(note.signer.raw)
     return holder is not None and role in holder.principal.roles
 
 

@@ -65,7 +65,7 @@ def verifies_user(trust: TrustRoot, vote: Vote) -> bool:
     """Whether a vote is by a token that verified its user: the root asked that of the key when the vote was verified,
     and asks it now. A signature from before the root asked was never checked for it.
     """
-    holder = trust.find_key(vote.signer.keyid)
+    holder = trust.find_raw(vote.signer.raw)
     if holder is None or holder.entry.public.type != HARDWARE:
         return False
     return vote.user_verified and holder.entry.user_verification

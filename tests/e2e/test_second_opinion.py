@@ -130,14 +130,18 @@ def test_both_accept_names_of_hooks_that_look_like_a_reference() -> None:
     agree(of_forge(forge))
 
 
-@pytest.mark.parametrize(("lag", "code"), [(1024, None), (1025, "head_too_old")])
-def test_both_let_a_machine_lag_1024_entries_and_no_more(lag: int, code: str | None) -> None:
+@pytest.mark.parametrize(
+    ("lag", "age", "code"), [(1024, 0, None), (1025, 0, "head_too_old"), (1025, 121, "stale_statement")]
+)
+def test_both_let_a_machine_lag_1024_entries_and_no_more(lag: int, age: int, code: str | None) -> None:
     """Too long a ledger for a vector."""
     forge = STORIES["small"]().moments["genesis"].fork()
     old = forge.common("ada")["head"]
     for _ in range(lag):
         forge.say("ada", "message", MESSAGE)
-    forge.forge("cbo", "message", MESSAGE, head=old)
+    made_at = forge.common("cbo")["made_at"]
+    forge.now += age
+    forge.forge("cbo", "message", MESSAGE, head=old, made_at=made_at)
     ledger = of_forge(forge)
     ours, theirs = audit_verdict(ledger), second_verdict(ledger)
     assert same(ours, theirs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forging import Forge, after, names
-from reject_deployments import B, C, _fail
+from reject_deployments import A, B, C, _fail
 from reject_events import _do, _event, _judge, _order, _tell
 from reject_registry import add, reject
 from reject_stories import (
@@ -113,6 +113,25 @@ _event(
     story="manual",
 )
 _event(
+    "promoted_unbaked_on_an_order_that_skips_nothing",
+    "It is promoted without a sample, on an order that does not skip the bake.",
+    "baking",
+    "not_baked",
+    "cp20",
+    "CANARY_PROMOTED",
+    prepare=_order("promote"),
+    story="manual",
+)
+_event(
+    "completed_on_the_verdict_of_the_tier_before",
+    "The last tier has its samples and no verdict; the tier before had as many, and a pass.",
+    "promoted",
+    "not_healthy",
+    "cp20",
+    "COMPLETED",
+    prepare=_do(lambda f: deploy(f, f.it), lambda f: sample(f, f.it, 1), lambda f: sample(f, f.it, 2)),
+)
+_event(
     "rolled_back_without_order",
     "A completed deployment is rolled back without an order.",
     "completed",
@@ -128,6 +147,15 @@ _event(
     "cp20",
     "ROLLBACK_STARTED",
     prepare=lambda f: halt(f, f.it, "tainted"),
+)
+_event(
+    "tainted_rolled_back_on_an_order_to_abort",
+    "A deployment halted as tainted is rolled back, when an order to abort stands.",
+    "baking",
+    "rollback_not_ordered",
+    "cp20",
+    "ROLLBACK_STARTED",
+    prepare=_do(_order("abort"), lambda f: halt(f, f.it, "tainted")),
 )
 _event(
     "rolled_back_again_without_order",
@@ -331,6 +359,7 @@ def _sample(name: str, what: str, code: str, change: Any, moment: str = "baking"
 _sample("early", "A sample two seconds before its time.", "early_sample", {}, wait=13)
 _sample("ahead", "The second sample at the time of the first.", "early_sample", {"n": 2})
 _sample("again", "A sample's number stands twice.", "repeated", {}, "sampled")
+_sample("that_is_the_second_again", "The number of the second sample stands twice.", "repeated", {"n": 2}, "healthy")
 _sample("of_another_tier", "A sample of another tier.", "wrong_tier", {"tier": 100})
 _sample("without_a_gate", "A sample lacks a gate.", "bad_values", {"values": gate_values()[1:]})
 
@@ -397,6 +426,17 @@ def baseline_of_absent(f: Forge) -> None:
     f.forge_event("cp19", it, "BASELINE", values=gate_values())
 
 
+@reject("fleet", "bad_baseline")
+def baseline_null_where_one_was_absent(f: Forge) -> None:
+    """A baseline of nothing where one of two instances had a tree."""
+    f.term()
+    groups = [{"before": tree, "after": B, "instances": [name]} for tree, name in (("absent", "web-01"), (A, "web-02"))]
+    it = f.lease(1, changes=groups)
+    f.approve(it)
+    f.claim(it)
+    f.forge_event("cp19", it, "BASELINE", values=None)
+
+
 @reject("healthy", "unknown_evidence")
 def halted_on_a_verdict_overtaken(f: Forge) -> None:
     """It is halted on a verdict that a newer one replaced."""
@@ -413,3 +453,12 @@ def resumed_by_an_order_to_pause(f: Forge) -> None:
     pause(f, f.it)
     f.command("ada", f.it, "resume")
     f.forge_event("cp20", f.it, "RESUMED", command=order[1])
+
+
+@reject("healthy", "unknown_evidence")
+def halted_on_a_breach_that_is_not_the_first(f: Forge) -> None:
+    """It is halted on a verdict of abort that is neither the first of its kind nor the newest of all."""
+    verdict(f, f.it, 2, "breach")
+    second = verdict(f, f.it, 2, "abort")
+    verdict(f, f.it, 2, "inconclusive")
+    f.forge_event("cp20", f.it, "HALTED", cause="gate", gate=None, evidence=second[1], text="")

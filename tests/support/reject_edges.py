@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from forging import KEYS, LOG_KEY, Forge, key_line, person, trust
+from forging import CAST, KEYS, LOG_KEY, TOKEN, Forge, Subject, key_line, person, policy, trust
 from reject_chain import _broken, _note
 from reject_claims import _root_without
 from reject_limits import _limit
 from reject_objects import _artifact, _manifest, _object
 from reject_registry import add, reject
 from reject_stories import gate_values, sample_fields, verdict
+
+from keys.openssh import format_public, new_private_key
+from keys.openssh_public import plain_key
 
 _broken(
     "checkpoint_of_2_53_entries",
@@ -143,3 +146,116 @@ for _name, _kind, _text in (
     ("with_a_dash", "lease", "LEASE-20260105-000001-"),
 ):
     _id(_name, _kind, _text)
+
+
+@reject("nothing", "bad_format")
+def genesis_with_a_control_character_in_its_origin(f: Forge) -> None:
+    """The origin has an escape character."""
+    key = LOG_KEY.vkey
+    odd = type(key)(key.name.replace("/", "\x1b"), key.public)
+    f.forge("ada", "genesis", f.genesis_fields(origin=odd.name, log_key=str(odd), trust=trust("ada", "ben")))
+
+
+# Ids in capitals: what is looked up by an id is found however a root spells it.
+
+
+def _in_capitals(*who: str, **changes: Any) -> dict[str, Any]:
+    return trust(principals=[person(n, id=n.upper(), **changes) if n in who else person(n) for n in CAST])
+
+
+def _vote_in_capitals(f: Forge, it: Subject) -> None:
+    """DAN and CP14 cosign."""
+    f.say("dan", "cosignature", {"role": "approver", "review": None}, it, by="DAN")
+    fields = {"role": "sentinel", "verdict": "pass", "summary": "", "findings": None}
+    _, review = f.say("cp14", "review", fields, it, by="CP14")
+    f.say("cp14", "cosignature", {"role": "sentinel", "review": review}, it, by="CP14")
+
+
+@reject("term", "withdrawn")
+def claim_withdrawn_in_capitals(f: Forge) -> None:
+    """Two whose ids are written in capitals cosigned, and withdrew."""
+    f.enact("trust", _in_capitals("dan", "cp14"))
+    it = f.lease(1)
+    _vote_in_capitals(f, it)
+    for who in ("dan", "cp14"):
+        f.say(who, "objection", {"verb": "withdraw", "reason": ""}, it, by=who.upper())
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
+@reject("term", "quorum_unmet")
+def claim_with_a_custodian_of_today_in_capitals(f: Forge) -> None:
+    """Since they cosigned, a root gave both keys one custodian; their ids are written in capitals."""
+    f.enact("trust", _in_capitals("dan", "cp14"))
+    it = f.lease(1)
+    _vote_in_capitals(f, it)
+    f.now += 1
+    f.enact("trust", _in_capitals("dan", "cp14", custodian="one"))
+    f.forge("cp20", "claim", f.claim_fields(it), it)
+
+
+@reject("term", "already_reviewed")
+def reviewed_twice_in_capitals(f: Forge) -> None:
+    """An agent whose id is written in capitals reviews a lease twice."""
+    f.enact("trust", _in_capitals("cp14"))
+    it = f.lease(1)
+    fields = {"role": "sentinel", "verdict": "fail", "summary": "", "findings": None}
+    f.say("cp14", "review", fields, it, by="CP14")
+    f.forge("cp14", "review", {**fields, "verdict": "pass"}, it, by="CP14")
+
+
+def _with_another(**changes: Any) -> dict[str, Any]:
+    keys = [{"key": key_line("spare"), "user_verification": False}]
+    return trust(principals=[*(person(n) for n in CAST), person("cp19", keys=keys, **changes)])
+
+
+@reject("genesis", "bad_trust_root")
+def next_root_changes_a_kind_in_capitals(f: Forge) -> None:
+    """Somebody whose id is written in capitals was a monitor, and becomes an executor."""
+    f.enact("trust", _with_another(id="ANOTHER"))
+    f.forge("ada", "trust", f.proposal("trust", _with_another(id="ANOTHER", kind="executor")))
+
+
+@reject("genesis", "bad_trust_root")
+def next_root_changes_a_kind_after_a_while(f: Forge) -> None:
+    """cbo was an overseer, then in no root, and comes back as an agent."""
+    others = [person(n) for n in CAST if n != "cbo"]
+    f.enact("trust", trust(principals=others))
+    f.forge("ada", "trust", f.proposal("trust", trust(principals=[*others, person("cbo", kind="agent")])))
+
+
+@reject("genesis", "bad_trust_root")
+def next_root_holds_the_key_of_the_log(f: Forge) -> None:
+    """A principal of a proposed root holds the log's key."""
+    keys = [{"key": format_public(plain_key(LOG_KEY.vkey.public)), "user_verification": False}]
+    people = [person(n, keys=keys) if n == "cp19" else person(n) for n in CAST]
+    f.forge("ada", "trust", f.proposal("trust", trust(principals=people)))
+
+
+# A key is the same under another type.
+
+_PLAIN = new_private_key(lambda _: TOKEN.seed)
+
+
+@reject("lease", "already_cosigned")
+def cosigned_twice_with_a_key_of_two_types(f: Forge) -> None:
+    """A lease is cosigned by a token, and again with its raw key as a plain one."""
+    f.vote("tok", f.it, "approver")
+    f.now += 1
+    f.enact("trust", _plain("tok", ["approver"]))
+    f.forge("tok", "cosignature", {"role": "approver", "review": None}, f.it, key=_PLAIN)
+
+
+@reject("genesis", "already_cosigned")
+def policy_cosigned_twice_with_a_key_of_two_types(f: Forge) -> None:
+    """A proposal is cosigned by a token, and again with its raw key as a plain one."""
+    f.enact("trust", trust(principals=[person(n, roles=["governor"]) if n == "tok" else person(n) for n in CAST]))
+    it = f.say("ada", "policy", f.proposal("policy", policy(bake_s=60)))
+    f.vote("tok", it, "governor")
+    f.now += 1
+    f.enact("trust", _plain("tok", ["governor"]))
+    f.forge("tok", "cosignature", {"role": "governor", "review": None}, it, key=_PLAIN)
+
+
+def _plain(who: str, roles: list[str]) -> dict[str, Any]:
+    keys = [{"key": format_public(_PLAIN.public), "user_verification": False}]
+    return trust(principals=[person(n, keys=keys, roles=roles) if n == who else person(n) for n in CAST])

@@ -87,6 +87,12 @@ _lease(
     _changes((A, B, ["web-01"]), (A, B, ["web-02"])),
 )
 _lease("no_change", "A change leads from a tree to itself.", "bad_changes", _changes((B, B, ["web-01"])))
+_lease(
+    "no_change_of_two",
+    "Of two changes one leads from a tree to itself.",
+    "bad_changes",
+    _changes((A, B, ["web-01"]), (B, B, ["web-02"])),
+)
 _lease("no_instance", "Its changes name no instance.", "bad_changes", _changes((A, B, [])))
 _lease("paths_not_sorted", "Its paths are not sorted.", "bad_format", {"paths": ["b", "a"]})
 _lease("path_twice", "A path stands twice.", "bad_format", {"paths": ["a", "a"]})
@@ -104,6 +110,15 @@ _lease(
     "A directory that is not the tree after a change.",
     "bad_changes",
     lambda f: {"artifact": {"type": "directory", **f.objects.put(b"[]").to_json()}},
+)
+_lease(
+    "directory_of_the_tree_of_one_change",
+    "A directory that is the tree after one of two changes.",
+    "bad_changes",
+    lambda f: {
+        **_changes((A, f.objects.put(b"[]").sha256, ["web-01"]), (A, B, ["web-02"])),
+        "artifact": {"type": "directory", **f.objects.put(b"[]").to_json()},
+    },
 )
 
 
@@ -158,6 +173,13 @@ for _field, _items in (("names", ["web-01"]), ("paths", ["a", "b"])):
         "too_large",
         _field,
         {"sha256": A, "size": 2**24 + 1},
+    )
+    _list_object(
+        "as_large_as_can_be",
+        f"The list of {_field} is nowhere, and has 16 MiB.",
+        "object_missing",
+        _field,
+        {"sha256": A, "size": 2**24},
     )
     _list_object(
         "not_canonical", f"The list of {_field} has a space.", "not_canonical", _field, b'["web-01", "web-02"]'

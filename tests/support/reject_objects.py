@@ -71,6 +71,12 @@ _object(
     "bad_format",
     _artifact(_manifest(["a", "file", FILE])),
 )
+_object(
+    "manifest_with_a_short_hash",
+    "The hash of a file of a manifest has 63 digits.",
+    "bad_format",
+    _artifact(_manifest(["a", "file", FILE[:-1], 6])),
+)
 _SOUND = ["file", FILE, 6]
 for _name, _what, _code, _rows in (
     ("out_of_order", "lists its files in another order", "bad_tree", [["b", *_SOUND], ["a", *_SOUND]]),
@@ -80,8 +86,12 @@ for _name, _what, _code, _rows in (
     ("that_leaves_its_tree", "lists a file above the tree", "bad_path", [["../a", *_SOUND]]),
     ("with_an_absolute_path", "lists an absolute path", "bad_path", [["/a", *_SOUND]]),
     ("with_a_control_character", "lists a name with a line feed", "bad_path", [["a\n", *_SOUND]]),
+    ("with_a_unit_separator", "lists a name with U+001F", "bad_path", [["a\x1f", *_SOUND]]),
+    ("with_a_delete_character", "lists a name with U+007F", "bad_path", [["a\x7f", *_SOUND]]),
+    ("with_a_control_character_of_latin_1", "lists a name with U+009F", "bad_path", [["a\x9f", *_SOUND]]),
     ("with_a_long_name", "lists a name of 256 bytes", "bad_path", [["a" * 256, *_SOUND]]),
     ("with_an_absolute_link", "lists a link to an absolute path", "bad_path", [["a", "link", "/b"]]),
+    ("with_a_link_to_nothing", "lists a link whose target is empty", "bad_path", [["a", "link", ""]]),
 ):
     _object(f"manifest_{_name}", f"A directory's manifest {_what}.", _code, _artifact(_manifest(*_rows)))
 _object(
@@ -132,6 +142,16 @@ def object_of_a_sample_missing(f: Forge) -> None:
     f.event("cp19", f.it, "SAMPLE", **{**sample_fields(f, f.it, 1), "raw": LOST})
 
 
+@reject("approved", "object_missing")
+def object_of_a_cohort_missing(f: Forge) -> None:
+    """A claim names a cohort by the hash and size of its list, which is nowhere."""
+    fields = f.claim_fields(f.it)
+    data = format_json(fields["cohorts"][0]["instances"])
+    fields["cohorts"][0]["instances"] = {"sha256": sha256(data).hexdigest(), "size": len(data)}
+    f.forged = f.head.size
+    f.say("cp20", "claim", fields, f.it)
+
+
 @reject("fleet", "object_missing")
 def object_of_a_patch_missing(f: Forge) -> None:
     """A patch is nowhere."""
@@ -174,4 +194,12 @@ def object_of_a_fleet_changed(f: Forge) -> None:
     ref = f.fleet_object()
     data = f.objects.kept[ref["sha256"]]
     f.objects.kept[ref["sha256"]] = data.replace(b"web-01", b"web-09")
+    f.forge("ada", "fleet", f.proposal("fleet", ref))
+
+
+@reject("genesis", "object_mismatch")
+def object_of_a_fleet_that_is_no_json(f: Forge) -> None:
+    """What is kept for a fleet's body is another content, and no JSON."""
+    ref = f.fleet_object()
+    f.objects.kept[ref["sha256"]] = b"{" * ref["size"]
     f.forge("ada", "fleet", f.proposal("fleet", ref))

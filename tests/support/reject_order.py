@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from authenticator import field, frame
-from forging import KEYS, Forge, Subject, digest_of, trust
+from forging import KEYS, LOG_KEY, Forge, Subject, checkpoint_of, digest_of, trust
 from reject_chain import _broken
 from reject_law import MESSAGE
 from reject_registry import add, reject
@@ -14,6 +14,7 @@ from reject_registry import add, reject
 from keys.canonical import format_json
 from keys.sshsig import NAMESPACE_STATEMENT
 from ledger.envelope import Envelope, pae
+from ledger.merkle import hash_leaf
 from ledger.record import make_record
 
 
@@ -269,6 +270,48 @@ _broken(
     "Of an entry the time is another; the next but one names the leaf of the next, and its payload is no base64.",
     3,
     _beside_no_base64,
+)
+
+
+def _over(data: bytes, prev: str) -> bytes:
+    """The record over another leaf."""
+    return format_json({**json.loads(data), "prev": prev})
+
+
+def _named(records: list[bytes], note: bytes) -> tuple[list[bytes], bytes]:
+    first = _over(records[0], "1" * 64)
+    return [first, _over(records[1], hash_leaf(first).hex()), *records[2:]], note
+
+
+def _resized(records: list[bytes], note: bytes) -> tuple[list[bytes], bytes]:
+    changed = [*records[:-1], _over(records[-1], "1" * 64)]
+    return changed, checkpoint_of(changed, lambda size, root: LOG_KEY.sign(size + 1, root))
+
+
+# Nothing that is in order confirms what precedes an entry that names another leaf.
+_broken(
+    "chain_whose_first_names_one_before_and_is_named",
+    "The first entry names one before it, and the second one names its leaf.",
+    0,
+    _named,
+)
+_broken(
+    "chain_of_one_that_names_one_before",
+    "The only entry names one before it.",
+    0,
+    lambda records, note: ([_over(records[0], "1" * 64)], note),
+)
+_broken(
+    "chain_with_another_prev_before_what_is_no_record",
+    "Entry 3 names another leaf, and what follows it is an empty object.",
+    3,
+    lambda records, note: ([*records[:3], _over(records[3], "1" * 64), b"{}"], note),
+)
+_broken(
+    "chain_with_another_prev_at_the_end_under_its_root_and_a_larger_size",
+    "The last entry names another leaf; the checkpoint is over these leaves, and of an entry more.",
+    6,
+    _resized,
 )
 
 

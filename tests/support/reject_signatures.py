@@ -209,6 +209,14 @@ def signature_without_verification(f: Forge) -> None:
     f.force(Envelope(body, fingerprint(OpenSshKey(TOKEN.blob)), TOKEN.sign(APPROVAL, pae(body), flags=1)))
 
 
+@reject("lease", "user_absent")
+def order_signature_without_touch_and_verification(f: Forge) -> None:
+    """The token was not touched and did not verify its user, and the root asks for it."""
+    _asking(f)
+    body = f.body("cosignature", {**f.common("tok"), "role": "approver", "review": None}, f.it)
+    f.force(Envelope(body, fingerprint(OpenSshKey(TOKEN.blob)), TOKEN.sign(APPROVAL, pae(body), flags=0)))
+
+
 # Keys that nobody may enrol.
 
 WEAK = {

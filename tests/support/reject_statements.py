@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from forging import Forge
@@ -83,6 +84,19 @@ add(
     "too_deep",
     _event_too_deep,
 )
+
+
+def _elsewhere(number: bytes) -> Callable[[bytes], bytes]:
+    """It names another ledger, too, which is looked at later than numbers."""
+    return lambda body: re.sub(rb'"ledger":"\w+"', b'"ledger":"%b"' % (b"0" * 64), body).replace(
+        TEXT, b'"reason":' + number
+    )
+
+
+_bytes(
+    "elsewhere_with_a_large_number", "Another ledger, and a number of 2^53.", "bad_format", _elsewhere(b"%d" % 2**53)
+)
+_bytes("elsewhere_with_a_negative_number", "Another ledger, and a number below 0.", "bad_format", _elsewhere(b"-1"))
 _bytes("with_an_escape", "A letter is escaped.", "not_canonical", _swap(TEXT, b'"reason":"\\u0061 test"'))
 _bytes("with_a_slash_escaped", "A slash is escaped.", "not_canonical", _swap(b"https:/", b"https:\\/"))
 _bytes(

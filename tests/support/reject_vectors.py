@@ -32,6 +32,9 @@ import reject_governance
 import reject_law
 import reject_leases
 import reject_limits
+import reject_memory
+import reject_neighbours
+import reject_neighbours_later
 import reject_objects
 import reject_order
 import reject_records
@@ -52,7 +55,7 @@ LISTED: Final = (
     *(reject_law, reject_governance, reject_leases, reject_claims, reject_claimed),
     *(reject_deployments, reject_events, reject_bakes, reject_commands),
     *(reject_shapes, reject_limits, reject_statements, reject_signatures, reject_records, reject_objects, reject_edges),
-    reject_order,
+    *(reject_order, reject_neighbours, reject_neighbours_later, reject_memory),
 )
 """Where forgeries are listed when they are imported."""
 

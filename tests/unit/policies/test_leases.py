@@ -82,6 +82,8 @@ def change(before: str, after: str, *names: str) -> dict[str, Any]:
         ({"changes": [change(OLD, NEW)]}, "bad_changes"),
         ({"changes": []}, "bad_format"),
         ({"changes": [change(OLD, NEW, "web-99")]}, "unknown_instance"),
+        ({"changes": [change(NEW, NEW, "web-99")]}, "unknown_instance"),
+        ({"changes": [change(NEW, NEW, "web-01"), change(OLD, NEW, "web-99")]}, "unknown_instance"),
         ({"changes": [change(OLD, NEW, "web-01", "web-01")]}, "bad_changes"),
         ({"changes": [change(OLD, NEW, "web-01"), change("absent", NEW, "web-01")]}, "bad_changes"),
         ({"changes": [change(OLD, NEW, "web-01"), change(OLD, NEW, "web-02")]}, "bad_changes"),
