@@ -12,6 +12,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
+from executor.user_paths import expand
 from keys.errors import Exit, Unavailable, UsageError
 from keys.words import counted
 
@@ -67,7 +68,7 @@ def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *
     if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
         raise ledger_missing(place.ledger)
     if repair:
-        copy = None if source is None else source.expanduser().absolute()
+        copy = None if source is None else expand(source).absolute()
         return repair_ledger(place.ledger, remembered=remembered, copy=copy, progress=progress)
     return check_ledger(place.ledger, remembered=remembered, progress=progress)
 
@@ -84,7 +85,7 @@ def _check_objects(
     from policies.auditing.object_walk import walk_objects
 
     before = list(check_objects(place.objects))
-    copy = None if source is None else DirectoryObjects(find_objects(source.expanduser().absolute()))
+    copy = None if source is None else DirectoryObjects(find_objects(expand(source).absolute()))
     carrier = Carrier(DirectoryObjects(place.objects), copy if repair else None)
     count, missing = walk_objects(place.open_store(), carrier, progress)
     found = [Damage(error.code, seq, error.message) for seq, error in missing]
