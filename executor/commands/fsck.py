@@ -62,10 +62,10 @@ def fsck(
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
     from ledger.repair.fsck import check_ledger, repair_ledger
-    from ledger.sqlite.file import ledger_missing
+    from ledger.sqlite.file import is_there, ledger_missing
 
     remembered = place.pin().load()
-    if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
+    if not is_there(place.ledger) and (remembered is None or not place.root.is_dir()):
         raise ledger_missing(place.ledger)
     if repair:
         copy = None if source is None else expand(source).absolute()

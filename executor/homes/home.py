@@ -35,7 +35,7 @@ from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
-from ledger.sqlite.file import ledger_missing
+from ledger.sqlite.file import is_there, ledger_missing
 from ledger.store import Reader
 from policies.fold.scratch import Scratch
 from policies.fold.snapshots import Snapshots
@@ -181,8 +181,10 @@ class Home:
         return submitter
 
     def open_store(self) -> Reader:
-        """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""
-        if not self.ledger.exists():
+        """The ledger, for reading. Raises: Unavailable (`ledger_missing`, `ledger_unreadable`); as
+        `ledger.reader.open_reader`.
+        """
+        if not is_there(self.ledger):
             raise self._missing()
         return self._opened.enter_context(open_reader(self.ledger))
 
@@ -257,7 +259,7 @@ class Home:
         return self._open_registrar(clock, accept_clock=accept_clock, create=False)
 
     def _open_registrar(self, clock: Clock, *, accept_clock: bool, create: bool) -> Registrar:
-        if not create and not self.ledger.exists():
+        if not create and not is_there(self.ledger):
             raise self._missing()
         log_key = load_log_key(self.log_key)
         pin = self.pin()
