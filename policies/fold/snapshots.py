@@ -13,6 +13,7 @@ Readers that replay (`policies.replay`) have other directories than the audit, w
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,6 +33,8 @@ from ledger.store import Reader
 from policies.fold.code import fingerprint_code
 from policies.fold.scratch import CHUNK, IN_MEMORY, Scratch, leave_room
 from policies.fold.snapshot import Folded, SnapshotUnusable, copy_snapshot, read_snapshot, write_snapshot
+
+_NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
 
 
 class Note(Model):
@@ -98,7 +101,8 @@ class Snapshots:
             raise SnapshotUnusable("the source files of calyx cannot be read")
         check_head(note, reader)
         try:
-            with self._file.open("rb") as file:
+            # At a pipe in its place nobody is waited for.
+            with open(self._file, "rb", opener=lambda path, flags: os.open(path, flags | _NONBLOCK)) as file:
                 if file.seek(0, 2) != note.bytes:
                     raise SnapshotUnusable("the snapshot is not the one that was kept")
                 file.seek(0)

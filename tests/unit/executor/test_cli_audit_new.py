@@ -62,6 +62,17 @@ def test_without_a_snapshot_it_says_why_and_audits_all(console: Console) -> None
     assert said["notes"][0] == "a whole audit, because the snapshot is not the one that was kept"
 
 
+def test_pipe_in_the_place_of_the_snapshot_is_not_waited_for(console: Console) -> None:
+    console.done("audit")
+    (snapshot,) = (path for path in kept() if path.suffix == ".snapshot")
+    snapshot.unlink()
+    os.mkfifo(snapshot)
+    said = console.run("audit", "--new", "--json").json
+    assert said["ok"]
+    assert said["notes"][0].startswith("a whole audit, because the snapshot cannot be read: ")
+    assert snapshot.is_file(), "the audit was whole, and another one was kept"
+
+
 def test_older_copy_in_the_homes_place_is_contradicted_with_both_heads(console: Console, tmp_path: Path) -> None:
     console.done("ledger", "backup", str(tmp_path / "old"))
     size = console.size()
