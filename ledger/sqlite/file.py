@@ -57,7 +57,7 @@ def corrupt(path: Path, why: str, entry: int | None = None) -> CalyxError:
     return CalyxError(
         "ledger_corrupt",
         f"{path} is not a whole ledger: {why}",
-        hint="restore it from a copy, and audit the copy first",
+        hint="calyx ledger fsck says what is lost; with --repair --from a copy it comes back",
         entry=entry,
     )
 
