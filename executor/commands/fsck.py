@@ -57,7 +57,11 @@ def fsck(
             damage += _check_files(place, repair=repair)
         except OSError as error:
             raise Unavailable("home_unreadable", f"cannot read {place.name}: {error.strerror}") from None
-    _say(checked, damage, objects, repair=repair, as_json=as_json)
+    again = "try --repair"
+    if repair:
+        lost = "what is lost comes back from a copy only: --repair --from DIR"
+        again = lost if source is None else "the copy did not help with what is left; another one may"
+    _say(checked, damage, objects, again, as_json=as_json)
 
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
@@ -115,7 +119,8 @@ def _guarded(place: Home) -> Iterator[Guarded]:
         yield Guarded(path, _WRITERS)
 
 
-def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, as_json: bool) -> None:
+def _say(checked: Checked, damage: list[Damage], objects: int, again: str, *, as_json: bool) -> None:
+    """Print what was found. `again`: what to do about what is left."""
     left = [each for each in damage if each.left]
     if as_json:
         say_json(
@@ -135,7 +140,6 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, 
         if checked.kept is not None:
             say(f"the damaged ledger is kept in {checked.kept}")
         if left:
-            again = "what is lost comes back from a copy only: --repair --from DIR" if repair else "try --repair"
             say(f"NOT OK: {counted(len(left), 'finding')}; {again}")
         else:
             say(f"ok: {counted(checked.size, 'entry')} and {counted(objects, 'object')}; calyx audit judges them")
