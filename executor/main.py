@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -24,6 +25,7 @@ from typer.core import TyperGroup
 
 ROOMS: Final = ("keys", "ledger", "policies", "executor")
 USAGE: Final = 2
+UNAVAILABLE: Final = 5
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 _WRONG_WORDS: Final[Any] = typer.BadParameter.__base__
@@ -103,6 +105,8 @@ class Commands(TyperGroup):
             ctx = super().make_context(info_name, args, parent, **extra)
         except _WRONG_WORDS as error:
             _end_wrong(error, as_json=as_json)
+        except OSError as error:
+            _end_unwritten(error, as_json=as_json)
         ctx.meta[_AS_JSON] = as_json
         return ctx
 
@@ -128,9 +132,8 @@ class Commands(TyperGroup):
         except (KeyboardInterrupt, typer.Abort):
             _tell("interrupted", "interrupted", ("interrupted",), INTERRUPTED, as_json=as_json)
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            _drop_output()  # whoever read us has enough
-            raise typer.Exit(BROKEN_PIPE) from None
+        except OSError as error:
+            _end_unwritten(error, as_json=as_json)
         return result
 
 
@@ -143,10 +146,25 @@ def wants_json(args: list[str]) -> bool:
 def _end_wrong(error: Any, *, as_json: bool) -> NoReturn:
     """End over a command line that cannot be read. Without JSON, Typer says what it says of one."""
     if not as_json:
-        raise error
+        with suppress(OSError):
+            error.show()
+        raise typer.Exit(error.exit_code)
     where = "calyx" if error.ctx is None else error.ctx.command_path
     _tell("usage", error.format_message(), (), USAGE, as_json=True, hint=f"{where} --help")
     raise typer.Exit(USAGE)
+
+
+def _end_unwritten(error: OSError, *, as_json: bool) -> NoReturn:
+    """End because standard output takes no more: silently where whoever read us has enough. Another error is a bug."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    if not isinstance(error, BrokenPipeError) and frame.f_code is not typer.echo.__code__:
+        raise error
+    _drop_output()
+    if isinstance(error, BrokenPipeError):
+        raise typer.Exit(BROKEN_PIPE)
+    message = f"cannot write what was asked for: {error.strerror}"
+    _tell("output_failed", message, (f"error: output_failed: {message}",), UNAVAILABLE, as_json=as_json)
+    raise typer.Exit(UNAVAILABLE)
 
 
 def _tell(code: str, message: str, lines: Iterable[str], exit_code: int, *, as_json: bool, hint: str = "") -> None:
@@ -156,8 +174,10 @@ def _tell(code: str, message: str, lines: Iterable[str], exit_code: int, *, as_j
 
         said = {"code": code, "message": message, "hint": hint or None, "exit_code": exit_code}
         lines = [json.dumps({**said, "rule": None, "step": None, "seq": None}, sort_keys=True, separators=(",", ":"))]
-    for line in lines:
-        typer.echo(line, err=True)
+    # The exit code says it, too, and must not change because a log's disk is full.
+    with suppress(OSError):
+        for line in lines:
+            typer.echo(line, err=True)
 
 
 def _drop_output() -> None:

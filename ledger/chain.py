@@ -36,7 +36,7 @@ class ChainBroken(CalyxError):
         super().__init__(
             "broken_chain",
             f"entry {entry}: {message}",
-            hint="restore the ledger from a copy; nothing after this entry counts",
+            hint="nothing after this entry counts; calyx ledger fsck --repair --from a copy brings back what was lost",
             entry=entry,
             reason=reason,
         )

@@ -9,6 +9,7 @@ by a put long after.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -189,7 +190,8 @@ class DirectoryObjects:
                 object=ref.sha256,
             ) from None
         except OSError as error:
-            if path.is_symlink():
+            # What opening a link gives. Whether it is one may not be asked of what this user may not see.
+            if error.errno == errno.ELOOP:
                 raise _mismatch(ref) from None
             raise Unavailable(
                 "object_unreadable", f"object {ref.sha256[:16]} cannot be read: {error.strerror}", object=ref.sha256

@@ -57,5 +57,7 @@ def check_remembered(remembered: Remembered, ledger: str, head: Head, leaf_at: C
         raise HeadContradicted(remembered, ledger, head, "this is another ledger")
     if head.size < remembered.size:
         raise HeadContradicted(remembered, ledger, head, "entries are missing at the end")
-    if remembered.size and leaf_at(remembered.size - 1) != remembered.hash:
-        raise HeadContradicted(remembered, ledger, head, "the history was rewritten")
+    if remembered.size and (leaf := leaf_at(remembered.size - 1)) != remembered.hash:
+        # What a store says of its head may be older than a change of its last record.
+        found = Head(head.size, leaf) if head.size == remembered.size else head
+        raise HeadContradicted(remembered, ledger, found, "the history was rewritten")

@@ -299,7 +299,7 @@ class Replay:
             raise CalyxError(
                 "tip_mismatch",
                 f"the store says {tip.head}, its records are {self.head}",
-                hint="restore the ledger from a copy",
+                hint="calyx ledger fsck says what is lost; with --repair --from a copy it comes back",
             )
         self._checkpoint = tip.checkpoint
         return self.head != before

@@ -158,6 +158,8 @@ def _parse() -> argparse.Namespace:
     unknown = [name for name in options.names if name not in ROWS]
     if unknown:
         parser.error(f"there is no row {unknown[0]}")
+    if options.directory is not None and not os.access(options.directory, os.W_OK | os.X_OK):
+        parser.error(f"{options.directory} is no directory that may be written to")
     return options
 
 
@@ -249,4 +251,8 @@ def _number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None

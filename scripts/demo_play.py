@@ -302,8 +302,8 @@ def main() -> int:
     root = options.home
     if root is None:
         root = Path(tempfile.mkdtemp(prefix="calyx-demo-"))
-        # What is remembered of a home that will be gone is of no use to anyone.
-        environment["XDG_STATE_HOME"] = str(root / "state")
+        # What is remembered and kept of a home that will be gone is of no use to anyone.
+        environment |= {"XDG_STATE_HOME": str(root / "state"), "XDG_CACHE_HOME": str(root / "cache")}
     world = World(root.resolve(), environment)
     stage = Stage(quiet=options.json)
     # A person who ends the demo wants its services ended too, whichever way they ask.

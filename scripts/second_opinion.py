@@ -5,7 +5,7 @@
 
 LEDGER is a home, its `ledger.db`, or an export. Needs Python 3.11 and the package `cryptography`. Prints the number of
 entries, the newest head and the root of the tree, and ends with 0; or prints the first entry that is wrong, and the
-code of what is wrong with it, and ends with 1.
+code of what is wrong with it, and ends with 1. With 5 when there is no ledger, or when it cannot print what it found.
 
 It was written from docs/FORMAT.md, whose sections the headings below name. `need(code=fact)` is a rule: the code of
 that page by which what has not that fact is refused. Rules are judged in the order in which they stand. Records are
@@ -21,6 +21,7 @@ import hashlib
 import hmac
 import io
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -1196,7 +1197,13 @@ def read_database(path: Path) -> tuple[Iterator[bytes], bytes]:
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
         if each.exists() and not each.is_file():
             raise OSError(f"{each.name} is not a regular file")
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    # SQLite reads a log by an index beside it. Where it may make none, nobody appends, and an empty log needs none.
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    sealed = not os.access(path.parent, os.W_OK) and not index.exists()
+    if sealed and log.exists() and log.stat().st_size:
+        raise OSError(f"its log cannot be read where nothing may be written: copy {path.name} and {log.name} elsewhere")
+    address = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if sealed else ''}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
     connection.execute("BEGIN")
     tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('record', 'tip')"
     if connection.execute(tables).fetchone() != (2,):
@@ -1282,7 +1289,7 @@ def examine_export(root: Path, objects: Objects, leaves: list[str]) -> Refused |
 
 
 def main() -> int:
-    """Say whether a ledger is right: 0 when it is, 1 when it is not or nobody can tell, 5 when there is none."""
+    """Say whether a ledger is right: 0 when it is, 1 when it is not or cannot be read, 5 when there is none."""
     parser = argparse.ArgumentParser(description="A second opinion on a ledger.")
     parser.add_argument("ledger", type=Path, help="a home, its ledger.db, or an export")
     parser.add_argument("--objects", type=Path, help="the folder of objects; beside the ledger's file when left out")
@@ -1317,15 +1324,27 @@ def main() -> int:
     else:
         count = f"{len(leaves)} {'entry' if len(leaves) == 1 else 'entries'}"
         text = f"ok: {count}\nhead {said['head']}\nroot {said['root']}"
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # Python would try again at its end.
-        sys.stdout = None
-        print(f"second_opinion: the verdict cannot be written: {error}", file=sys.stderr)
-        return 1
+    print(text)
     return 1 if wrong else 0
 
 
+def run() -> int:
+    """As `main`. What keeps it from saying so is no verdict: 130 when interrupted, 141 when nobody reads on, else 5."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("second_opinion: interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        # Python would complain again when it flushes what is left at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"second_opinion: cannot write what was found: {error.strerror}", file=sys.stderr)
+        return 5
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -12,6 +12,7 @@ from executor.commands.common import ClockOption, HomeOption, check_begun, opene
 from executor.commands.signing import say_rendering
 from executor.commands.terminal import say
 from executor.escape import escape
+from executor.user_paths import expand
 
 if TYPE_CHECKING:
     from executor.homes.home import Home
@@ -51,7 +52,7 @@ def attach_prepared(
     from executor.signing.approval import find_said, summarise
     from executor.signing.offline import check_attachable, find_signer, join_signature, read_prepared, read_signature
 
-    directory = directory.expanduser()
+    directory = expand(directory)
     state = registrar.state
     prepared = read_prepared(directory)
     statement = prepared.statement

@@ -109,7 +109,9 @@ def _say(report: Report, before: Before | None, failed: Unavailable | None, *, a
             say_theirs(f"note: {text}")
         which = f"entries {report.first} to {report.size - 1}" if report.first else f"{counted(report.size, 'entry')}"
         if report.first == report.size and report.first:
-            which = f"nothing new behind {counted(report.size, 'entry')}"
+            wrong = any(each.entry is not None and each.entry >= report.first for each in report.findings)
+            nothing = f"nothing new behind {counted(report.size, 'entry')}"
+            which = f"entries from {report.first} on" if wrong else nothing
         say_theirs(f"{'ok' if report.ok else 'NOT OK'}: {which} of {report.origin or 'an unnamed log'}")
         say_theirs(f"  ledger {report.ledger}", f"  head   {report.head.hash}", f"  root   {report.root}")
     if not report.ok:

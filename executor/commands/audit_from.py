@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from executor.user_paths import user_path
 from keys.errors import CalyxError, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -122,13 +123,11 @@ def _temporary(opened: ExitStack) -> Path:
 
 def _pin(address: str) -> Pin:
     """Where this user remembers the head of what is published at an address."""
-    from platformdirs import user_state_path
-
     from executor.remote.http_source import is_url, parse_address
     from ledger.memory import HeadMemory
     from policies.replay import Pin
 
-    memory = HeadMemory(user_state_path("calyx") / "heads")
+    memory = HeadMemory(user_path("state") / "heads")
     if is_url(address):
         return Pin(memory, f"export {parse_address(address)}")
     path = Path(address)

@@ -10,6 +10,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
+from executor.user_paths import expand
 from keys.errors import Exit
 from keys.words import counted
 
@@ -30,7 +31,7 @@ def backup(
     apart. calyx audit --home DIR audits it. Ends with 1 when an object is missing.
     """
     with opened(home, here=True) as place:
-        _write(place, directory.expanduser().absolute(), as_json=as_json)
+        _write(place, expand(directory).absolute(), as_json=as_json)
 
 
 def _write(place: Home, directory: Path, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from executor.commands.governance import (
 )
 from executor.commands.governance_read import diff_versions, show_history, show_version
 from executor.commands.signing import PrepareOption
+from executor.user_paths import expand
 
 if TYPE_CHECKING:
     from policies.fleet import Fleet
@@ -91,4 +92,4 @@ def _load(path: Path) -> Fleet:
     from policies.yaml_file import Form
 
     form = Form("bad_format", "bad_yaml", "docs/FLEET.md shows a fleet file and explains each field")
-    return load_file(path.expanduser(), Fleet, form)
+    return load_file(expand(path), Fleet, form)

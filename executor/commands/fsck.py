@@ -12,6 +12,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
+from executor.user_paths import expand
 from keys.errors import Exit, Unavailable, UsageError
 from keys.words import counted
 
@@ -56,18 +57,22 @@ def fsck(
             damage += _check_files(place, repair=repair)
         except OSError as error:
             raise Unavailable("home_unreadable", f"cannot read {place.name}: {error.strerror}") from None
-    _say(checked, damage, objects, repair=repair, as_json=as_json)
+    again = "try --repair"
+    if repair:
+        lost = "what is lost comes back from a copy only: --repair --from DIR"
+        again = lost if source is None else "the copy did not help with what is left; another one may"
+    _say(checked, damage, objects, again, as_json=as_json)
 
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:
     from ledger.repair.fsck import check_ledger, repair_ledger
-    from ledger.sqlite.file import ledger_missing
+    from ledger.sqlite.file import is_there, ledger_missing
 
     remembered = place.pin().load()
-    if not place.ledger.exists() and (remembered is None or not place.root.is_dir()):
+    if not is_there(place.ledger) and (remembered is None or not place.root.is_dir()):
         raise ledger_missing(place.ledger)
     if repair:
-        copy = None if source is None else source.expanduser().absolute()
+        copy = None if source is None else expand(source).absolute()
         return repair_ledger(place.ledger, remembered=remembered, copy=copy, progress=progress)
     return check_ledger(place.ledger, remembered=remembered, progress=progress)
 
@@ -84,7 +89,7 @@ def _check_objects(
     from policies.auditing.object_walk import walk_objects
 
     before = list(check_objects(place.objects))
-    copy = None if source is None else DirectoryObjects(find_objects(source.expanduser().absolute()))
+    copy = None if source is None else DirectoryObjects(find_objects(expand(source).absolute()))
     carrier = Carrier(DirectoryObjects(place.objects), copy if repair else None)
     count, missing = walk_objects(place.open_store(), carrier, progress)
     found = [Damage(error.code, seq, error.message) for seq, error in missing]
@@ -114,7 +119,8 @@ def _guarded(place: Home) -> Iterator[Guarded]:
         yield Guarded(path, _WRITERS)
 
 
-def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, as_json: bool) -> None:
+def _say(checked: Checked, damage: list[Damage], objects: int, again: str, *, as_json: bool) -> None:
+    """Print what was found. `again`: what to do about what is left."""
     left = [each for each in damage if each.left]
     if as_json:
         say_json(
@@ -134,7 +140,6 @@ def _say(checked: Checked, damage: list[Damage], objects: int, *, repair: bool, 
         if checked.kept is not None:
             say(f"the damaged ledger is kept in {checked.kept}")
         if left:
-            again = "what is lost comes back from a copy only: --repair --from DIR" if repair else "try --repair"
             say(f"NOT OK: {counted(len(left), 'finding')}; {again}")
         else:
             say(f"ok: {counted(checked.size, 'entry')} and {counted(objects, 'object')}; calyx audit judges them")

@@ -15,6 +15,7 @@ from executor.commands.continuing import confirm
 from executor.commands.files import MAX_YAML, read_public, read_text
 from executor.commands.person import load_founder
 from executor.commands.terminal import note, say
+from executor.user_paths import expand, home_directory
 from keys.errors import Refused, UsageError
 from keys.words import counted
 
@@ -91,11 +92,11 @@ def init(
     name = check_human_name(human or _user_name())
     with opened(home) as place:
         _check_new(place, continuing=continues is not None)
-        found = place.key_path(name) if place.key_path(name).exists() else Path.home() / ".ssh" / "id_ed25519"
+        found = place.key_path(name) if place.key_path(name).exists() else home_directory() / ".ssh" / "id_ed25519"
         chosen = key or (found if found.exists() else None)
         # Files first: nobody types a passphrase to hear of a slip in one.
-        recovery = None if recovery_key is None else read_public(recovery_key.expanduser())
-        old = None if continues is None else _read_old(continues.expanduser())
+        recovery = None if recovery_key is None else read_public(expand(recovery_key))
+        old = None if continues is None else _read_old(expand(continues))
         terms = _choose_policy(policy, old)
         own = None if chosen is None else load_founder(name, chosen)
         if recovery is not None and own is not None and recovery.raw == own.public.raw:
@@ -258,7 +259,7 @@ def _choose_policy(path: Path | None, old: Old | None) -> CapabilityMatrix:
         return old.state.policy
     if path is None:
         return load_matrix(default_matrix_text())
-    return load_matrix(read_text(path.expanduser(), MAX_YAML), what=str(path))
+    return load_matrix(read_text(expand(path), MAX_YAML), what=str(path))
 
 
 def _origin(asked: str | None, old: Old | None) -> str:

@@ -10,6 +10,7 @@ import typer
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.files import read_text
 from executor.commands.terminal import note, person_present, say, say_json, say_table
+from executor.user_paths import expand
 from keys.errors import Refused, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def new(
 
     from keys.openssh import fingerprint, format_public, new_private_key, store_private_key
 
-    path = path.expanduser()
+    path = expand(path)
     private = new_private_key(os.urandom)
     store_private_key(path, private, None if no_passphrase else _new_passphrase(), comment)
     say(format_public(private.public), fingerprint(private.public), f"written to {path} and {path}.pub")
@@ -54,7 +55,7 @@ def show(
     No private key is opened.
     """
     if path is not None:
-        _show_file(path.expanduser(), as_json)
+        _show_file(expand(path), as_json)
         return
     with opened(home) as place:
         rows = _rows(place)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executor.commands.terminal import ask_passphrase, note, note_theirs
+from executor.user_paths import expand, home_directory
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load_person(
         raise Unavailable("ledger_missing", "the ledger has no entry yet", hint="calyx init makes the first one")
     roots = [state.trust] if proposed is None else [state.trust, proposed]
     around = _around()
-    named = None if key is None else key.expanduser()
+    named = None if key is None else expand(key)
     principal = as_principal or find_me(roots, home.load_settings().me, home.find_key, around, named).id
     signer = find_signer(roots, principal, named, home.find_key(principal), around)
     if all(holder.entry.public.application is None for root in roots if (holder := root.find_key(signer.keyid))):
@@ -51,11 +52,11 @@ def load_founder(name: str, key: Path) -> OwnKey:
     """
     from executor.homes.find_signer import open_own
 
-    return open_own(name, key.expanduser(), _around())
+    return open_own(name, expand(key), _around())
 
 
 def _around() -> Surroundings:
     from executor.homes.surroundings import look_around
     from keys.agent_socket import connect_agent
 
-    return look_around(os.environ, Path.home(), connect_agent, note_theirs, ask_passphrase)
+    return look_around(os.environ, home_directory(), connect_agent, note_theirs, ask_passphrase)

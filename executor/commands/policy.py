@@ -22,6 +22,7 @@ from executor.commands.governance import (
 )
 from executor.commands.governance_read import diff_versions, show_history, show_version
 from executor.commands.signing import PrepareOption
+from executor.user_paths import expand
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def propose(
     allowed = [_split(text, "TARGET=PATH", "--allow web=app.py") for text in allow or ()]
     if path is None and not (activate or deactivate or allowed):
         raise UsageError("nothing_proposed", "no change is given", hint="give a FILE, --allow or --activate")
-    given = None if path is None else _load(path.expanduser())
+    given = None if path is None else _load(expand(path))
 
     def build(state: State, *_: object) -> CapabilityMatrix:
         policy = allow_paths(given or policy_of(state), allowed)
@@ -145,7 +146,7 @@ def simulate(
             "nothing_recorded", "one recording is replayed", hint="give METRICS or --lease, and one of them"
         )
     columns = dict(_split(text, "FIELD=COLUMN", "--column timestamp=iso_ts") for text in column or ())
-    simulate_policy(_load(path.expanduser()), metrics, lease, columns, home, as_json=as_json)
+    simulate_policy(_load(expand(path)), metrics, lease, columns, home, as_json=as_json)
 
 
 def _load(path: Path) -> CapabilityMatrix:

@@ -17,6 +17,7 @@ from executor.commands.common import (
     parse_duration,
 )
 from executor.commands.proposing import ledger_now, load_proposer, note_busy, submit_change, tell_change
+from executor.user_paths import expand
 from keys.errors import UsageError
 
 
@@ -97,7 +98,7 @@ def propose(
         wish = Wish(
             target=target,
             kind=kind,
-            source=source.expanduser(),
+            source=expand(source),
             what=what or f"{words} {source.name or source.resolve().name}",
             why=why or reason or "not said",
             lease_id=lease_id,

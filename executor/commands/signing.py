@@ -10,6 +10,7 @@ import typer
 
 from executor.commands.person import load_person
 from executor.commands.terminal import ask, note, person_present, say, say_theirs
+from executor.user_paths import expand
 from keys.errors import CalyxError, Exit, Refused, UsageError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _prepare(
     from executor.render.text import format_section
     from executor.signing.offline import RENDERING, SIGNATURE, command, return_by, write_prepared
 
-    directory = directory.expanduser()
+    directory = expand(directory)
     principal = find_person(home, registrar.state, as_principal, proposed)
     statement = registrar.draft_statement(principal, draft, machine=False)
     _foresee_any(registrar, statement, proposed)

@@ -12,6 +12,7 @@ import typer
 from executor.commands.common import check_begun, find_lease, opened
 from executor.commands.files import MAX_JSON, read_text
 from executor.commands.terminal import note, say, say_json, say_theirs
+from executor.user_paths import expand
 from keys.errors import Exit, FormatError, UsageError
 from keys.words import counted
 
@@ -56,7 +57,7 @@ def simulate_policy(
 def _of_file(path: Path, columns: Mapping[str, str]) -> Recording:
     from executor.metrics.recording import read_recording
 
-    path = path.expanduser()
+    path = expand(path)
     text = read_text(path, MAX_JSON)
     try:
         return read_recording(path.name, text, columns)

@@ -12,6 +12,7 @@ import typer
 
 from executor.commands.common import HomeOption, JsonOption, check_begun, noun, opened
 from executor.commands.terminal import note, say, say_json, write_out
+from executor.user_paths import expand
 from keys.words import counted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def export(
     with opened(home) as place:
         replay = place.open_replay(feed)
         # The ledger is read under the files' lock: read before it, it could be older than what another one exported.
-        with SvfFiles(directory.expanduser()) as files:
+        with SvfFiles(expand(directory)) as files:
             added = files.take(_read(replay, feed))
             if as_json:
                 say_json({"added": added, "size": replay.state.size, "ledger": replay.state.ledger})

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -42,7 +42,13 @@ def say_theirs(*lines: str) -> None:
 def note(*lines: str) -> None:
     """Print lines to standard error, each escaped: what is not a command's result."""
     for line in lines:
-        typer.echo(_encodable(escape(line), sys.stderr.encoding), err=True)
+        _note_raw(_encodable(escape(line), sys.stderr.encoding))
+
+
+def _note_raw(line: str) -> None:
+    # What a command did, and its exit code, must not change because a log's disk is full.
+    with suppress(OSError):
+        typer.echo(line, err=True)
 
 
 def note_theirs(*lines: str) -> None:
@@ -77,7 +83,7 @@ def show_error(error: CalyxError, *, as_json: bool = False) -> None:
     """Print a refusal to standard error: one line, and its hint on another; or one JSON object on one line."""
     if as_json:
         # Not to standard output: what reads results from there never takes an error for one.
-        typer.echo(_json_line(error_form(error, error.exit_code)), err=True)
+        _note_raw(_json_line(error_form(error, error.exit_code)))
         return
     facts = ", ".join(f"{name} {error.fields[name]}" for name in _IN_THE_LINE if error.fields.get(name) is not None)
     note(*_folded([f"error: {error.code}: {error.message}" + (f" ({facts})" if facts else "")], sys.stderr))

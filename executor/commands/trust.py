@@ -31,6 +31,7 @@ from executor.commands.governance import (
 )
 from executor.commands.governance_read import diff_versions, show_history, show_version
 from executor.commands.signing import PrepareOption
+from executor.user_paths import expand
 from keys.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def propose(
     lasts = None if renew is None else parse_duration(renew)
     if path is None and lasts is None and edit == type(edit)(user_verification=user_verification):
         raise UsageError("nothing_proposed", "no change is given", hint="give a FILE, or say what changes: --help")
-    given = None if path is None else _load(path.expanduser())
+    given = None if path is None else _load(expand(path))
 
     def build(state: State, reader: Reader, now: int) -> TrustRoot:
         from dataclasses import replace
@@ -183,7 +184,7 @@ def _read_edit(
 
     pairs = [_pair("--add-key", text, "ID=FILE.pub") for text in add_key]
     return TrustEdit(
-        add_keys=tuple((name, read_public(Path(file).expanduser())) for name, file in pairs),
+        add_keys=tuple((name, read_public(expand(Path(file)))) for name, file in pairs),
         user_verification=user_verification,
         remove_keys=tuple(remove_key),
         compromised=tuple(_position(text) for text in compromised),
@@ -202,7 +203,7 @@ def _read_enrolment(text: str | None, kind: str, roles: list[str], custodian: st
             raise UsageError("bad_option", "--role and --custodian are of a new principal", hint="give --enrol as well")
         return None
     name, file = _pair("--enrol", text, "ID=FILE.pub")
-    return Enrolment(name, read_public(Path(file).expanduser()), kind, tuple(roles), custodian)
+    return Enrolment(name, read_public(expand(Path(file))), kind, tuple(roles), custodian)
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, overload
 from executor.homes.key_file import Passphrase, find_enrolled, open_signer
 from executor.homes.reserve import Reserve
 from executor.homes.settings import Settings, load_settings, store_settings
+from executor.user_paths import expand, home_directory, user_path
 from keys.ahead import usable_cores
 from keys.errors import Unavailable, UsageError
 from keys.principals import Principal, TrustRoot
@@ -34,7 +35,7 @@ from ledger.log_key import load_log_key
 from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects, ObjectStore
 from ledger.reader import open_reader
-from ledger.sqlite.file import ledger_missing
+from ledger.sqlite.file import is_there, ledger_missing
 from ledger.store import Reader
 from policies.fold.scratch import Scratch
 from policies.fold.snapshots import Snapshots
@@ -151,9 +152,7 @@ class Home:
 
     def pin(self) -> Pin:
         """Where this user remembers the head of this home's ledger."""
-        from platformdirs import user_state_path
-
-        memory = HeadMemory(user_state_path("calyx") / "heads")
+        memory = HeadMemory(user_path("state") / "heads")
         return Pin(memory, str(self.root.resolve()), os.path.abspath(self.root))  # noqa: PTH100  # links unresolved
 
     def reserve(self) -> Reserve:
@@ -182,8 +181,10 @@ class Home:
         return submitter
 
     def open_store(self) -> Reader:
-        """The ledger, for reading. Raises: Unavailable (`ledger_missing`); as `ledger.reader.open_reader`."""
-        if not self.ledger.exists():
+        """The ledger, for reading. Raises: Unavailable (`ledger_missing`, `ledger_unreadable`); as
+        `ledger.reader.open_reader`.
+        """
+        if not is_there(self.ledger):
             raise self._missing()
         return self._opened.enter_context(open_reader(self.ledger))
 
@@ -258,7 +259,7 @@ class Home:
         return self._open_registrar(clock, accept_clock=accept_clock, create=False)
 
     def _open_registrar(self, clock: Clock, *, accept_clock: bool, create: bool) -> Registrar:
-        if not create and not self.ledger.exists():
+        if not create and not is_there(self.ledger):
             raise self._missing()
         log_key = load_log_key(self.log_key)
         pin = self.pin()
@@ -356,7 +357,7 @@ class Home:
         from executor.homes.surroundings import look_around
         from keys.agent_socket import connect_agent
 
-        around = look_around(os.environ, Path.home(), connect_agent, lambda _: None)
+        around = look_around(os.environ, home_directory(), connect_agent, lambda _: None)
         roots = [] if state.trust is None else [state.trust]
         return find_me(roots, self.load_settings().me, self.find_key, around)
 
@@ -364,10 +365,8 @@ class Home:
 def find_home(option: Path | None, environment: Mapping[str, str]) -> Path:
     """The home's directory: `option`, else CALYX_HOME, else the user's data directory for calyx."""
     if option is not None:
-        return option.expanduser().absolute()
+        return expand(option).absolute()
     named = environment.get(HOME_VARIABLE)
     if named:
-        return Path(named).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("calyx").absolute()
+        return expand(Path(named)).absolute()
+    return user_path("data").absolute()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from executor.user_paths import user_path
 from keys.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -28,11 +29,9 @@ def scratch_place(*, spill: bool = False) -> Scratch:
     """Files without a name in the user's cache directory; memory where that cannot be written to. `spill`: as
     `policies.fold.scratch.Scratch` has it.
     """
-    from platformdirs import user_cache_path
-
     from policies.fold.scratch import Scratch
 
-    return Scratch(user_cache_path("calyx") / "scratch", spill=spill)
+    return Scratch(user_path("cache") / "scratch", spill=spill)
 
 
 def snapshots_of(pin: Pin, scratch: Scratch) -> Snapshots:
@@ -46,11 +45,9 @@ def folds_of(pin: Pin, scratch: Scratch) -> Snapshots:
 
 
 def _kept(name: str, pin: Pin, scratch: Scratch) -> Snapshots:
-    from platformdirs import user_cache_path, user_state_path
-
     from policies.fold.snapshots import Snapshots
 
-    return Snapshots(user_state_path("calyx") / name, user_cache_path("calyx") / name, pin.home, scratch)
+    return Snapshots(user_path("state") / name, user_path("cache") / name, pin.home, scratch)
 
 
 def begin_fold(reader: Submitter, log: Callable[[str], None]) -> None:

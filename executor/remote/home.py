@@ -26,6 +26,7 @@ from executor.remote.messages import (
     Submit,
 )
 from executor.remote.reading import RemoteObjects, RemoteReader
+from executor.user_paths import user_path
 from keys.ahead import usable_cores
 from keys.errors import CalyxError, FormatError, Unavailable
 from ledger.envelope import Envelope, format_envelope_bytes
@@ -89,14 +90,10 @@ class RemoteHome(Home):
     @property
     def settings(self) -> Path:
         """This machine's settings for that home: who sits here, and where their key is."""
-        from platformdirs import user_config_path
-
-        return user_config_path("calyx") / "homes" / f"{sha256(self._address.identity.encode()).hexdigest()}.json"
+        return user_path("config") / "homes" / f"{sha256(self._address.identity.encode()).hexdigest()}.json"
 
     def pin(self) -> Pin:
-        from platformdirs import user_state_path
-
-        memory = HeadMemory(user_state_path("calyx") / "heads")
+        memory = HeadMemory(user_path("state") / "heads")
         return FirstSightPin(memory, self._address.identity, self._named, self._tell, self._verified)
 
     def open_store(self) -> Reader:
@@ -114,10 +111,8 @@ class RemoteHome(Home):
             self._kept.commit(size)
 
     def _kept_records(self) -> KeptRecords:
-        from platformdirs import user_cache_path
-
         if self._kept is None:
-            self._kept = KeptRecords(user_cache_path("calyx") / "records", self._address.identity)
+            self._kept = KeptRecords(user_path("cache") / "records", self._address.identity)
             self._opened.callback(self._kept.close)
         return self._kept
 

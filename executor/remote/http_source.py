@@ -26,6 +26,8 @@ SLOWEST: Final = 64 * 1024
 """Bytes a second."""
 _TRIES: Final = 3
 _MAX_FAILURES: Final = 3
+_MAX_REASON: Final = 200
+"""Characters of a failure's own words."""
 _GONE: Final = frozenset({404, 410})
 
 
@@ -82,7 +84,7 @@ class HttpSource:
                 if not left or isinstance(error, httpx.TimeoutException):
                     with self._lock:
                         self._failures += 1
-                    raise self._unreachable(f"{path}: {type(error).__name__}") from None
+                    raise self._unreachable(f"{path}: {_reason(error)}") from None
                 self._pause(0.2 * (_TRIES - left))
             else:
                 with self._lock:
@@ -124,7 +126,19 @@ class HttpSource:
         return True
 
     def _unreachable(self, why: str) -> Unavailable:
-        return Unavailable("source_unreachable", f"cannot fetch from {self.address}: {why}")
+        return Unavailable(
+            "source_unreachable",
+            f"cannot fetch from {self.address}: {why}",
+            hint="try again; or fetch it with another tool, and name the directory",
+        )
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    """What kind of failure it was, and its own words: they tell a wrong certificate from a name or a port that is not
+    there. Some of them may be the publisher's.
+    """
+    words = " ".join(str(error).split())[:_MAX_REASON]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _decoder(encoding: str) -> Callable[[bytes, int], bytes] | None:

@@ -26,7 +26,7 @@ from ledger.checkpoint import Checkpoint, peek_checkpoint
 from ledger.durable import make_directory, place_file, replace_file, sync_directory
 from ledger.exports.export import OBJECTS, check_place
 from ledger.exports.mirror_source import Allowance, Source
-from ledger.exports.reader import ExportReader, read_bounded
+from ledger.exports.reader import ExportReader, peek_published, read_bounded
 from ledger.note import MAX_NOTE
 from ledger.place import list_names, locked, remove_hidden
 from ledger.tiles import (
@@ -79,8 +79,8 @@ class Mirror:
         else can make this fetch a file. `progress`: called with files done, and of all.
 
         Raises: Unavailable (`export_missing`, `mirror_busy`, `mirror_too_large`, `mirror_write_failed`; as `Source`);
-        FormatError when the checkpoint is none; UsageError (`not_an_export`); CalyxError (`head_contradicted`) when the
-        source shows a shorter or another history than the mirror holds.
+        FormatError (`bad_checkpoint`) when the checkpoint is none; UsageError (`not_an_export`); CalyxError
+        (`head_contradicted`) when the source shows a shorter or another history than the mirror holds, or another log.
         """
         note = self._source.fetch(CHECKPOINT_PATH, MAX_NOTE)
         if note is None:
@@ -89,7 +89,7 @@ class Mirror:
                 f"there is no checkpoint at {self._source.address}",
                 hint="name the directory or address that calyx ledger export writes to; --home reads a home",
             )
-        new = peek_checkpoint(note)
+        new = peek_published(note, self._source.address)
         try:
             make_directory(self._root)
             self._held.enter_context(locked(self._root, "mirror_busy", f"another audit mirrors to {self._root}"))
@@ -142,13 +142,7 @@ class Mirror:
             old = peek_checkpoint(note)
         except FormatError:
             raise UsageError("not_an_export", f"{self._root} is no mirror of an export") from None
-        if old.origin != new.origin:
-            raise UsageError(
-                "not_an_export",
-                f"{self._root} mirrors the log {old.origin}, and {self._source.address} is {new.origin}",
-                hint="name another directory",
-            )
-        if old.size > new.size or (old.size == new.size and old.root != new.root):
+        if old.origin != new.origin or old.size > new.size or (old.size == new.size and old.root != new.root):
             raise self._contradicted(old, new)
         return old
 
@@ -235,12 +229,15 @@ class Mirror:
         return None
 
     def _contradicted(self, old: Checkpoint, new: Checkpoint) -> CalyxError:
+        theirs, ours = (
+            f"{counted(each.size, 'entry')}{of}, root {each.root.hex()[:16]},"
+            for each, of in ((new, f" of {new.origin}"), (old, f" of {old.origin}" if old.origin != new.origin else ""))
+        )
+        other = "; if you meant to mirror another ledger, name another directory" if old.origin != new.origin else ""
         return CalyxError(
             "head_contradicted",
-            f"{self._source.address} shows {counted(new.size, 'entry')}, root {new.root.hex()[:16]}, "
-            "which do not extend the "
-            f"{counted(old.size, 'entry')}, root {old.root.hex()[:16]}, that {self._root} holds",
-            hint="do not sign or deploy; compare with another copy of the ledger",
+            f"{self._source.address} shows {theirs} which do not extend the {ours} that {self._root} holds",
+            hint=f"do not sign or deploy; compare with another copy of the ledger{other}",
             remembered=old.size,
             found=new.size,
         )

@@ -20,7 +20,7 @@ from keys.errors import CalyxError, FormatError, Unavailable
 from keys.regular import open_regular
 from keys.values import ZERO_HASH
 from keys.words import counted
-from ledger.checkpoint import peek_checkpoint
+from ledger.checkpoint import Checkpoint, peek_checkpoint
 from ledger.head import Head
 from ledger.merkle import hash_leaf, hash_root
 from ledger.note import MAX_NOTE
@@ -58,13 +58,14 @@ class ExportReader:
     """`ledger.store.Reader` of the export in the directory `root`. Its end is that of the checkpoint, whatever else is
     there: of `note`, or of the one in the directory.
 
-    Raises: Unavailable (`export_missing`, `export_unreadable`); FormatError when the checkpoint is none.
+    Raises: Unavailable (`export_missing`, `export_unreadable`); FormatError (`bad_checkpoint`) when the checkpoint is
+    none.
     """
 
     def __init__(self, root: Path, note: bytes | None = None) -> None:
         self.root: Final = root
         self.note: Final = load_checkpoint(root) if note is None else note
-        self.size: Final = peek_checkpoint(self.note).size
+        self.size: Final = peek_published(self.note, str(root)).size
         self._nodes = TileNodes(self.size, self.load_tile)
         self._bundle: tuple[int, list[bytes | None]] = (-1, [])
 
@@ -135,6 +136,20 @@ def load_checkpoint(root: Path) -> bytes:
     if data is None:
         raise Unavailable("export_missing", f"there is no checkpoint in {root}", hint="calyx ledger export writes one")
     return data
+
+
+def peek_published(note: bytes, place: str) -> Checkpoint:
+    """As `ledger.checkpoint.peek_checkpoint`, of what lies at `place` as an export's checkpoint. Raises: FormatError
+    (`bad_checkpoint`).
+    """
+    try:
+        return peek_checkpoint(note)
+    except FormatError as error:
+        raise FormatError(
+            f"{place}/{CHECKPOINT_PATH} is no checkpoint of a log: {error.message}",
+            code="bad_checkpoint",
+            hint="name the directory or address that calyx ledger export writes to; if you did, it is damaged",
+        ) from None
 
 
 def read_bounded(path: Path, limit: int) -> bytes | None:

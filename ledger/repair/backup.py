@@ -80,7 +80,7 @@ def copy_ledger(ledger: Path, path: Path, key: VerifierKey) -> Iterator[Backup]:
     except OSError as error:
         raise Unavailable("backup_write_failed", f"cannot write the backup {path}: {error.strerror}") from None
     finally:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-journal", "-wal", "-shm"):
             with suppress(OSError):
                 hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
 

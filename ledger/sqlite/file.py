@@ -57,7 +57,7 @@ def corrupt(path: Path, why: str, entry: int | None = None) -> CalyxError:
     return CalyxError(
         "ledger_corrupt",
         f"{path} is not a whole ledger: {why}",
-        hint="restore it from a copy, and audit the copy first",
+        hint="calyx ledger fsck says what is lost; with --repair --from a copy it comes back",
         entry=entry,
     )
 
@@ -176,6 +176,18 @@ def ledger_missing(path: Path) -> Unavailable:
     return Unavailable("ledger_missing", f"there is no ledger at {path}", hint=hint)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something where a ledger file should be. Raises: Unavailable (`ledger_unreadable`) when its
+    directory may not be looked into.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise Unavailable(
+            "ledger_unreadable", f"{path} cannot be read: {error.strerror}", hint="check the owner of its directory"
+        ) from None
+
+
 def check_beside(path: Path) -> None:
     """Prove that what SQLite opens beside a ledger file are files. It would wait for ever at a pipe.
 
@@ -194,7 +206,7 @@ def open_file(path: Path, mode: Literal["rw", "ro"]) -> OpenFile:
 
     Raises: Unavailable (`ledger_missing`, `ledger_unreadable`, `ledger_read_only`); CalyxError (`ledger_corrupt`).
     """
-    if not path.is_file():
+    if not is_there(path) or not path.is_file():
         raise ledger_missing(path)
     check_beside(path)
     with mapped(path):

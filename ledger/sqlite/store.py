@@ -224,7 +224,7 @@ class SqliteStore:
         except (OSError, sqlite3.Error) as error:
             raise Unavailable("ledger_write_failed", f"cannot write {path}: {error}") from None
         finally:
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in ("", "-journal", "-wal", "-shm"):
                 hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
 
     def _row(self) -> _Row:

@@ -3,8 +3,9 @@
     whole       every entry from the first on; what it says depends on nothing that was kept
     new         the state of the last good audit, if it can be believed (`policies.fold.snapshots`), then what follows
 
-Both end with a snapshot when nothing is wrong. The one of a whole audit says from when on entries may have been changed
-unseen: nothing but a whole audit reads old records again.
+Both end with a snapshot when nothing is wrong. When a whole audit finds something in the entries of the one that is
+kept, there is none any more. The one of a whole audit says from when on entries may have been changed unseen: nothing
+but a whole audit reads old records again.
 """
 
 from __future__ import annotations
@@ -86,8 +87,17 @@ def audit_home(
         start=None if kept is None else kept.folded,
         keep=_keeper(snapshots, before, format_time(now)),
     )
+    if before is None:
+        _drop_false(snapshots, report)
     said = f"a whole audit, because {why.message}" if why is not None else None if before is None else before.text
     return (report if said is None else replace(report, notes=[said, *report.notes])), before
+
+
+def _drop_false(snapshots: Snapshots, report: Report) -> None:
+    """Let no `new` say that all is well over entries that were audited before and were just found wrong."""
+    note = snapshots.note()
+    if note is not None and any(each.entry is not None and each.entry < note.size for each in report.findings):
+        snapshots.drop()
 
 
 def _find(reader: Reader, snapshots: Snapshots, remembered: Remembered | None) -> tuple[Kept | None, CalyxError | None]:

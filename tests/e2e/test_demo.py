@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import demo_play
 import httpx
 import pytest
 
@@ -102,6 +103,23 @@ def check_changed_byte(home: Path, entry: int) -> None:
         assert f"entry {entry}:" in audit.stdout + audit.stderr
     finally:
         path.write_bytes(whole)
+
+
+def test_demo_in_a_temporary_place_keeps_nothing_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = list[dict[str, str]]()
+
+    def perform(play: demo_play.Play) -> dict[str, Any]:
+        asked.append(play.world.environment)
+        return {}
+
+    monkeypatch.setattr(demo_play, "perform", perform)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path / "place"))
+    for name in ("signal.signal", "demo_world.World.stop", "demo_world.World.remove"):
+        monkeypatch.setattr(name, lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["demo_play.py", "--json"])
+    assert demo_play.main() == 0
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        assert Path(asked[0][name]).is_relative_to(tmp_path / "place")
 
 
 def test_demo_refuses_a_home_that_is_taken(home: Path) -> None:

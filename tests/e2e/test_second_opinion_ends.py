@@ -9,10 +9,11 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from station import Station, new_station
-from verdicts import SCRIPT
+from verdicts import SCRIPT, SECOND
 
 PATIENCE_S = 60.0
 """Far more than a verdict on some entries takes; one that never comes would hold everybody up."""
@@ -70,18 +71,65 @@ def test_pipe_for_the_file_or_beside_it(path: Path, suffix: str) -> None:
     refuses(path, "is not a regular file")
 
 
-@pytest.mark.parametrize("more", [[], ["--json"]])
-@pytest.mark.parametrize("good", [True, False])
-def test_verdict_that_the_disk_has_no_room_for(path: Path, more: list[str], good: bool) -> None:
-    """It is no verdict, and the end says so as where a ledger cannot be read."""
-    if not good:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("UPDATE record SET data = x'00' WHERE seq = 1")
-    with Path("/dev/full").open("wb") as full:
-        said = subprocess.run(
-            [sys.executable, str(SCRIPT), str(path), *more],
-            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
-    assert said.returncode == 1
-    (line,) = said.stderr.splitlines()
-    assert line.startswith("second_opinion: ")
+def shell(line: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """A shell line in which `$SECOND` is the script, on its ledger."""
+    environment = {**os.environ, "SECOND": f"{sys.executable} {SCRIPT} {path}"}
+    return subprocess.run(
+        ["sh", "-c", line, str(path)], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_disk_that_is_full_under_its_output_is_no_verdict(path: Path, more: str) -> None:
+    said = shell(f"$SECOND {more} >/dev/full", path)
+    assert said.returncode == 5
+    assert said.stderr == "second_opinion: cannot write what was found: No space left on device\n"
+
+
+def test_pipe_that_nobody_reads_is_no_verdict(path: Path) -> None:
+    # The reader is gone before it writes.
+    said = shell("mkfifo $0.pipe; exec 4<>$0.pipe 5>$0.pipe 4<&-; $SECOND >&5; echo $?", path)
+    assert (said.stdout, said.stderr) == ("141\n", "")
+
+
+def test_interrupt_is_no_verdict(path: Path) -> None:
+    waiting = (
+        "import signal, sys, runpy; sys.argv = sys.argv[1:]; import sqlite3;"
+        "sqlite3.connect = lambda *a, **b: signal.raise_signal(signal.SIGINT);"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", waiting, str(SCRIPT), str(path)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "second_opinion: interrupted\n")
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+def test_copy_that_it_may_not_write_beside(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_log: bool
+) -> None:
+    # As on a disk that is mounted to be read alone: SQLite can make no index, and is asked for none.
+    asked = list[str]()
+    connect = sqlite3.connect
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def note(name: str, **more: Any) -> sqlite3.Connection:
+        asked.append(name)
+        opened: sqlite3.Connection = connect(name, **more)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", note)
+    monkeypatch.setattr(sys, "argv", ["second_opinion.py", str(path)])
+    if with_log:
+        path.with_name("ledger.db-wal").write_bytes(b"something")
+    code = SECOND.main()
+    said = capsys.readouterr()
+    if with_log:
+        assert (code, asked) == (1, [])
+        assert "copy ledger.db and ledger.db-wal elsewhere" in said.err
+    else:
+        assert (code, said.out[:3]) == (0, "ok:")
+        assert asked == [f"{path.as_uri()}?mode=ro&immutable=1"]
+    assert not path.with_name("ledger.db-shm").exists()

@@ -100,10 +100,14 @@ class Walk:
         self.say("audit")
         self.say("audit", "--new")
         self.say("ledger log", "--limit", "1000")
-        self.say("ledger checkpoint")
+        kept, grown = self.root / "kept.txt", self.root / "grown.proof"
+        checkpoint = self.say("ledger checkpoint")
+        kept.write_text(checkpoint["checkpoint"], "utf-8")
+        self.say("ledger proof", "--consistency", str(checkpoint["size"]), "--out", str(grown))
         self.say("ledger proof", "3", "--out", str(self.root / "3"))
         key = self.say("ledger proof", "3")["log_key"]
         self.say("ledger proof", "--check", str(self.root / "3"), "--key", key)
+        self.say("ledger proof", "--check", str(grown), "--key", key, "--old", str(kept))
         self.say("ledger export", str(self.root / "export"))
         self.say("ledger export", str(self.root / "kit"), "--kit", good)
         self.say("svf export", str(self.root / "svf"))

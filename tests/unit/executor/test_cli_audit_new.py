@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,17 @@ def test_without_a_snapshot_it_says_why_and_audits_all(console: Console) -> None
     assert said["notes"][0] == "a whole audit, because the snapshot is not the one that was kept"
 
 
+def test_pipe_in_the_place_of_the_snapshot_is_not_waited_for(console: Console) -> None:
+    console.done("audit")
+    (snapshot,) = (path for path in kept() if path.suffix == ".snapshot")
+    snapshot.unlink()
+    os.mkfifo(snapshot)
+    said = console.run("audit", "--new", "--json").json
+    assert said["ok"]
+    assert said["notes"][0].startswith("a whole audit, because the snapshot cannot be read: ")
+    assert snapshot.is_file(), "the audit was whole, and another one was kept"
+
+
 def test_older_copy_in_the_homes_place_is_contradicted_with_both_heads(console: Console, tmp_path: Path) -> None:
     console.done("ledger", "backup", str(tmp_path / "old"))
     size = console.size()
@@ -73,6 +87,46 @@ def test_older_copy_in_the_homes_place_is_contradicted_with_both_heads(console: 
     assert f"remembered {console.size()} entries" in found.out
     assert f"found {size} entries" in found.out
     assert "ledger: head_contradicted: " in found.out
+
+
+def change_record(console: Console, seq: int) -> None:
+    with closing(sqlite3.connect(console.home / "ledger.db")) as connection:
+        (data,) = connection.execute("SELECT data FROM record WHERE seq = ?", (seq,)).fetchone()
+        changed = data.replace(b'"time":"2026', b'"time":"2025')
+        assert changed != data
+        connection.execute("UPDATE record SET data = ? WHERE seq = ?", (changed, seq))
+        connection.commit()
+
+
+def test_new_does_not_say_ok_over_what_a_whole_audit_just_found_wrong(console: Console) -> None:
+    console.done("audit")
+    change_record(console, 1)
+    assert console.run("audit", "--new").code == 0, "it looks at nothing that was audited before"
+    assert console.run("audit").code == 1
+    said = console.run("audit", "--new")
+    assert said.code == 1
+    assert "entry 1: broken_chain: " in said.out
+    assert "note: a whole audit, because the snapshot is gone" in said.out
+
+
+def test_new_entries_that_are_wrong_are_not_called_nothing_new(console: Console) -> None:
+    console.done("audit")
+    size = console.size()
+    console.propose()
+    change_record(console, size)
+    said = console.run("audit", "--new")
+    assert said.code == 1
+    assert f"entry {size}: broken_chain: " in said.out
+    assert f"NOT OK: entries from {size} on of " in said.out
+
+
+def test_last_entry_that_was_changed_is_contradicted_with_two_heads(console: Console) -> None:
+    console.done("audit")
+    change_record(console, console.size() - 1)
+    said = console.run("audit", "--new")
+    assert said.code == 1
+    remembered, found = re.findall(r"(?:remembered|found) [0-9]+ entries, ([0-9a-f]{16})", said.out)
+    assert remembered != found
 
 
 @pytest.mark.parametrize("other", [["--full"], ["--from", "somewhere"]])

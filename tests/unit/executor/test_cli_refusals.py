@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,20 @@ def test_lost_object_is_to_be_restored_and_the_ledger_kept(console: Console) -> 
     said = console.refused("status", code="unlawful_entry", ends=1)
     assert "(object_missing)" in said.err
     assert "hint: restore the objects from a copy of the home" in said.err
+
+
+def test_damaged_ledger_is_to_be_repaired_and_not_replaced(console: Console) -> None:
+    # An older copy in its place would be a cut, which everyone who remembers more refuses.
+    console.begin()
+    backup = console.root / "backup"
+    console.done("ledger", "backup", str(backup))
+    console.propose()
+    with closing(sqlite3.connect(console.home / "ledger.db")) as connection:
+        connection.execute("DELETE FROM tip")
+        connection.commit()
+    for command in (["audit"], ["status"]):
+        said = console.refused(*command, code="ledger_corrupt", ends=1)
+        assert "hint: calyx ledger fsck says what is lost; with --repair --from a copy it comes back" in said.err
 
 
 def test_lost_ledger_is_to_be_restored_and_not_made_anew(console: Console) -> None:

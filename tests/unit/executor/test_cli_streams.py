@@ -40,6 +40,33 @@ def test_full_disk_under_the_output_is_a_line(console: Console, command: str) ->
     assert (done.returncode, json.loads(done.stderr)["code"]) == (5, "output_failed")
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "audit --help", "ledger proof -h"])
+def test_full_disk_or_closed_pipe_under_the_help_is_no_traceback(console: Console, command: str) -> None:
+    done = run(console, f"$CALYX {command} >/dev/full")
+    assert done.returncode == 5, done.stderr
+    assert done.stderr == "error: output_failed: cannot write what was asked for: No space left on device\n"
+    done = run(
+        console, f"mkfifo {console.root}/p; exec 4<>{console.root}/p 5>{console.root}/p 4<&-; $CALYX {command} >&5"
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("audit --home nowhere", 5),
+        ("audit --home nowhere --json", 5),
+        ("audit --jobs 0", 2),
+        ("audit --jobs 0 --json", 2),
+        ("nonsense", 2),
+        ("ledger proof 0 --out proof", 0),
+    ],
+)
+def test_full_disk_under_the_errors_changes_no_exit_code(console: Console, command: str, code: int) -> None:
+    # An audit that ends with 1 says that the ledger is wrong.
+    assert run(console, f"cd {console.root} && $CALYX {command} 2>/dev/full").returncode == code
+
+
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_stream_is_no_traceback(console: Console, closed: str) -> None:
     done = run(console, f"$CALYX status {closed}")

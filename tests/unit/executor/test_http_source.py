@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import publishing
 import pytest
 from publishing import Publisher, published
 from refusal import refused
 
-from executor.remote.http_source import HttpSource, parse_address
+from executor.remote.http_source import HttpSource, _reason, parse_address
 from keys.errors import Unavailable
 
 LIMIT = 1000
@@ -107,8 +108,25 @@ def test_server_that_failed_often_is_left_alone(publisher: Publisher) -> None:
 def test_nobody_is_there(tmp_path: Path) -> None:
     with published(tmp_path) as gone:
         address = gone.address
-    with HttpSource(address, pause=lambda _: None) as web, refused("source_unreachable"):
+    with HttpSource(address, pause=lambda _: None) as web, refused("source_unreachable") as refusal:
         web.fetch("checkpoint", LIMIT)
+    assert "Connection refused" in refusal.value.message
+    assert refusal.value.hint
+
+
+def test_why_a_server_cannot_be_reached_is_said(publisher: Publisher) -> None:
+    # A name, a port and a certificate that are wrong are all a failed connection, and each wants another remedy.
+    address = publisher.address.replace("http://", "https://")
+    with HttpSource(address, pause=lambda _: None) as web, refused("source_unreachable") as refusal:
+        web.fetch("checkpoint", LIMIT)
+    assert "SSL" in refusal.value.message
+
+
+def test_words_of_a_failure_are_cut_and_stay_on_one_line() -> None:
+    words = _reason(httpx.ReadError("one\ntwo " + "x" * 5000))
+    assert words.startswith("ReadError: one two x")
+    assert len(words) < 300
+    assert _reason(httpx.ReadError("")) == "ReadError"
 
 
 @pytest.mark.parametrize(

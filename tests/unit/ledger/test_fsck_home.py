@@ -207,6 +207,19 @@ def test_text_names_what_is_lost_and_where_it_can_come_from(console: Console) ->
     assert "they can come back from an export, a backup or another home" in said.out
 
 
+def test_copy_that_does_not_help_is_not_asked_for_again(console: Console, tmp_path: Path) -> None:
+    console.done("ledger", "backup", str(tmp_path / "backup"))
+    console.propose()
+    shutil.copy(tmp_path / "backup" / "ledger.db", console.home / "ledger.db")
+    for side in ("-wal", "-shm"):
+        (console.home / f"ledger.db{side}").unlink(missing_ok=True)
+    said = console.run("ledger", "fsck", "--repair", "--from", str(tmp_path / "backup"))
+    assert said.code == 1
+    assert "head_contradicted" in said.out
+    assert said.out.endswith("the copy did not help with what is left; another one may\n")
+    assert console.run("ledger", "fsck", "--repair").out.endswith("from a copy only: --repair --from DIR\n")
+
+
 def test_flips_in_the_file_are_found_or_harmless(console: Console, tmp_path: Path) -> None:
     path = console.home / "ledger.db"
     console.done("ledger", "backup", str(tmp_path / "backup"))

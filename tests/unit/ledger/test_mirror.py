@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -141,6 +143,35 @@ def test_directory_of_somebody_else_is_left_as_it_is(published: Path, tmp_path: 
     with Mirror(DirectorySource(published), tmp_path / "theirs", Allowance(PLENTY)) as mirror, refused("not_an_export"):
         mirror.fetch(verify)
     assert hidden.exists()
+
+
+def test_another_log_at_the_address_is_contradicted_with_both(published: Path, tmp_path: Path) -> None:
+    # Whoever takes an address over must not be excused as a mistake in the command line.
+    mirrored(published, tmp_path / "mine")
+    before = names(tmp_path / "mine")
+    note = (published / "checkpoint").read_bytes()
+    origin = LOG_KEY.vkey.name.encode()
+    (published / "checkpoint").write_bytes(note.replace(origin, b"other.example/log"))
+    mirror = Mirror(DirectorySource(published), tmp_path / "mine", Allowance(PLENTY))
+    with mirror, refused("head_contradicted") as caught:
+        mirror.fetch(verify)
+    assert caught.value.exit_code == 1
+    assert "of other.example/log" in caught.value.message
+    assert f"of {LOG_KEY.vkey.name}" in caught.value.message
+    assert names(tmp_path / "mine") == before
+
+
+@pytest.mark.parametrize("page", [b"<html>It works!</html>", b"", b"a\n1\nb\n", b"\xff"])
+def test_page_in_a_checkpoints_place_is_named(published: Path, tmp_path: Path, page: bytes) -> None:
+    (published / "checkpoint").write_bytes(page)
+    mirror = Mirror(DirectorySource(published), tmp_path / "mine", Allowance(PLENTY))
+    reads: list[Callable[[], ExportReader]] = [partial(mirror.fetch, verify), partial(ExportReader, published)]
+    for read in reads:
+        with refused("bad_checkpoint") as caught:
+            read()
+        assert caught.value.message.startswith(f"{published}/checkpoint is no checkpoint of a log: ")
+        assert caught.value.hint
+    assert not (tmp_path / "mine").exists()
 
 
 def test_two_audits_mirror_to_one_place_one_after_the_other(published: Path, tmp_path: Path) -> None:

@@ -277,6 +277,19 @@ def test_backup_is_a_whole_ledger(tmp_path: Path) -> None:
         assert audit(copy) == 20
 
 
+def test_backup_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_up(path: Path) -> sqlite3.Connection:
+        # SQLite cannot finish, nor take back, what it began, and leaves its journal.
+        path.with_name(f"{path.name}-journal").write_bytes(b"half")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    (tmp_path / "disk").mkdir()
+    with make_ledger(tmp_path / "ledger.db", 3) as store, monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", fill_up)
+        refusal("ledger_write_failed", lambda: store.backup(tmp_path / "disk" / "copy.db"))
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
 def sealed_audit(folder: Path) -> str:
     """Audit a copy as a user who may write neither it nor its folder (root ignores modes, so a child gives root up)."""
     folder.chmod(0o555)

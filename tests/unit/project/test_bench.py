@@ -103,6 +103,13 @@ def test_row_that_there_is_not_is_refused(tmp_path: Path) -> None:
     assert "there is no row no-such-row" in done.stderr
 
 
+def test_directory_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "help", "--directory", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "nowhere is no directory that may be written to" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_every_row_is_explained() -> None:
     said = subprocess.run([sys.executable, str(BENCH), "--help"], capture_output=True, text=True, check=True).stdout
     names = " ".join(said.split()).split("rows to measure: ")[1].split(" options:")[0].replace(" ", "").split(",")
