@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from executor.commands.audit_from import MAX_GIB
-from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.common import HomeOption, JsonOption, named_path, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say_json, say_theirs
 from executor.homes.home import system_clock
@@ -33,11 +33,20 @@ def audit(
         str | None, typer.Option("--from", metavar="ADDRESS", help="Audit this export: a directory or an address.")
     ] = None,
     mirror: Annotated[
-        Path | None, typer.Option("--mirror", help="Keep a copy of the export here, and fetch only what is new.")
+        Path | None,
+        typer.Option(
+            "--mirror",
+            metavar="DIR",
+            parser=named_path,
+            help="Keep a copy of the export here, and fetch only what is new.",
+        ),
     ] = None,
     max_gib: Annotated[
-        int, typer.Option("--max-gib", min=1, max=1_000_000, help="How much of an export to fetch at most.")
-    ] = MAX_GIB,
+        int | None,
+        typer.Option(
+            "--max-gib", min=1, max=1_000_000, help=f"How much of an export to fetch at most; else {MAX_GIB}."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, max=64, help="How many processes work; else one for each core."),
@@ -63,12 +72,14 @@ def audit(
         )
     if full and source is not None:
         raise UsageError("bad_option", "--full compares a database, and an export has none", hint="leave it out")
-    if source is None and mirror is not None:
-        raise UsageError("no_source", "--mirror wants --from", hint="--from ADDRESS names the export to mirror")
+    if source is None and (mirror is not None or max_gib is not None):
+        raise UsageError("no_source", "--mirror and --max-gib want --from", hint="--from ADDRESS names the export")
+    if source is not None and home is not None:
+        raise UsageError("bad_option", "--home names a ledger and --from an export", hint="leave one out")
     before = None
     with scratch_place() as scratch, progress_bar("entries", quiet=as_json) as progress:
         if source is not None:
-            report, failed = audit_from(source, mirror, max_gib, progress, jobs or usable_cores(), scratch)
+            report, failed = audit_from(source, mirror, max_gib or MAX_GIB, progress, jobs or usable_cores(), scratch)
         else:
             with opened(home) as place:
                 pin = place.pin()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, opened
+from executor.commands.common import HomeOption, JsonOption, named_path, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from executor.user_paths import expand
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def backup(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it, or an earlier backup.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=named_path, help="Where to write it, or an earlier backup.")
+    ],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

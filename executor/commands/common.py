@@ -30,6 +30,15 @@ def _home_of_group(ctx: typer.Context, value: str | None) -> str | None:
     return None if named is None else str(named)
 
 
+def named_path(text: str) -> Path:
+    """A path that an option or argument names. Raises: UsageError (`no_path`) for an empty one: as a path that is the
+    current directory, and it comes from a variable that was not set.
+    """
+    if not text:
+        raise UsageError("no_path", "a path that was given is empty", hint='name it, "." for the current directory')
+    return Path(text)
+
+
 HomeOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -75,13 +84,13 @@ def opened(home: str | None, *, here: bool = False) -> Iterator[Home]:
     """The home that the option or the environment names, here or on another machine; closed at the end. `here`: what
     follows works on this machine alone.
 
-    Raises: UsageError (`bad_address`, `home_not_here`).
+    Raises: UsageError (`no_path`, `bad_address`, `home_not_here`).
     """
     from executor.homes.home import HOME_VARIABLE, Home, find_home
     from executor.remote.address import is_address
 
     named = os.environ.get(HOME_VARIABLE, "") if home is None else home
-    directory = None if home is None else Path(home)
+    directory = None if home is None else named_path(home)
     with _remote(named) if is_address(named) else Home(find_home(directory, os.environ)) as place:
         if here:
             _ = place.root

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, opened
+from executor.commands.common import HomeOption, JsonOption, check_begun, find_lease, named_path, opened
 from executor.commands.forms import fault_form
 from executor.commands.terminal import progress_bar, say, say_json
 from keys.errors import Exit, UsageError
@@ -16,7 +16,9 @@ from keys.words import are, counted
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it, or an earlier export.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=named_path, help="Where to write it, or an earlier export.")
+    ],
     home: HomeOption = None,
     full: Annotated[
         bool, typer.Option("--full", help="Look at every entry and object again, not at the new ones alone.")

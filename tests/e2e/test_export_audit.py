@@ -419,6 +419,10 @@ def test_mirror_has_a_limit(console: Console, publisher: Publisher, monkeypatch:
         (("--from", "https://ada:pw@example.org"), "bad_address"),
         (("--from", ""), "bad_address"),
         (("--mirror", "x"), "no_source"),
+        (("--max-gib", "3"), "no_source"),
+        (("--from", "x", "--home", "y"), "bad_option"),
+        (("--from", "x", "--mirror", ""), "no_path"),
+        (("--home", ""), "no_path"),
         (("--from", "x", "--full"), "bad_option"),
         (("--from", "nowhere"), "export_missing"),
     ],
@@ -427,6 +431,18 @@ def test_address_that_leads_nowhere(console: Console, arguments: tuple[str, ...]
     said = console.run("audit", *arguments)
     assert said.code in {2, 5}
     assert f"error: {code}: " in said.err
+
+
+@pytest.mark.parametrize("command", ["export", "backup"])
+def test_empty_path_is_not_the_current_directory(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    console.begin()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    console.refused("ledger", command, "", code="no_path", ends=2)
+    assert not list(here.iterdir())
 
 
 def test_proof_is_made_here_and_checked_where_no_ledger_is(console: Console, tmp_path: Path) -> None:

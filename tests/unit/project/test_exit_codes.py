@@ -26,8 +26,8 @@ TOO_FEW_WORDS = "ambiguous_id which_one who_are_you"
 """One word more settles it."""
 WRONG_PLACES = """
     already_prepared backup_of_another bad_address bad_ssh_command directory_not_empty directory_of_another file_exists
-    file_unreadable home_not_here key_exists no_old_ledger no_public_key no_such_user not_a_backup not_a_directory
-    not_a_source not_an_export not_prepared private_key_given source_missing
+    file_unreadable home_not_here key_exists no_old_ledger no_path no_public_key no_such_user not_a_backup
+    not_a_directory not_a_source not_an_export not_prepared private_key_given source_missing
 """
 """A file, a directory or an address that cannot be used as it was meant."""
 NO_TERMINAL = "passphrase_needed"
