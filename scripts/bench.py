@@ -89,11 +89,12 @@ Measure = Callable[[Ledgers, Path, Sizes], Row]
 
 ROWS: Final[dict[str, Measure]] = {
     "audit": lambda ledgers, _, sizes: audit_row(ledgers, sizes.entries, sizes.audits),
+    # Before those that append to the ledger that it measures.
+    "memory": lambda ledgers, _, sizes: memory_row(ledgers, sizes.entries, sizes.large),
     "follow": lambda ledgers, _, sizes: follow_row(ledgers, sizes.entries, sizes.audits),
     "audit-again": lambda ledgers, _, sizes: audit_again_row(ledgers, sizes.entries, sizes.audits),
     "append-one": lambda ledgers, _, sizes: append_one_row(ledgers, sizes.entries, sizes.commits),
     "append-batch": lambda ledgers, _, sizes: append_batch_row(ledgers, sizes.entries, sizes.batches),
-    "memory": lambda ledgers, _, sizes: memory_row(ledgers, sizes.entries, sizes.large),
     "proof": lambda ledgers, _, sizes: proof_row(ledgers, sizes.large, sizes.proofs),
     "growth": lambda ledgers, _, sizes: growth_row(ledgers, sizes.growth, sizes.batches),
     "start": lambda ledgers, _, sizes: start_row(ledgers, sizes.large, sizes.audits),

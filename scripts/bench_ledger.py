@@ -68,9 +68,9 @@ def follow_row(ledgers: Ledgers, entries: int, runs: int) -> Row:
 
 def memory_row(ledgers: Ledgers, small: int, large: int) -> Row:
     """The peak of an audit, small and large, and what it grows by."""
-    audits = {str(entries): ledgers.audit(entries) for entries in (small, large)}
-    peaks = {each: {"peak_mib": found.peak_kib / 1024, "processes": found.processes} for each, found in audits.items()}
-    least, most = (float(peaks[str(entries)]["peak_mib"]) for entries in (small, large))
+    audits = [ledgers.audit(entries) for entries in (small, large)]
+    small, large = (found.entries for found in audits)
+    least, most = (found.peak_kib / 1024 for found in audits)
     return Row(
         "memory",
         f"greatest resident set of an audit of {large} entries, its helpers added",
@@ -82,9 +82,12 @@ def memory_row(ledgers: Ledgers, small: int, large: int) -> Row:
         over=False,
         note="pages that the processes share are counted once for each; flat is what an entry more adds",
         detail={
-            **peaks,
+            **{
+                str(found.entries): {"peak_mib": found.peak_kib / 1024, "processes": found.processes}
+                for found in audits
+            },
             "bytes_per_entry": max(most - least, 0.0) * 2**20 / (large - small),
-            "own_mib": {each: found.own_kib / 1024 for each, found in audits.items()},
+            "own_mib": {str(found.entries): found.own_kib / 1024 for found in audits},
         },
     )
 
