@@ -25,6 +25,7 @@ from ledger.durable import make_directory, sync_directory
 from ledger.note import VerifierKey
 from ledger.place import check_directory, is_hidden, locked, remove_hidden
 from ledger.sqlite.check import check_store
+from ledger.sqlite.file import remove_database
 from ledger.sqlite.store import SqliteStore
 
 LEDGER: Final = "ledger.db"
@@ -80,9 +81,8 @@ def copy_ledger(ledger: Path, path: Path, key: VerifierKey) -> Iterator[Backup]:
     except OSError as error:
         raise Unavailable("backup_write_failed", f"cannot write the backup {path}: {error.strerror}") from None
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            with suppress(OSError):
-                hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+        with suppress(OSError):
+            remove_database(hidden)
 
 
 def check_place(directory: Path) -> None:

@@ -33,6 +33,8 @@ from ledger.merkle import Frontier
 APPLICATION_ID: Final = 0x43414C58  # "CALX"
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 30.0
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""What follows a database's name in those of the files that SQLite makes beside it."""
 MAX_BLOB: Final = 1_000_000
 LOG_STEP: Final = 1 << 20
 """Bytes by which the log is made longer at once: about 100 commits."""
@@ -85,8 +87,13 @@ def create_file(path: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         raise Unavailable("ledger_write_failed", f"cannot make {path}: {error}") from None
     finally:
-        for suffix in ("", "-wal", "-shm"):
-            hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+        remove_database(hidden)
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database's file and what SQLite may have left beside it, as far as they are there. Raises: OSError."""
+    for suffix in ("", *BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def put_new(hidden: Path, path: Path) -> None:
@@ -193,7 +200,7 @@ def check_beside(path: Path) -> None:
 
     Raises: Unavailable (`ledger_unreadable`).
     """
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in BESIDE:
         beside = path.with_name(path.name + suffix)
         if beside.exists() and not beside.is_file():
             raise Unavailable(

@@ -21,7 +21,7 @@ from ledger.checkpoint import CheckpointSigner, peek_checkpoint
 from ledger.head import Head
 from ledger.merkle import HASH_SIZE, Frontier, hash_leaf, hash_root
 from ledger.record import Record
-from ledger.sqlite.file import OpenFile, corrupt, create_file, mapped, open_file, put_new
+from ledger.sqlite.file import OpenFile, corrupt, create_file, mapped, open_file, put_new, remove_database
 from ledger.sqlite.writer import TILE_HEIGHT, SqliteWriter
 from ledger.store import DISK_FULL, HeadMoved, Tip
 
@@ -224,8 +224,7 @@ class SqliteStore:
         except (OSError, sqlite3.Error) as error:
             raise Unavailable("ledger_write_failed", f"cannot write {path}: {error}") from None
         finally:
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+            remove_database(hidden)
 
     def _row(self) -> _Row:
         self._opened.check_place()
