@@ -25,9 +25,11 @@ from typing import Final
 
 from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, LawRefused, SignatureRefused
+from keys.values import ZERO_HASH
 from keys.words import counted
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.head import Head
 from ledger.note import parse_vkey
 from ledger.record import parse_record
 from ledger.remembered import HeadContradicted, Remembered, check_remembered
@@ -84,9 +86,10 @@ def audit(
     begin = start or Folded(shelved_state(scratch, KEEP), Chain())
     run = _Audit(reader, objects, progress, begin.state, begin.chain, scratch)
     run.first = run.chain.head.size
-    with signatures_ahead(jobs, reader.head().size - run.first, required=True) as ahead:
+    tip = run.open_tip()
+    with signatures_ahead(jobs, tip.head.size - run.first, required=True) as ahead:
         run.ahead = ahead
-        return run.run(remembered, store_path, keep)
+        return run.run(tip, remembered, store_path, keep)
 
 
 @dataclass(slots=True)
@@ -101,6 +104,8 @@ class _Audit:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     survey: Survey | None = None
+    tipless: bool = False
+    """Whether the store's own word on its head could not be read."""
     broken: bool = False
     ahead: SignaturesAhead | None = None
     moved: set[str] = field(default_factory=set)
@@ -110,13 +115,33 @@ class _Audit:
     def __post_init__(self) -> None:
         self.kept = ObjectAudit(self.objects, self._object_missing, self.scratch)
 
+    def open_tip(self) -> Tip:
+        """The store's tip. Where that is damaged, which is a finding, one that leads to the last record."""
+        try:
+            return self.reader.tip()
+        except CalyxError as error:
+            if error.code != "ledger_corrupt":
+                raise
+            self._find(error.code, None, error.message)
+        self.tipless = True
+        size = self.first
+        # What cannot be read is named when the entries are; with more of that the report is full.
+        for _ in range(MAX_FINDINGS):
+            try:
+                for _ in self.reader.read(size):
+                    size += 1
+                break
+            except CalyxError:
+                size += 1
+        return Tip(Head(size, ZERO_HASH), b"")
+
     def run(
         self,
+        tip: Tip,
         remembered: Remembered | None,
         store_path: Path | None,
-        keep: Callable[[Folded], str | None] | None = None,
+        keep: Callable[[Folded], str | None] | None,
     ) -> Report:
-        tip = self.reader.tip()
         try:
             if tip.head.size:
                 self._read(tip)
@@ -164,7 +189,7 @@ class _Audit:
             broken = error
             place = error.fields.get("entry")
             self._find(error.code, place if isinstance(place, int) else self.chain.head.size, error.message)
-        if broken is None:
+        if broken is None and not self.tipless:
             # One row is enough to say so. While others append, what lies behind this tip is theirs.
             if next(iter(self.reader.read(end, end + 1)), None) is not None and self.reader.tip() == tip:
                 self._find(
@@ -174,9 +199,9 @@ class _Audit:
                 )
             if tip.head != self.chain.head:
                 self._find("tip_mismatch", None, f"the store says {tip.head}, its records are {self.chain.head}")
-            if checkpoint is None:
-                self.notes.append("no checkpoint confirms the last entry")
-        else:
+        if broken is None and checkpoint is None:
+            self.notes.append("no checkpoint confirms the last entry")
+        if broken is not None:
             self.broken = True
             self._survey_rest(broken, checkpoint, end)
         if self.survey is not None:
@@ -201,6 +226,8 @@ class _Audit:
                 return None
         except CalyxError:
             # Reported when the entries are read.
+            return None
+        if self.tipless:
             return None
         try:
             return parse_checkpoint(tip.checkpoint, parse_vkey(probe.log_key))
@@ -285,13 +312,16 @@ class _Audit:
         # Whoever appends meanwhile moves what is compared, so only what stays while the tip stands still is reported.
         found = []
         for _ in range(_TRIES):
-            before, found = self.reader.tip(), check_store(path)
-            if not found or self.reader.tip() == before:
+            before, found = self._tip_now(), check_store(path)
+            if not found or self._tip_now() == before:
                 break
         for each in found:
             # Caches of records that were changed differ from them, and that says nothing new.
             if not self.broken or each.where in _OWN_CHECKS:
                 self._find("store_damaged", each.entry, f"the ledger file ({each.where}): {each.message}")
+
+    def _tip_now(self) -> Tip | None:
+        return None if self.tipless else self.reader.tip()
 
     def _check_remembered(self, remembered: Remembered | None) -> None:
         size = self.chain.head.size

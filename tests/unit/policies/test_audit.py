@@ -180,6 +180,28 @@ def test_record_removed_from_the_middle(finished: Station, copied: Path) -> None
     assert report.decided == 9
 
 
+@pytest.mark.parametrize("damage", ["DELETE FROM tip", "UPDATE tip SET frontier = x'00'", "UPDATE tip SET size = 7"])
+def test_damaged_tip_keeps_no_record_from_being_judged(finished: Station, copied: Path, damage: str) -> None:
+    count = len(records(copied))
+    with closing(sqlite3.connect(copied)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    report = run(copied, finished)
+    assert [f.code for f in report.findings if f.code != "store_damaged"] == ["ledger_corrupt"]
+    assert report.size == report.decided == count
+    assert "no checkpoint confirms the last entry" in report.notes
+    rewrite(copied, 12, records(copied)[12].replace(b'"payload":"ey', b'"payload":"eX'))
+    assert broken(run(copied, finished)) == [12]
+
+
+def test_record_removed_and_a_damaged_tip_are_both_found(finished: Station, copied: Path) -> None:
+    with closing(sqlite3.connect(copied)) as connection:
+        connection.executescript("DELETE FROM tip; DELETE FROM record WHERE seq = 10")
+    report = run(copied, finished)
+    found = [(f.code, f.entry) for f in report.findings if f.code != "store_damaged"]
+    assert found == [("ledger_corrupt", None), ("ledger_corrupt", 10)]
+
+
 def test_two_changed_records_are_both_named(finished: Station, copied: Path) -> None:
     for seq in (12, 30):
         rewrite(copied, seq, records(copied)[seq].replace(b'"payload":"ey', b'"payload":"eX'))
