@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _OTHERS: Final = 0o077
 _WRITERS: Final = 0o022
+_LOST: Final = frozenset({"checkpoint_lost", "entry_lost", "head_contradicted", "ledger_missing", "unproved"})
+"""What no rebuilding brings back, beside objects that an entry names."""
 
 
 def fsck(
@@ -57,11 +59,19 @@ def fsck(
             damage += _check_files(place, repair=repair)
         except OSError as error:
             raise Unavailable("home_unreadable", f"cannot read {place.name}: {error.strerror}") from None
-    again = "try --repair"
-    if repair:
-        lost = "what is lost comes back from a copy only: --repair --from DIR"
-        again = lost if source is None else "the copy did not help with what is left; another one may"
-    _say(checked, damage, objects, again, as_json=as_json)
+    left = [each for each in damage if each.left]
+    _say(checked, damage, objects, _advise(left, source, repair=repair) if left else "", as_json=as_json)
+
+
+def _advise(left: list[Damage], source: Path | None, *, repair: bool) -> str:
+    """What to do about damage that is left."""
+    from policies.auditing.report import OBJECT_CODES
+
+    if any(each.code in _LOST or (each.code in OBJECT_CODES and each.entry is not None) for each in left):
+        if source is None:
+            return "what is lost comes back from a copy only: --repair --from DIR"
+        return "the copy did not help with what is left; another one may"
+    return "no repair touches what is left: look at it" if repair else "try --repair"
 
 
 def _check_ledger(place: Home, source: Path | None, progress: Progress | None, *, repair: bool) -> Checked:

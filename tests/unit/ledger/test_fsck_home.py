@@ -61,7 +61,8 @@ def test_no_key_is_read(console: Console) -> None:
     for path in (console.home / "keys").iterdir():
         path.unlink()
     edit(console.home / "ledger.db", "DELETE FROM node", "UPDATE tip SET frontier = zeroblob(8)")
-    assert fsck(console)[0] == 1
+    said = console.run("ledger", "fsck")
+    assert (said.code, said.out.splitlines()[-1][-12:]) == (1, "try --repair")
     code, said = fsck(console, "--repair")
     assert (code, said["repaired"]) == (0, True)
     assert list((console.home / "keys").iterdir()) == []
@@ -108,6 +109,7 @@ def test_object_that_no_entry_names_is_checked_too(console: Console) -> None:
     assert code == 1
     assert {each["code"] for each in said["damage"]} == {"object_mismatch", "stray_file"}
     assert (place / "notes.txt").exists(), "what somebody else put there is left to them"
+    assert console.run("ledger", "fsck", "--repair").out.endswith("no repair touches what is left: look at it\n")
 
 
 def test_what_a_crash_left_goes_when_it_is_old(console: Console) -> None:
@@ -205,6 +207,7 @@ def test_text_names_what_is_lost_and_where_it_can_come_from(console: Console) ->
     assert said.code == 1
     assert "entry 2: entry_lost: what was appended is not in the ledger" in said.out
     assert "they can come back from an export, a backup or another home" in said.out
+    assert console.run("ledger", "fsck").out.endswith("from a copy only: --repair --from DIR\n")
 
 
 def test_copy_that_does_not_help_is_not_asked_for_again(console: Console, tmp_path: Path) -> None:
