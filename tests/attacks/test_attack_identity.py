@@ -15,7 +15,7 @@ from refusal import refused
 from station import Station, new_station
 from typer.testing import CliRunner
 
-from executor.main import app
+from executor.command_line import app
 from keys.openssh import PrivateKey, format_public, new_private_key
 from keys.openssh_public import plain_key
 from keys.values import format_base64

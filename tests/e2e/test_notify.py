@@ -228,7 +228,7 @@ def test_only_a_process_that_sends_imports_apprise(shop: Shop, hook: Hook) -> No
     addresses(shop, team=hook.address())
     shop.propose("1")
     code = (
-        "import sys\nfrom executor.main import app\n"
+        "import sys\nfrom executor.command_line import app\n"
         "app(['notify', 'run', '--until-idle'], standalone_mode=False)\n"
         "sys.exit('apprise is here' if 'apprise' in sys.modules else 0)"
     )

@@ -23,7 +23,7 @@ from refusal import refused
 from station import Station
 from typer.testing import CliRunner
 
-from executor.main import app
+from executor.command_line import app
 from executor.rollout.run import Executor
 from keys.errors import CalyxError, LawRefused, SignatureRefused
 from ledger.envelope import Envelope, pae

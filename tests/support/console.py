@@ -13,8 +13,8 @@ from instances import write_files
 from station import Clock, matrix
 from typer.testing import CliRunner
 
+from executor.command_line import app
 from executor.homes.home import Home
-from executor.main import app
 from keys.values import parse_time
 from policies.fold.state import State
 

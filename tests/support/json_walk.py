@@ -14,7 +14,7 @@ from instances import write_files
 from station import Station, new_station
 from terms import GATES, matrix
 
-from executor.main import COMMANDS, load_command
+from executor.command_line import COMMANDS, load_command
 
 Printed = dict[str, list[Any]]
 """Command -> the JSON values that it printed, in one run or several."""

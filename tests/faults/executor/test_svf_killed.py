@@ -24,7 +24,7 @@ DAY = 86_400
 # A warm process forks for each: the imports are most of an export's time.
 KILLER = """
 import os, signal, sys
-from executor.main import app
+from executor.command_line import app
 import executor.commands.svf, executor.svf.files, policies.replay
 
 points, arguments = int(sys.argv[1]), sys.argv[2:]

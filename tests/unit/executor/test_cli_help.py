@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from executor import main
-from executor.main import ALIASES, COMMANDS, app, find_foreign_room, load_command
+from executor.command_line import ALIASES, COMMANDS, app, load_command
+from executor.main import find_foreign_room
 
 CHECKOUT = Path(__file__).parents[3]
 

@@ -17,9 +17,9 @@ from jsonschema import Draft202012Validator
 from station import new_station
 from typer.testing import CliRunner
 
+from executor.command_line import app
 from executor.commands import svf
 from executor.commands.svf import follow_ledger
-from executor.main import app
 from executor.svf.lines import Feed, Line
 from policies.replay import Replay
 from policies.submitter import Draft

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from documents import CHECKOUT, SECURITY, read_part, write_parts
 
-from executor.main import ALIASES, COMMANDS, load_command
+from executor.command_line import ALIASES, COMMANDS, load_command
 
 DOCUMENTS: Final = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
 KIB: Final = 1024
