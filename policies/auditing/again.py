@@ -87,17 +87,20 @@ def audit_home(
         start=None if kept is None else kept.folded,
         keep=_keeper(snapshots, before, format_time(now)),
     )
-    if before is None:
-        _drop_false(snapshots, report)
-    said = f"a whole audit, because {why.message}" if why is not None else None if before is None else before.text
-    return (report if said is None else replace(report, notes=[said, *report.notes])), before
+    said = [] if why is None else [f"a whole audit, because {why.message}"]
+    said += _drop_false(snapshots, report) if before is None else [before.text]
+    return replace(report, notes=[*said, *report.notes]), before
 
 
-def _drop_false(snapshots: Snapshots, report: Report) -> None:
-    """Let no `new` say that all is well over entries that were audited before and were just found wrong."""
+def _drop_false(snapshots: Snapshots, report: Report) -> list[str]:
+    """Let no `new` say that all is well over entries that were audited before and were just found wrong; what to know
+    where it still will.
+    """
     note = snapshots.note()
-    if note is not None and any(each.entry is not None and each.entry < note.size for each in report.findings):
-        snapshots.drop()
+    if note is None or not any(each.entry is not None and each.entry < note.size for each in report.findings):
+        return []
+    left = snapshots.drop()
+    return [] if left is None else [f"do not believe audit --new, it goes on from an earlier audit: remove {left}"]
 
 
 def _find(reader: Reader, snapshots: Snapshots, remembered: Remembered | None) -> tuple[Kept | None, CalyxError | None]:

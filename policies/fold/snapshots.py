@@ -14,7 +14,6 @@ Readers that replay (`policies.replay`) have other directories than the audit, w
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -158,10 +157,16 @@ class Snapshots:
             raise Unavailable("snapshot_write_failed", text) from None
         return note
 
-    def drop(self) -> None:
-        """Go on from it no more: the entries before it are not what they were. Its head is remembered still."""
-        with suppress(OSError):
-            self._file.unlink()
+    def drop(self) -> Path | None:
+        """Go on from it no more: the entries before it are not what they were. Its head is remembered still.
+
+        None when it is gone; else the file that this user may not remove.
+        """
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError:
+            return self._file
+        return None
 
     def find(self, reader: Reader, remembered: Remembered | None) -> Kept | None:
         """As `load`, for a reader who folds all of it again where that cannot be; then None, and `refused` says why.

@@ -109,6 +109,25 @@ def test_new_does_not_say_ok_over_what_a_whole_audit_just_found_wrong(console: C
     assert "note: a whole audit, because the snapshot is gone" in said.out
 
 
+def test_snapshot_that_cannot_be_removed_is_said_to_be_false(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.done("audit")
+    change_record(console, 1)
+    (snapshot,) = (path for path in kept() if path.suffix == ".snapshot")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == snapshot:
+            raise PermissionError
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    said = console.run("audit")
+    assert said.code == 1
+    assert f"note: do not believe audit --new, it goes on from an earlier audit: remove {snapshot}\n" in said.out
+
+
 def test_new_entries_that_are_wrong_are_not_called_nothing_new(console: Console) -> None:
     console.done("audit")
     size = console.size()
