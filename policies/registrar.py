@@ -40,7 +40,7 @@ from policies.law.position import find_holder, parse_predicate, read_statement
 from policies.law.safety import leads_back
 from policies.law.step import judge
 from policies.names import Objects
-from policies.replay import Pin
+from policies.pin import Pin
 from policies.submitter import Clock, Draft, Random, Receipt, Submitter
 
 MAX_BEHIND_S: Final = 5

@@ -22,7 +22,8 @@ from policies.fold.snapshots import Snapshots
 from policies.fold.state import State
 from policies.law.step import foresee
 from policies.names import Objects
-from policies.replay import Pin, Replay
+from policies.pin import Pin
+from policies.replay import Replay
 
 MAX_TRIES: Final = 20
 

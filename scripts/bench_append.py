@@ -17,8 +17,8 @@ from ledger.memory import HeadMemory
 from ledger.record import Record
 from ledger.sqlite.store import SqliteStore
 from policies.batch_ahead import WORTH_START
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin
 
 BATCH: Final = 256
 BATCHES: Final = 8

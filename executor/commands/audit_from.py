@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from policies.auditing.objects import AuditObjects
     from policies.auditing.report import Progress, Report
     from policies.fold.scratch import Scratch
-    from policies.replay import Pin
+    from policies.pin import Pin
 
 GIB: Final = 1024**3
 MAX_GIB: Final = 16
@@ -125,7 +125,7 @@ def _pin(address: str) -> Pin:
     """Where this user remembers the head of what is published at an address."""
     from executor.remote.http_source import is_url, parse_address
     from ledger.memory import HeadMemory
-    from policies.replay import Pin
+    from policies.pin import Pin
 
     memory = HeadMemory(user_path("state") / "heads")
     if is_url(address):

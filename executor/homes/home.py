@@ -40,8 +40,9 @@ from ledger.store import Reader
 from policies.fold.scratch import Scratch
 from policies.fold.snapshots import Snapshots
 from policies.fold.state import State
+from policies.pin import Pin
 from policies.registrar import Registrar, open_registrar
-from policies.replay import Observer, Pin, Replay
+from policies.replay import Observer, Replay
 from policies.submitter import Clock, Submitter
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from policies.fold.scratch import Scratch
     from policies.fold.snapshots import Snapshots
-    from policies.replay import Pin, Replay
+    from policies.pin import Pin
+    from policies.replay import Replay
     from policies.submitter import Submitter
 
 WORTH_KEEPING: Final = 1_000

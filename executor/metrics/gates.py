@@ -1,4 +1,4 @@
-"""What the monitor, a person's terminal and the executor ask of a deployment's gates (`policies.law.courses`)."""
+"""What the monitor, a person's terminal and the executor ask of a deployment's gates (`policies.law.tiers`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from policies.fold.deployment import Deployment
-from policies.law.courses import Judgement, TierJudge, judge_of
+from policies.law.tiers import Judgement, TierJudge, judge_of
 from policies.matrix import Gate
 
 MIN_SILENCE_S: Final = 15

@@ -1,7 +1,7 @@
 """What a policy's gates would have said of recorded metrics, and when they would have halted a rollout.
 
 The recorded rows are cut into the samples that a monitor would have taken under the policy's interval, and judged by
-`policies.law.courses` and nothing else, as CP19 judges. A tier passes as the law asks for: with as many whole samples
+`policies.law.tiers` and nothing else, as CP19 judges. A tier passes as the law asks for: with as many whole samples
 as the bake needs, and a newest verdict that passes.
 """
 
@@ -17,8 +17,9 @@ from executor.metrics.gates import silence_limit
 from executor.metrics.measure import share
 from executor.metrics.recording import Part, Recording, Row, Side
 from policies.fold.deployment import Baseline, SampleNote
-from policies.law.courses import Judgement, TierJudge, VerdictName
+from policies.law.courses import VerdictName
 from policies.law.evidence import Counts
+from policies.law.tiers import Judgement, TierJudge
 from policies.matrix import DeployProduction, Gate
 
 Outcome: TypeAlias = Literal["passed", "halted", "unfinished"]

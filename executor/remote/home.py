@@ -36,7 +36,7 @@ from ledger.objects import ObjectStore
 from ledger.statement import parse_statement
 from ledger.store import Reader
 from policies.fold.snapshots import Snapshots
-from policies.replay import Pin
+from policies.pin import Pin
 from policies.submitter import Clock, Receipt, Submitter
 
 

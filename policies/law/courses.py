@@ -1,8 +1,6 @@
-"""Health gates: what the samples of a tier say, judged so that any reader of the ledger gets the same verdict.
+"""One health gate over the samples of a tier: what it says, judged so that any reader of the ledger gets the same.
 
-A breach is worse than an abort, that than missing data, that than an inconclusive reading, and a pass is the mildest;
-the worst gate decides and nothing milder ever stands over it. A breach that lasted as long as its gate asks stays one
-for the rest of the tier, however the values look afterwards.
+A breach that lasted as long as its gate asks stays one for the rest of the tier, however the values look afterwards.
 
 What is not known counts for neither side: a null value, or an interval without requests, does not end a run of bad
 samples, adds no time to it, and never passes. A value is bad when it is beyond its limit; an error rate, when the
@@ -12,7 +10,6 @@ now and then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -20,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from keys.values import parse_decimal
 from keys.words import counted
-from policies.fold.deployment import Baseline, CourseNote, Deployment, EarlierNote, SampleNote
+from policies.fold.deployment import Baseline, CourseNote, SampleNote
 from policies.law.evidence import Counts, Evidence, count_of, upper_bound
 from policies.matrix import Gate
 
@@ -29,9 +26,6 @@ VerdictName: TypeAlias = Literal["breach", "abort", "missing", "inconclusive", "
 _decimal: Final = lru_cache(maxsize=1024)(parse_decimal)  # a gate's limits are read again for every sample
 
 _CENT: Final = Decimal("0.01")
-
-ORDER: Final[tuple[VerdictName, ...]] = ("breach", "abort", "missing", "inconclusive", "pass")
-"""Worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,109 +43,6 @@ class Reading:
     limit: Decimal
     state: VerdictName
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The verdict on a tier. `gate`: the one that decided; None when all pass and for drift, which is no gate's."""
-
-    verdict: VerdictName
-    gate: str | None
-    text: str
-    readings: tuple[Reading, ...]
-
-
-def worst(verdicts: Iterable[VerdictName]) -> VerdictName:
-    """The worst of some verdicts; of none, `inconclusive`, because no data is not health."""
-    return min(verdicts, key=ORDER.index, default="inconclusive")
-
-
-class TierJudge:
-    """Judges one tier, sample by sample: each is read once, and what is kept of them does not grow.
-
-    `planned`: how many samples the tier needs. `earlier`: what `note` gave of samples that were seen before. Times:
-    seconds since 1970.
-    """
-
-    def __init__(
-        self,
-        gates: Sequence[Gate],
-        baseline: Baseline | None,
-        *,
-        bake_started_at: int,
-        interval_s: int,
-        planned: int,
-        earlier: EarlierNote | None = None,
-    ) -> None:
-        begun = CourseNote(known_at=bake_started_at, bad_at=None, usable=0, lasted=0, breached=False)
-        notes = [begun] * len(gates) if earlier is None else earlier.courses
-        self._courses: Final = [
-            _RateCourse(gate, baseline, note, interval_s, planned)
-            if gate.source == "error_rate"
-            else _Course(gate, baseline, note, interval_s)
-            for gate, note in zip(gates, notes, strict=True)
-        ]
-        self.seen = 0 if earlier is None else earlier.count
-
-    def see(self, sample: SampleNote) -> None:
-        """Take in the tier's next sample."""
-        for course in self._courses:
-            course.see(sample)
-        self.seen += 1
-
-    def note(self) -> EarlierNote:
-        """All that is known of the samples so far but the newest one itself; who goes on from it sees another one
-        before it judges.
-        """
-        return EarlierNote(self.seen, tuple(course.note() for course in self._courses))
-
-    def judge(self, now: int, drift: str | None = None) -> Judgement:
-        """What the samples so far say at a time. `drift`: what was found running instead of the lease's trees, or None;
-        it aborts. A verdict in the ledger is recomputed with `now` = its `made_at`.
-        """
-        readings = tuple(course.read(now) for course in self._courses)
-        verdict = worst(reading.state for reading in readings)
-        if drift is not None and ORDER.index("abort") < ORDER.index(verdict):
-            return Judgement("abort", None, drift, readings)
-        if not readings:
-            text = "the lease has no gate, so nothing says that the tier is well"
-            return Judgement("inconclusive", None, text, readings)
-        if verdict == "pass":
-            return Judgement("pass", None, "every gate passes", readings)
-        deciding = next(reading for reading in readings if reading.state == verdict)
-        return Judgement(verdict, deciding.gate, deciding.text, readings)
-
-
-WINDOW: Final = 64
-"""So many samples of a bake stay as they are; when there are twice as many, those before are folded."""
-
-
-def judge_of(deployment: Deployment) -> TierJudge:
-    """The judge of the tier that is watched, who has seen what is folded of it, and none of `samples`. Only once its
-    bake began.
-    """
-    if deployment.bake_started_at is None:
-        raise ValueError("the bake has not begun")
-    return TierJudge(
-        deployment.lease.gates,
-        deployment.baseline,
-        bake_started_at=deployment.bake_started_at,
-        interval_s=deployment.lease.interval_s,
-        planned=deployment.samples_needed,
-        earlier=deployment.earlier,
-    )
-
-
-def fold_samples(deployment: Deployment) -> None:
-    """Keep a long bake short: what the gates know of its first samples takes their place, and every judgement is the
-    same as of all samples.
-    """
-    if len(deployment.samples) >= 2 * WINDOW:
-        judge = judge_of(deployment)
-        for sample in deployment.samples[:-WINDOW]:
-            judge.see(sample)
-        deployment.earlier = judge.note()
-        del deployment.samples[:-WINDOW]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +71,7 @@ def _beyond(gate: Gate, value: Decimal, limit: Decimal) -> bool:
     return value > limit if gate.breach == "above" else value < limit
 
 
-class _Course:
+class Course:
     """A gate's course over a tier. `lasted`: seconds of the present run of bad samples. `note`: where it stands."""
 
     def __init__(self, gate: Gate, baseline: Baseline | None, note: CourseNote, interval_s: int) -> None:
@@ -199,6 +90,7 @@ class _Course:
         return CourseNote(self._known_at, self._bad_at, self.usable, self.lasted, self.breached)
 
     def see(self, sample: SampleNote) -> None:
+        """Take in the tier's next sample."""
         value, requests = sample.values.get(self.gate.name, (None, None))
         self.newest = sample
         if self.known(value, requests):
@@ -238,6 +130,7 @@ class _Course:
         return None
 
     def read(self, now: int) -> Reading:
+        """What the gate says at a time, seconds since 1970."""
         gate, newest = self.gate, self.newest
         value, requests = (None, None) if newest is None else newest.values.get(gate.name, (None, None))
         line = _line(gate, newest, self.baseline)
@@ -269,7 +162,7 @@ class _Course:
         return Reading(gate.name, value, line.other, line.limit, state, text)
 
 
-class _RateCourse(_Course):
+class RateCourse(Course):
     """The course of an error rate, judged by how many requests failed since the bake began."""
 
     def __init__(self, gate: Gate, baseline: Baseline | None, note: CourseNote, interval_s: int, planned: int) -> None:

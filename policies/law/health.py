@@ -10,7 +10,7 @@ from policies import event_kinds as kinds
 from policies.fold.deployment import LASTING_VERDICTS, Baseline, Deployment, SampleNote, VerdictNote
 from policies.kinds import ABSENT
 from policies.law.case import Case, Effect, refuse
-from policies.law.courses import fold_samples
+from policies.law.tiers import fold_samples
 
 
 def check_health(deployment: Deployment) -> None:

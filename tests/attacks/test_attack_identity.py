@@ -23,7 +23,7 @@ from ledger.envelope import Envelope
 from ledger.record import parse_record
 from ledger.statement import make_statement, parse_statement
 from ledger.verified import sign_statement
-from policies.replay import Pin
+from policies.pin import Pin
 from policies.submitter import Draft
 
 SMALL_ORDER = {

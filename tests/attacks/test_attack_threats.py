@@ -23,7 +23,8 @@ from ledger.log_key import LogKey
 from ledger.record import make_record, parse_record
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.audit import audit
-from policies.replay import Pin, Replay
+from policies.pin import Pin
+from policies.replay import Replay
 from policies.submitter import Draft
 
 PASSED = {"role": "sentinel", "verdict": "pass", "summary": "", "findings": None}

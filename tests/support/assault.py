@@ -33,8 +33,8 @@ from ledger.sqlite.store import SqliteStore
 from ledger.verified import namespace_of
 from policies.law.governance import quorum_progress
 from policies.law.two_key import examine_lease
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin
 from policies.submitter import Draft
 
 Lease = tuple[str, str]

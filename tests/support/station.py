@@ -32,8 +32,8 @@ from policies.fold.state import State
 from policies.law.two_key import check_two_key
 from policies.matrix import CapabilityMatrix
 from policies.names import store_list
+from policies.pin import Pin
 from policies.registrar import Registrar, Reserve
-from policies.replay import Pin
 from policies.submitter import Draft, Receipt
 
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 from random import Random
 
 from policies.fold.deployment import Baseline, SampleNote
-from policies.law.courses import TierJudge
+from policies.law.tiers import TierJudge
 from policies.matrix import Gate
 
 INTERVAL, SAMPLES = 15, 60

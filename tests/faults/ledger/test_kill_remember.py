@@ -18,7 +18,8 @@ from ledger.memory import HeadMemory
 from ledger.objects import DirectoryObjects
 from ledger.sqlite.check import check_store
 from ledger.sqlite.store import SqliteStore
-from policies.replay import Pin, Replay
+from policies.pin import Pin
+from policies.replay import Replay
 
 APPENDER = """
 import os, sys

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from policies.fold.deployment import Baseline, EarlierNote, SampleNote
 from policies.fold.shelf import adapter_of
-from policies.law.courses import ORDER, Judgement, TierJudge, worst
+from policies.law.tiers import ORDER, Judgement, TierJudge, worst
 from policies.matrix import Gate
 
 START = 1_000_000

@@ -14,7 +14,7 @@ from console import Console
 
 from executor.homes.home import Home
 from executor.homes.snapshots import scratch_place, snapshots_of
-from policies.replay import Pin
+from policies.pin import Pin
 
 
 @pytest.fixture
@@ -109,9 +109,7 @@ def test_new_does_not_say_ok_over_what_a_whole_audit_just_found_wrong(console: C
     assert "note: a whole audit, because the snapshot is gone" in said.out
 
 
-def test_snapshot_that_cannot_be_removed_is_said_to_be_false(
-    console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_snapshot_that_cannot_be_removed_is_said_to_be_false(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     console.done("audit")
     change_record(console, 1)
     (snapshot,) = (path for path in kept() if path.suffix == ".snapshot")

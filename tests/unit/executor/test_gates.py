@@ -7,7 +7,7 @@ import pytest
 
 from executor.metrics.measure import two_decimals
 from policies.fold.deployment import Baseline, SampleNote
-from policies.law.courses import ORDER, Judgement, TierJudge, worst
+from policies.law.tiers import ORDER, Judgement, TierJudge, worst
 from policies.matrix import Gate
 
 START = 1_000_000

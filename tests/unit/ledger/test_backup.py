@@ -30,8 +30,9 @@ from ledger.repair.fsck import check_ledger
 from ledger.sqlite.check import check_store
 from ledger.sqlite.store import SqliteStore
 from policies.auditing.audit import audit
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin, Replay
+from policies.replay import Replay
 
 WRITER = """
 import sys

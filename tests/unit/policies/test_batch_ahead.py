@@ -20,8 +20,9 @@ from keys.errors import CalyxError
 from ledger import verified as verified_module
 from ledger.envelope import Envelope
 from policies import batch_ahead
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin, Replay
+from policies.replay import Replay
 from policies.submitter import Draft
 
 COUNT = 40

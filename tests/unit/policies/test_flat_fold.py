@@ -26,7 +26,8 @@ from policies.fold.slots import Slots
 from policies.fold.snapshot import copy_snapshot
 from policies.fold.state import LeaseState, State
 from policies.law.registers import newest_first
-from policies.replay import Pin, Replay
+from policies.pin import Pin
+from policies.replay import Replay
 
 KEEP = 16
 MANY = 3 * KEEP

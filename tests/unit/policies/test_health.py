@@ -12,7 +12,7 @@ from station import Station, new_station, tree_digest
 from executor.metrics.gates import RunningJudge, judge_deployment
 from policies.fold.deployment import Deployment
 from policies.fold.shelf import adapter_of
-from policies.law.courses import WINDOW, TierJudge
+from policies.law.tiers import WINDOW, TierJudge
 from policies.submitter import Draft
 
 Lease = tuple[str, str]

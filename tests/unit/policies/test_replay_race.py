@@ -10,7 +10,8 @@ from station import Station, new_station
 
 from keys.errors import CalyxError
 from ledger.store import Tip
-from policies.replay import Pin, Replay
+from policies.pin import Pin
+from policies.replay import Replay
 
 
 class Overtaken:

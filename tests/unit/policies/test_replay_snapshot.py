@@ -17,8 +17,9 @@ from ledger.sqlite.store import SqliteStore
 from ledger.store import Reader
 from policies.fold.history import History
 from policies.fold.scratch import Column, Scratch, ScratchFailed
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin, Replay
+from policies.replay import Replay
 from policies.submitter import Draft
 
 WHEN = "2026-01-05T09:00:00Z"

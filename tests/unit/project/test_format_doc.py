@@ -30,8 +30,8 @@ from ledger.objects import DirectoryObjects
 from ledger.record import parse_record
 from ledger.sqlite.store import SqliteStore
 from policies.matrix import CapabilityMatrix
+from policies.pin import Pin
 from policies.registrar import Registrar
-from policies.replay import Pin
 from policies.submitter import Draft
 
 # The worked example: two entries, made by the real registrar from seeds that guard nothing.
