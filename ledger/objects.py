@@ -30,6 +30,8 @@ from ledger.place import held, remove_left
 
 MAX_IN_MEMORY: Final = 64 * 1024 * 1024
 CHUNK: Final = 1024 * 1024
+OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
+"""Codes that say that an object is lost, and nothing against what names it."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 

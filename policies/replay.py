@@ -18,6 +18,7 @@ from ledger.chain import Chain, Entry
 from ledger.checkpoint import parse_checkpoint
 from ledger.head import EMPTY_HEAD, Head
 from ledger.note import parse_vkey
+from ledger.objects import OBJECT_CODES
 from ledger.record import Record
 from ledger.remembered import Remembered, check_remembered
 from ledger.store import Reader, Tip
@@ -39,7 +40,7 @@ class Unlawful(CalyxError):
     def __init__(self, entry: int, cause: CalyxError) -> None:
         fields = {name: value for name, value in cause.fields.items() if name not in {"entry", "cause"}}
         # A lost object says nothing against the entry that names it: with the object it is as lawful as it was.
-        lost = cause.code in {"object_missing", "object_mismatch", "object_unreadable"}
+        lost = cause.code in OBJECT_CODES
         super().__init__(
             "unlawful_entry",
             f"entry {entry} is not lawful ({cause.code}): {cause.message}",

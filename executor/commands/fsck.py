@@ -65,7 +65,7 @@ def fsck(
 
 def _advise(left: list[Damage], source: Path | None, *, repair: bool) -> str:
     """What to do about damage that is left."""
-    from policies.auditing.report import OBJECT_CODES
+    from ledger.objects import OBJECT_CODES
 
     if any(each.code in _LOST or (each.code in OBJECT_CODES and each.entry is not None) for each in left):
         if source is None:

@@ -31,6 +31,7 @@ from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.head import Head
 from ledger.note import parse_vkey
+from ledger.objects import OBJECT_CODES
 from ledger.record import parse_record
 from ledger.remembered import HeadContradicted, Remembered, check_remembered
 from ledger.sqlite.check import check_store
@@ -38,7 +39,7 @@ from ledger.store import Reader, Tip
 from ledger.verified import VerifiedSignature
 from policies.auditing.accounts import find_unaccounted, note_standing
 from policies.auditing.objects import AuditObjects, ObjectAudit
-from policies.auditing.report import MAX_FINDINGS, OBJECT_CODES, Finding, Progress, Report
+from policies.auditing.report import MAX_FINDINGS, Finding, Progress, Report
 from policies.auditing.survey import Survey
 from policies.fold.scratch import IN_MEMORY, Scratch, ScratchFailed
 from policies.fold.shelf import shelved_state

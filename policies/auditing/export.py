@@ -13,13 +13,12 @@ from tempfile import TemporaryDirectory
 
 from keys.errors import CalyxError, FormatError
 from ledger.exports.export import OBJECTS, Exported, Progress, export_log
-from ledger.objects import MAX_IN_MEMORY, DirectoryObjects, ObjectRef, ObjectStore
+from ledger.objects import MAX_IN_MEMORY, OBJECT_CODES, DirectoryObjects, ObjectRef, ObjectStore
 from ledger.record import parse_record
 from ledger.remembered import Remembered
 from ledger.statement import parse_statement
 from ledger.store import Reader
 from policies.auditing.objects import ObjectAudit
-from policies.auditing.report import OBJECT_CODES
 from policies.signed_tip import open_tip
 
 

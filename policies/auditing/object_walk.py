@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 from keys.errors import CalyxError, FormatError
+from ledger.objects import OBJECT_CODES
 from ledger.record import parse_record
 from ledger.statement import parse_statement
 from ledger.store import Reader
 from policies.auditing.objects import AuditObjects, ObjectAudit
-from policies.auditing.report import OBJECT_CODES, Progress
+from policies.auditing.report import Progress
 
 
 def walk_objects(

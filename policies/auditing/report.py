@@ -9,7 +9,6 @@ from typing import Final
 from ledger.head import Head
 
 MAX_FINDINGS: Final = 1_000
-OBJECT_CODES: Final = frozenset({"object_missing", "object_mismatch", "object_unreadable"})
 
 Progress = Callable[[int, int], None]
 """Called with the number of entries seen, and of all."""

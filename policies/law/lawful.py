@@ -13,6 +13,7 @@ from ledger.chain import Chain
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.head import EMPTY_HEAD, Head
 from ledger.note import parse_vkey
+from ledger.objects import OBJECT_CODES
 from ledger.store import Reader
 from policies.fold.state import State
 from policies.law.step import enact, judge
@@ -50,7 +51,7 @@ def read_lawful(reader: Reader, objects: Objects) -> Beginning:
             change, verified = judge(state, entry, objects)
             state = enact(state, entry, change, verified)
     except CalyxError as error:
-        if error.code in {"object_missing", "object_mismatch", "object_unreadable"}:
+        if error.code in OBJECT_CODES:
             raise
         ended = error
     head = Head(state.size, state.history.leaf(state.size - 1)) if state.size else EMPTY_HEAD
