@@ -30,8 +30,8 @@ from ledger.remembered import Remembered
 from ledger.statement import HeadRef, parse_statement
 from policies.fold.state import State
 from policies.kinds import Continues, Genesis
-from policies.law.lawful import Beginning, read_lawful
 from policies.law.position import parse_predicate
+from policies.lawful import Beginning, read_lawful
 
 LEDGER: Final = "ledger.db"
 LINEAGE: Final = "lineage"

@@ -47,6 +47,7 @@ from policies.fold.snapshot import Folded
 from policies.fold.state import State
 from policies.law.step import enact, judge
 from policies.read_ahead import read_ahead, signatures_ahead
+from policies.signed_tip import find_log_key
 
 KEEP: Final = 1_024
 """Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
@@ -217,21 +218,15 @@ class _Audit:
 
     def _open_checkpoint(self, tip: Tip) -> Checkpoint | None:
         """The newest checkpoint, verified with the key of record 0, once that was found lawful by itself."""
-        probe = State(log_key=self.state.log_key, trust=self.state.trust)
-        try:
-            first = next(iter(self.reader.read(0, 0 if self.first else 1)), None)
-            for entry in Chain().replay([] if first is None else [first], None):
-                change, verified = judge(probe, entry, self.objects)
-                probe = enact(probe, entry, change, verified)
-            if probe.trust is None:
-                return None
-        except CalyxError:
-            # Reported when the entries are read.
-            return None
         if self.tipless:
             return None
         try:
-            return parse_checkpoint(tip.checkpoint, parse_vkey(probe.log_key))
+            key = parse_vkey(self.state.log_key) if self.first else find_log_key(self.reader, self.objects)
+        except CalyxError:
+            # Reported when the entries are read.
+            return None
+        try:
+            return parse_checkpoint(tip.checkpoint, key)
         except CalyxError as error:
             self._find("bad_checkpoint", None, f"the newest checkpoint is not the log's: {error.message}")
             return None

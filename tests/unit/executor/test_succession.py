@@ -11,7 +11,7 @@ from executor.rollout.run import Executor
 from executor.trees.tree import make_tree
 from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
-from policies.law.lawful import read_lawful
+from policies.lawful import read_lawful
 
 NAMES = ["web-01", "web-02"]
 

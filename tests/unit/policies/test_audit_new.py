@@ -103,7 +103,7 @@ def test_only_new_entries_are_judged(grown: Auditor, monkeypatch: pytest.MonkeyP
 def test_whole_audit_reads_all_of_it_whatever_is_kept(grown: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
     with counting(monkeypatch) as judged:
         assert grown.whole().ok
-    assert judged == [0, *range(BEFORE + ADDED)]
+    assert judged == list(range(BEFORE + ADDED))
     rewrite(grown.path, 40, flipped(60))
     with counting(monkeypatch) as judged:
         assert grown.new()[0].ok
@@ -301,7 +301,7 @@ def test_damaged_snapshot_is_ignored_and_made_again(
     with counting(monkeypatch) as judged:
         report, before = grown.new()
     assert before is None
-    assert judged == [0, *range(BEFORE + ADDED)]
+    assert judged == list(range(BEFORE + ADDED))
     assert report.ok
     assert report.notes[0].startswith("a whole audit, because the snapshot ")
     if grown.file.is_dir():

@@ -12,12 +12,12 @@ from keys.errors import CalyxError
 from ledger.chain import Chain
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.head import EMPTY_HEAD, Head
-from ledger.note import parse_vkey
 from ledger.objects import OBJECT_CODES
 from ledger.store import Reader
 from policies.fold.state import State
 from policies.law.step import enact, judge
 from policies.names import Objects
+from policies.signed_tip import find_log_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def read_lawful(reader: Reader, objects: Objects) -> Beginning:
     """
     tip = reader.tip()
     first = next(iter(reader.read(0, 1)), b"")
-    checkpoint = _open_checkpoint(first, tip.checkpoint, objects)
+    checkpoint = _find_checkpoint(reader, tip.checkpoint, objects)
     end = tip.head.size if checkpoint is None else checkpoint.size
     state, chain = State(), Chain()
     ended: CalyxError | None = None
@@ -58,12 +58,8 @@ def read_lawful(reader: Reader, objects: Objects) -> Beginning:
     return Beginning(state, head, first, ended, checkpoint is not None)
 
 
-def _open_checkpoint(first: bytes, note: bytes, objects: Objects) -> Checkpoint | None:
+def _find_checkpoint(reader: Reader, note: bytes, objects: Objects) -> Checkpoint | None:
     try:
-        state = State()
-        for entry in Chain().replay([first], None):
-            change, verified = judge(state, entry, objects)
-            state = enact(state, entry, change, verified)
-        return parse_checkpoint(note, parse_vkey(state.log_key))
+        return parse_checkpoint(note, find_log_key(reader, objects))
     except CalyxError:
         return None
