@@ -25,21 +25,19 @@ from typing import Final
 
 from keys.ahead import SignaturesAhead, WorkerFailed
 from keys.errors import CalyxError, LawRefused, SignatureRefused
-from keys.values import ZERO_HASH
 from keys.words import counted
 from ledger.chain import Chain, ChainBroken, Entry
 from ledger.checkpoint import Checkpoint, parse_checkpoint
-from ledger.head import Head
 from ledger.note import parse_vkey
 from ledger.objects import OBJECT_CODES
 from ledger.record import parse_record
 from ledger.remembered import HeadContradicted, Remembered, check_remembered
-from ledger.sqlite.check import check_store
 from ledger.store import Reader, Tip
 from ledger.verified import VerifiedSignature
 from policies.auditing.accounts import find_unaccounted, note_standing
 from policies.auditing.objects import AuditObjects, ObjectAudit
 from policies.auditing.report import MAX_FINDINGS, Finding, Progress, Report
+from policies.auditing.stored import OWN_CHECKS, compare_store, find_tip
 from policies.auditing.survey import Survey
 from policies.fold.scratch import IN_MEMORY, Scratch, ScratchFailed
 from policies.fold.shelf import shelved_state
@@ -51,9 +49,6 @@ from policies.signed_tip import find_log_key
 
 KEEP: Final = 1_024
 """Leases and deployments that at least stay objects: some 10 MB. To pack one takes as long as to judge a few."""
-_TRIES: Final = 3
-_OWN_CHECKS: Final = frozenset({"page", "log"})
-"""What `check_store` finds without comparing with the records."""
 _MOVING: Final = frozenset({"claim", "event", "command"})
 """Kinds that change a deployment; their subject is its lease."""
 
@@ -118,24 +113,11 @@ class _Audit:
         self.kept = ObjectAudit(self.objects, self._object_missing, self.scratch)
 
     def open_tip(self) -> Tip:
-        """The store's tip. Where that is damaged, which is a finding, one that leads to the last record."""
-        try:
-            return self.reader.tip()
-        except CalyxError as error:
-            if error.code != "ledger_corrupt":
-                raise
-            self._find(error.code, None, error.message)
-        self.tipless = True
-        size = self.first
-        # What cannot be read is named when the entries are; with more of that the report is full.
-        for _ in range(MAX_FINDINGS):
-            try:
-                for _ in self.reader.read(size):
-                    size += 1
-                break
-            except CalyxError:
-                size += 1
-        return Tip(Head(size, ZERO_HASH), b"")
+        tip, damage = find_tip(self.reader, self.first)
+        if damage is not None:
+            self.tipless = True
+            self._find(damage.code, None, damage.message)
+        return tip
 
     def run(
         self,
@@ -305,19 +287,10 @@ class _Audit:
         self.notes += note_standing(self.state)
 
     def _check_store(self, path: Path) -> None:
-        # Whoever appends meanwhile moves what is compared, so only what stays while the tip stands still is reported.
-        found = []
-        for _ in range(_TRIES):
-            before, found = self._tip_now(), check_store(path)
-            if not found or self._tip_now() == before:
-                break
-        for each in found:
+        for each in compare_store(path, None if self.tipless else self.reader):
             # Caches of records that were changed differ from them, and that says nothing new.
-            if not self.broken or each.where in _OWN_CHECKS:
+            if not self.broken or each.where in OWN_CHECKS:
                 self._find("store_damaged", each.entry, f"the ledger file ({each.where}): {each.message}")
-
-    def _tip_now(self) -> Tip | None:
-        return None if self.tipless else self.reader.tip()
 
     def _check_remembered(self, remembered: Remembered | None) -> None:
         size = self.chain.head.size
