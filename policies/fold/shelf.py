@@ -10,17 +10,15 @@ again from that when someone asks. Nothing is lost by that, and nothing leaves t
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Iterator, MutableMapping
 from hashlib import blake2b
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
-from pydantic import TypeAdapter
-
 from policies.fold.cells import Cells
 from policies.fold.deployment import Deployment
 from policies.fold.history import History
+from policies.fold.packer import Packer, TextPacker
 from policies.fold.scratch import IN_MEMORY, Column, Scratch
 from policies.fold.slots import FEW, Slots
 from policies.fold.state import LeaseState, MessageNote, State
@@ -38,52 +36,6 @@ _LENGTH_BITS: Final = 28
 _LENGTH: Final = (1 << _LENGTH_BITS) - 1
 
 V = TypeVar("V")
-
-
-_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
-
-
-def adapter_of(model: type[V]) -> TypeAdapter[V]:
-    """What writes and reads values of a model as JSON. Making one takes longer than reading a small ledger."""
-    if model not in _ADAPTERS:
-        _ADAPTERS[model] = TypeAdapter(model)
-    return _ADAPTERS[model]
-
-
-class Packer(Generic[V]):
-    """Values of `model` as bytes. `sample`: the first one; two values differ in little, and zlib finds the rest in it.
-
-    What is packed with one sample is unpacked with the same.
-    """
-
-    def __init__(self, model: type[V], sample: bytes = b"") -> None:
-        self._model: Final = model
-        self.sample = sample
-
-    def pack(self, value: V) -> bytes:
-        """A value's bytes. Inverse of `unpack`."""
-        data = adapter_of(self._model).dump_json(value, by_alias=True)
-        self.sample = self.sample or data
-        squeeze = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=self.sample)
-        return squeeze.compress(data) + squeeze.flush()
-
-    def unpack(self, packed: bytes) -> V:
-        """The value of these bytes."""
-        spread = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=self.sample)
-        return adapter_of(self._model).validate_json(spread.decompress(packed) + spread.flush())
-
-
-class TextPacker(Packer[str]):
-    """Short texts that are not worth compressing."""
-
-    def __init__(self, sample: bytes = b"") -> None:
-        super().__init__(str, sample)
-
-    def pack(self, value: str) -> bytes:
-        return value.encode()
-
-    def unpack(self, packed: bytes) -> str:
-        return packed.decode()
 
 
 class Shelf(MutableMapping[str, V], Generic[V]):

@@ -27,8 +27,9 @@ from ledger.head import Head
 from ledger.merkle import Frontier
 from policies.fleet import Fleet
 from policies.fold.history import History
+from policies.fold.packer import adapter_of
 from policies.fold.scratch import CHUNK, Column, Scratch
-from policies.fold.shelf import SHELVED, Shelf, adapter_of, packer_of, shelf_of
+from policies.fold.shelf import SHELVED, Shelf, packer_of, shelf_of
 from policies.fold.state import ProposalState, State, TermState, TouchNote
 from policies.kinds import Continues
 from policies.matrix import CapabilityMatrix

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.fold.deployment import Baseline, EarlierNote, SampleNote
-from policies.fold.shelf import adapter_of
+from policies.fold.packer import adapter_of
 from policies.law.tiers import ORDER, Judgement, TierJudge, worst
 from policies.matrix import Gate
 

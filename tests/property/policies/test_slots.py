@@ -20,8 +20,9 @@ from policies.fold import shelf as shelf_module
 from policies.fold import slots as slots_module
 from policies.fold.cells import Cells
 from policies.fold.digests import Digests
+from policies.fold.packer import TextPacker
 from policies.fold.scratch import IN_MEMORY, Column, Scratch, ScratchFailed
-from policies.fold.shelf import Shelf, TextPacker
+from policies.fold.shelf import Shelf
 from policies.fold.slots import Slots
 
 SPREAD = st.integers(0, (1 << 32) - 1)

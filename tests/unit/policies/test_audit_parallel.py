@@ -27,8 +27,9 @@ from policies.auditing.audit import audit
 from policies.auditing.report import Report
 from policies.fold import shelf as audit_shelf
 from policies.fold.deployment import Deployment
+from policies.fold.packer import Packer
 from policies.fold.scratch import IN_MEMORY
-from policies.fold.shelf import SHELVED, Packer, Shelf, shelved_state
+from policies.fold.shelf import SHELVED, Shelf, shelved_state
 from policies.fold.snapshot import Folded
 from policies.replay import Replay
 

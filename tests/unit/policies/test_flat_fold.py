@@ -20,8 +20,9 @@ from policies import replay as replay_module
 from policies.fold import digests
 from policies.fold import shelf as audit_shelf
 from policies.fold.deployment import Deployment
+from policies.fold.packer import Packer
 from policies.fold.scratch import Column, Scratch, ScratchFailed, Unnamed
-from policies.fold.shelf import SHELVED, Packer, Shelf, shelved_state
+from policies.fold.shelf import SHELVED, Shelf, shelved_state
 from policies.fold.slots import Slots
 from policies.fold.snapshot import copy_snapshot
 from policies.fold.state import LeaseState, State

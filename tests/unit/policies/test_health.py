@@ -11,7 +11,7 @@ from station import Station, new_station, tree_digest
 
 from executor.metrics.gates import RunningJudge, judge_deployment
 from policies.fold.deployment import Deployment
-from policies.fold.shelf import adapter_of
+from policies.fold.packer import adapter_of
 from policies.law.tiers import WINDOW, TierJudge
 from policies.submitter import Draft
 
