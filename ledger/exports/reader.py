@@ -1,4 +1,4 @@
-"""Reading an export: the static files of a log as a `ledger.store.Reader`, and comparing its tiles with its entries.
+"""Reading an export: the static files of a log as a `ledger.store.Reader`.
 
 Nothing here is trusted. A file may be missing, damaged, of any size, a link or a FIFO; a read then says which entry it
 concerns. What an export claims is proved by whoever replays the entries against its signed checkpoint.
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,7 +22,7 @@ from keys.values import ZERO_HASH
 from keys.words import counted
 from ledger.checkpoint import Checkpoint, peek_checkpoint
 from ledger.head import Head
-from ledger.merkle import hash_leaf, hash_root
+from ledger.merkle import hash_leaf
 from ledger.note import MAX_NOTE
 from ledger.store import Tip
 from ledger.tiles import (
@@ -33,25 +33,13 @@ from ledger.tiles import (
     Bundle,
     Tile,
     TileNodes,
-    bundles_of,
     format_bundle,
     format_path,
     parse_bundle,
-    parse_tile,
 )
 
-_WIDTH_NAME: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _BEGINNING: Final = b'{"envelope":{"payload":"'
 """How each record begins. A payload is base64, so it stands nowhere else in one."""
-
-
-@dataclass(frozen=True, slots=True)
-class TileFinding:
-    """A file of an export that does not agree with its entries. `entry`: the first entry that it concerns."""
-
-    code: str
-    entry: int
-    message: str
 
 
 class ExportReader:
@@ -124,7 +112,7 @@ class ExportReader:
             data = _load(self.root, place)
         except CalyxError:
             data = None
-        return _split(b"" if data is None else data, place.width)
+        return split_bundle(b"" if data is None else data, place.width)
 
     def _place(self, index: int) -> Bundle:
         return Bundle(index, min(WIDTH, self.size - index * WIDTH))
@@ -187,129 +175,23 @@ def open_bounded(path: Path, limit: int) -> Iterator[BinaryIO | None]:
         raise _unreadable(path, error.strerror or "error") from None
 
 
-def check_tiles(reader: ExportReader, broken: Container[int]) -> Iterator[TileFinding]:
-    """Compare every tile and bundle of an export with its entries: those that its checkpoint asks for, and the partial
-    ones of earlier checkpoints that lie beside them.
-
-    `broken`: the entries that an audit of the same reader found changed; what a tile says of those is not held
-    against the tile.
-    """
-    above: list[bytes] = []
-    for bundle in bundles_of(reader.size):
-        records = reader.load_bundle(bundle.index)
-        yield from _check_older_bundles(reader.root, bundle, records, broken)
-        leaves = [None if record is None else hash_leaf(record) for record in records]
-        hashes = yield from _check_tile(reader, Tile(0, bundle.index, bundle.width), leaves, broken)
-        if bundle.width == WIDTH:
-            above.append(hash_root(hashes))
-    level = 1
-    while above:
-        here, above = above, []
-        for index in range(-(-len(here) // WIDTH)):
-            expected = here[index * WIDTH : (index + 1) * WIDTH]
-            yield from _check_tile(reader, Tile(level, index, len(expected)), expected, ())
-            if len(expected) == WIDTH:
-                above.append(hash_root(expected))
-        level += 1
-
-
-def _check_tile(
-    reader: ExportReader, tile: Tile, expected: list[bytes] | list[bytes | None], broken: Container[int]
-) -> Generator[TileFinding, None, list[bytes]]:
-    """Gives the tile's hashes as the entries have them, and as the tile has them where an entry is broken."""
-    span = 1 << HEIGHT * tile.level
-    start = tile.index * WIDTH * span
-    found: list[bytes] = []
-    try:
-        found = parse_tile(reader.load_tile(tile), tile.width)
-    except CalyxError as error:
-        code = "tile_missing" if error.code == "export_damaged" and "missing" in error.message else "tile_mismatch"
-        yield TileFinding(code, start, error.message)
-    hashes: list[bytes] = []
-    for number, wanted in enumerate(expected):
-        entry = start + number * span
-        has = found[number] if found else bytes(32)
-        if wanted is None or (entry in broken and tile.level == 0):
-            hashes.append(has)
-            continue
-        if found and has != wanted:
-            yield _mismatch(tile, number, entry, span)
-        hashes.append(wanted)
-    yield from _check_older_tiles(reader.root, tile, hashes, start, span)
-    return hashes
-
-
-def _mismatch(tile: Tile, number: int, entry: int, span: int) -> TileFinding:
-    what = f"entry {entry}" if span == 1 else f"entries {entry} to {entry + span - 1}"
-    return TileFinding("tile_mismatch", entry, f"hash {number} of {format_path(tile)} is not that of {what}")
-
-
-def _check_older_tiles(root: Path, tile: Tile, hashes: list[bytes], start: int, span: int) -> Iterator[TileFinding]:
-    for width in _older_widths(root, tile):
-        older = Tile(tile.level, tile.index, width)
-        data = _read_quietly(root / format_path(older), older.size)
-        if len(data) != older.size:
-            yield TileFinding("tile_mismatch", start, f"{format_path(older)} is not {counted(older.size, 'byte')}")
-            continue
-        for number, has in enumerate(parse_tile(data, width)):
-            if has != hashes[number]:
-                yield _mismatch(older, number, start + number * span, span)
-
-
-def _check_older_bundles(
-    root: Path, bundle: Bundle, records: list[bytes | None], broken: Container[int]
-) -> Iterator[TileFinding]:
-    for width in _older_widths(root, bundle):
-        older = Bundle(bundle.index, width)
-        data = _read_quietly(root / format_path(older), MAX_BUNDLE)
-        known = records[:width]
-        if data == format_bundle([record or b"" for record in known]):
-            continue
-        for number, record in enumerate(_split(data, width)):
-            entry = bundle.start + number
-            if record is None or (record != known[number] and known[number] is not None and entry not in broken):
-                yield TileFinding("tile_mismatch", entry, f"{format_path(older)} holds another entry {entry}")
-
-
-def _older_widths(root: Path, place: Tile | Bundle) -> list[int]:
-    """Widths of the narrower partial files that lie beside a tile or bundle."""
-    full = root / format_path(type(place)(**_at(place)))
-    try:
-        names = os.listdir(full.with_name(full.name + ".p"))  # noqa: PTH208  # only names are wanted
-    except OSError:
-        return []
-    widths = [int(name) for name in names if _WIDTH_NAME.fullmatch(name)]
-    return sorted(width for width in widths if width < place.width)
-
-
-def _at(place: Tile | Bundle) -> dict[str, int]:
-    return {"index": place.index} if isinstance(place, Bundle) else {"level": place.level, "index": place.index}
-
-
 def _load(root: Path, place: Tile | Bundle) -> bytes | None:
     limit = MAX_BUNDLE if isinstance(place, Bundle) else WIDTH * 32
     data = read_bounded(root / format_path(place), limit)
     if data is not None or place.width == WIDTH:
         return data
     # A partial file may be gone once the full one is there; it is the beginning of that.
-    full = type(place)(**_at(place))
+    full = replace(place, width=WIDTH)
     data = read_bounded(root / format_path(full), limit)
     if data is None:
         return None
     if isinstance(place, Tile):
         return data[: place.size]
-    records = _split(data, WIDTH)[: place.width]
+    records = split_bundle(data, WIDTH)[: place.width]
     return None if None in records else format_bundle([record or b"" for record in records])
 
 
-def _read_quietly(path: Path, limit: int) -> bytes:
-    try:
-        return read_bounded(path, limit) or b""
-    except Unavailable:
-        return b""
-
-
-def _split(data: bytes, width: int) -> list[bytes | None]:
+def split_bundle(data: bytes, width: int) -> list[bytes | None]:
     """A bundle's records. Where a length is wrong, what lies between the beginnings of its neighbours is no entry."""
     try:
         return list(parse_bundle(data, width))

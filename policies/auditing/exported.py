@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from ledger.exports.reader import ExportReader, check_tiles
+from ledger.exports.reader import ExportReader
+from ledger.exports.tile_check import check_tiles
 from ledger.remembered import Remembered
 from policies.auditing.audit import audit
 from policies.auditing.objects import AuditObjects

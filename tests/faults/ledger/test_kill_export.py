@@ -13,7 +13,8 @@ from pathlib import Path
 from ledgers import LOG_KEY, make_ledger, next_record
 
 from ledger.exports.export import export_log
-from ledger.exports.reader import ExportReader, check_tiles
+from ledger.exports.reader import ExportReader
+from ledger.exports.tile_check import check_tiles
 from ledger.sqlite.store import SqliteStore
 
 EXPORTER = """

@@ -21,7 +21,8 @@ from ledger.envelope import format_envelope_bytes, pae, parse_envelope_bytes, pa
 from ledger.exports.export import export_log
 from ledger.exports.mirror import Mirror
 from ledger.exports.mirror_source import Allowance, DirectorySource
-from ledger.exports.reader import ExportReader, check_tiles
+from ledger.exports.reader import ExportReader
+from ledger.exports.tile_check import check_tiles
 from ledger.head import Head
 from ledger.log_key import load_log_key, store_log_key
 from ledger.memory import HeadMemory

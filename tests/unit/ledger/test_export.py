@@ -16,7 +16,8 @@ from keys.errors import CalyxError
 from ledger import durable
 from ledger.chain import Chain
 from ledger.exports.export import Exported, export_log
-from ledger.exports.reader import ExportReader, check_tiles, read_bounded
+from ledger.exports.reader import ExportReader, read_bounded
+from ledger.exports.tile_check import check_tiles
 from ledger.log_key import LogKey
 from ledger.merkle import check_inclusion, prove_inclusion
 from ledger.record import parse_record

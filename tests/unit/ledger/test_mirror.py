@@ -17,7 +17,8 @@ from ledger.exports.export import export_log
 from ledger.exports.mirror import Mirror
 from ledger.exports.mirror_objects import MirrorObjects
 from ledger.exports.mirror_source import Allowance, DirectorySource
-from ledger.exports.reader import ExportReader, check_tiles
+from ledger.exports.reader import ExportReader
+from ledger.exports.tile_check import check_tiles
 from ledger.objects import DirectoryObjects, ObjectRef
 from ledger.sqlite.store import SqliteStore
 from ledger.tiles import bundles_of, format_path, tiles_of
