@@ -72,6 +72,15 @@ def envelopes(draw: st.DrawFn, other: bytes) -> Callable[[Envelope], Envelope]:
     return change
 
 
+def later(data: bytes) -> bytes:
+    """The record a second later, which most of the law does not mind; as it is where it is none."""
+    try:
+        record = parse_record(data)
+    except CalyxError:
+        return data
+    return make_record(record.seq, record.prev, record.seconds + 1, record.envelope).data
+
+
 def chained(records: list[bytes]) -> list[bytes]:
     """The records, each of those that are records in its place, and naming the one before it."""
     linked: list[bytes] = []
@@ -91,14 +100,22 @@ def damages(draw: st.DrawFn) -> Damaged:
     """The ledger, changed in one to three places."""
     records, how = list(WHOLE.records), list[str]()
     for _ in range(draw(st.integers(1, 3))):
-        at, other = (draw(st.integers(0, max(0, len(records) - 1))) for _ in range(2))
-        what = draw(st.sampled_from(["bytes", "bytes", "said", "said", "double", "swap", "drop", "cut"]))
+        last = max(0, len(records) - 1)
+        # The checkpoint alone confirms the last one.
+        at, other = (draw(st.one_of(st.integers(0, last), st.integers(max(0, last - 2), last))) for _ in range(2))
+        what = draw(
+            st.sampled_from(["bytes", "bytes", "said", "said", "later", "double", "more", "swap", "drop", "cut"])
+        )
         how.append(f"{what} {at} {other}")
         match what:
             case "bytes" if records:
                 records[at] = draw(hostile([records[at]]))
             case "said" if records:
                 records[at] = enclosing(records[at], envelopes(draw, records[other]))
+            case "later" if records:
+                records[at] = later(records[at])
+            case "more" if records:
+                records.append(records[other])
             case "double":
                 records[at:at] = records[other : other + 1]
             case "swap" if records:
