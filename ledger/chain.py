@@ -100,6 +100,7 @@ class Chain:
         seq = self._size
         for data in rest:
             if checkpoint is not None and seq >= checkpoint.size:
+                self._check_root(held, checkpoint)
                 raise ChainBroken(seq, "extra", f"the checkpoint covers {counted(checkpoint.size, 'entry')} only")
             record = _read(seq, data)
             if record.prev != leaf:
@@ -156,13 +157,12 @@ class Chain:
         if later.seq == 0:
             return ChainBroken(0, "prev", "the first entry names one before it")
         # `earlier` is None only for the last entry of a prefix that was verified before; the frontier holds it then.
-        if following is not None:
-            agrees = _names(following, later.leaf)
-        elif checkpoint is not None and checkpoint.size == later.seq + 1:
+        if checkpoint is not None and checkpoint.size == later.seq + 1:
+            # What lies behind it is not the log's, and so says nothing of it.
             before = [[]] if earlier is None else [[later.prev], [earlier.leaf]]
             agrees = any(self._root_with([*leaves, later.leaf]) == checkpoint.root for leaves in before)
         else:
-            agrees = False
+            agrees = following is not None and _names(following, later.leaf)
         if agrees:
             return ChainBroken(later.seq - 1, "prev", "it was changed: the next entry names another leaf")
         return ChainBroken(later.seq, "prev", "it was changed: it does not name the leaf of the entry before it")

@@ -1140,7 +1140,9 @@ def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> It
     try:
         for seq, data in enumerate(rest):
             end = open_checkpoint(data, note) if seq == 0 else end
-            need("the checkpoint does not cover it", seq, broken_chain=end is None or seq < end[0])
+            if end is not None and seq >= end[0]:
+                need("another one was signed", max(seq - 1, 0), broken_chain=signs(end, leaves, last))
+                raise Refused("broken_chain", "the checkpoint does not cover it", seq)
             record = parse_record(data, seq)
             if record.prev != (last.leaf if last else ZERO):
                 changed = seq - (last is not None and confirms(record, next(rest, None), leaves, last, end))
@@ -1158,17 +1160,22 @@ def follow_chain(records: Iterable[bytes], note: bytes, leaves: list[str]) -> It
         if last and error.entry == last.seq + 1:
             yield last
         raise
-    signed = end is None or tree_root([*leaves, last.leaf]) == end[1]
-    need("another one was signed", last.seq, broken_chain=signed)
+    need("another one was signed", last.seq, broken_chain=end is None or signs(end, leaves, last))
     leaves.append(last.leaf)
     yield last
 
 
+def signs(end: tuple[int, str], leaves: list[str], last: Data | None) -> bool:
+    """Whether the checkpoint is of the entries that have these leaves, and the last one."""
+    return tree_root([*leaves, last.leaf] if last else leaves) == end[1]
+
+
 def confirms(record: Data, following: bytes | None, leaves: list[str], last: Data, end: tuple[int, str] | None) -> bool:
     """Whether what follows a record names its leaf, so that the record before it is the one that was changed."""
+    if end is not None and end[0] == record.seq + 1:
+        return end[1] in [tree_root([*leaves, before, record.leaf]) for before in (last.leaf, record.prev)]
     if following is None:
-        roots = [tree_root([*leaves, before, record.leaf]) for before in (last.leaf, record.prev)]
-        return end is not None and end[0] == record.seq + 1 and end[1] in roots
+        return False
     try:
         value = parse(following)
         return fits("Record", value) and bool(parse_record(following, value["seq"]).prev == record.leaf)

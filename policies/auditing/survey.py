@@ -80,7 +80,7 @@ class Survey:
             (record,), following = held, next(rest, None)
             after = None if following is None else following[0]
             if record is not None:
-                self._place(seq, record, before, after, last=following is None, chain=chain, checkpoint=checkpoint)
+                self._place(seq, record, before, after, chain=chain, checkpoint=checkpoint)
                 if seconds is not None and record.seconds < seconds:
                     self._break(seq, "its time is before that of the entry before it")
                 seconds = record.seconds if seq not in self._broken else seconds
@@ -101,7 +101,6 @@ class Survey:
         before: str | None,
         after: Record | None,
         *,
-        last: bool,
         chain: Chain,
         checkpoint: Checkpoint | None,
     ) -> None:
@@ -109,7 +108,7 @@ class Survey:
             self._break(seq, f"the record in its place says it is entry {record.seq}")
         elif before is not None and record.prev != before:
             earlier = after is not None and after.prev == record.leaf
-            if last and checkpoint is not None:
+            if checkpoint is not None and checkpoint.size == seq + 1:
                 earlier = self._root(chain, record.prev, record.leaf) == checkpoint.root
             if earlier and len(self._later):
                 self._break(seq - 1, "it was changed: the next entry names another leaf")

@@ -1,5 +1,5 @@
 """Two verifiers of one ledger, entry by entry: what the one says of an entry that was signed and forced, the other says
-too.
+too, and whoever asks before signing is told the same.
 
 A duel holds a ledger that both found lawful so far. Each attempt is judged by both where it would stand; what both
 refuse by the same code leaves the ledger as it was, so one past serves many wrong futures.
@@ -27,8 +27,10 @@ from keys.values import fold_id
 from ledger.chain import Entry
 from ledger.envelope import Envelope, pae
 from ledger.record import make_record
-from ledger.verified import namespace_of
-from policies.law.step import enact, judge
+from ledger.statement import parse_statement
+from ledger.verified import namespace_of, open_envelope
+from policies.law.position import find_holder, parse_predicate
+from policies.law.step import enact, foresee, judge
 
 _SPARE = Random(11).randbytes  # seeded; these keys guard nothing
 SPARES = [new_private_key(_SPARE) for _ in range(12)]
@@ -58,7 +60,9 @@ def sign_with(line: str, kind: Kind, what: str, body: bytes, *, flags: int = 0x0
 
 @dataclass(frozen=True)
 class Difference:
-    """An entry of which the verifiers say different things; `ours`, `theirs`: the codes, None for lawful."""
+    """An entry of which the verifiers say different things; `ours`, `theirs`: the codes, None for lawful. Where `kind`
+    begins with `foreseen`, `theirs` is what was said before it was signed.
+    """
 
     kind: str
     ours: str | None
@@ -101,15 +105,20 @@ class Duel:
         forge = self.forge
         record = make_record(forge.head.size, forge.head.hash, forge.now, envelope)
         entry = Entry(record.seq, record, record.leaf)
+        foreseen = self._foresee(envelope)
         try:
             change, verified = judge(forge.state, entry, forge.objects)
         except CalyxError as error:
+            if foreseen != error.code and self._refuses_signature(envelope) != error.code:
+                self.differences.append(Difference(f"foreseen {kind}", error.code, foreseen, what))
             theirs = self._opinion(self._copy(), record.data, record.seq)
             if not same_code(error.code, theirs):
                 self.differences.append(Difference(kind, error.code, theirs, what))
             self.refused[error.code] += 1
             self.log.append(Attempt(forge.now, envelope, error.code))
             return error.code
+        if foreseen is not None:
+            self.differences.append(Difference(f"foreseen {kind}", None, foreseen, what))
         self._snapshot()
         theirs = self._opinion(self.law, record.data, record.seq)
         if theirs is not None:
@@ -121,6 +130,28 @@ class Duel:
         self.taken[kind] += 1
         self.log.append(Attempt(forge.now, envelope, None))
         self._kept = None
+        return None
+
+    def _foresee(self, envelope: Envelope) -> str | None:
+        """What whoever signs would be told before: the code, None for lawful."""
+        forge = self.forge
+        try:
+            foresee(forge.state, parse_statement(envelope.body), envelope.keyid, forge.now, forge.objects)
+        except CalyxError as error:
+            return error.code
+        return None
+
+    def _refuses_signature(self, envelope: Envelope) -> str | None:
+        """Why the signature is none, which nobody can foresee; None where it is good, or is not looked at."""
+        try:
+            statement = parse_statement(envelope.body)
+            holder = find_holder(self.forge.state, statement, parse_predicate(statement), envelope.keyid)
+        except CalyxError:
+            return None
+        try:
+            open_envelope(envelope, statement, holder.enrolled)
+        except CalyxError as error:
+            return error.code
         return None
 
     def _opinion(self, law: Any, data: bytes, seq: int) -> str | None:

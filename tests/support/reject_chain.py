@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from forging import LOG_KEY, checkpoint_of, digest_of
+from forging import LOG_KEY, after, checkpoint_of, digest_of
 
 from keys.canonical import format_json
+from keys.values import parse_time
 from ledger.log_key import LogKey
 from ledger.merkle import hash_leaf
 from ledger.note import sign_note
@@ -76,6 +77,11 @@ def _other_prev(data: bytes) -> bytes:
     return format_json({**json.loads(data), "prev": digest_of(0)})
 
 
+def _later(data: bytes) -> bytes:
+    value = json.loads(data)
+    return format_json({**value, "time": after(parse_time(value["time"]), 1)})
+
+
 def _next(data: bytes, **changes: Any) -> bytes:
     """The same statement and signature in the place behind it."""
     value = json.loads(data)
@@ -117,7 +123,8 @@ for _size, _other_note in _UNCONFIRMED:
         f"The last entry but one has another signature, and the checkpoint is of a {_size} size.",
         5,
         lambda records, note, sign=_other_note: ([*records[:-2], _changed(records[-2]), records[-1]], sign(records)),
-        "bad_signature",
+        # A checkpoint of what comes before the last entry signs another one in the place of the changed one.
+        "bad_signature" if _size == "larger" else "broken_chain",
     )
     _broken(
         f"chain_with_another_prev_at_the_end_under_a_{_size}_checkpoint",
@@ -145,7 +152,7 @@ _broken(
     7,
     lambda records, note: (
         [*records, _next(records[-1]), _next(_next(records[-1]), prev=digest_of(0))],
-        LOG_KEY.sign(len(records) + 1, bytes(32)),
+        LOG_KEY.sign(len(records) + 2, bytes(32)),
     ),
     "repeated",
 )
@@ -161,6 +168,18 @@ _broken(
     "The checkpoint covers an entry less.",
     6,
     _note(lambda records, note: checkpoint_of(records[:-1])),
+)
+_broken(
+    "chain_longer_than_its_checkpoint_behind_an_entry_with_another_time",
+    "The last entry is a second later, and an entry follows that the checkpoint does not cover.",
+    6,
+    lambda records, note: ([*records[:-1], _later(records[-1]), _next(_later(records[-1]))], note),
+)
+_broken(
+    "chain_longer_than_its_checkpoint_behind_an_entry_with_another_prev",
+    "The last entry names another leaf, and is named by an entry that the checkpoint does not cover.",
+    6,
+    lambda records, note: ([*records[:-1], _other_prev(records[-1]), _next(_other_prev(records[-1]))], note),
 )
 _broken(
     "chain_of_another_root",

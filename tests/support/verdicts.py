@@ -21,6 +21,7 @@ from ledger.head import EMPTY_HEAD, Head
 from ledger.merkle import hash_leaf
 from ledger.store import Tip
 from policies.auditing.audit import audit
+from policies.auditing.report import Report
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "second_opinion.py"
@@ -83,7 +84,11 @@ class Ledger:
 
 def audit_verdict(ledger: Ledger) -> Verdict:
     """What `calyx audit` finds first."""
-    report = audit(ledger, ForgedObjects(ledger.objects), remembered=None)
+    return reported(audit(ledger, ForgedObjects(ledger.objects), remembered=None))
+
+
+def reported(report: Report) -> Verdict:
+    """What a report has first."""
     whole = (report.size, report.head.hash, report.root)
     if report.ok:
         return Verdict(*whole)
@@ -94,13 +99,18 @@ def audit_verdict(ledger: Ledger) -> Verdict:
 
 def second_verdict(ledger: Ledger) -> Verdict:
     """What the second opinion finds first."""
+    return opinion(iter(ledger.records), ledger.note, ledger.objects)
+
+
+def opinion(records: Iterator[bytes], note: bytes, objects: dict[str, bytes]) -> Verdict:
+    """What the second opinion finds first in records and a checkpoint, wherever they come from."""
 
     def find(digest: str) -> io.BytesIO | None:
-        data = ledger.objects.get(digest)
+        data = objects.get(digest)
         return None if data is None else io.BytesIO(data)
 
     leaves: list[str] = []
-    wrong = SECOND.examine(iter(ledger.records), ledger.note, SECOND.Objects(find), leaves)
+    wrong = SECOND.examine(records, note, SECOND.Objects(find), leaves)
     whole = (len(leaves), leaves[-1] if leaves else EMPTY_HEAD.hash, SECOND.tree_root(leaves))
     return Verdict(*whole) if wrong is None else Verdict(*whole, wrong.code, wrong.entry)
 

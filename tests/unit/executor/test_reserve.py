@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from fleetsim import Simulation
@@ -16,7 +16,9 @@ from executor.homes.reserve import Reserve
 from keys.errors import CalyxError, Exit, LawRefused, Unavailable
 from keys.signer import Signer
 from ledger.store import DISK_FULL
-from policies.fold.deployment import FORWARD, Phase
+from policies.event_kinds import Verdict
+from policies.fold.deployment import EXECUTOR_EVENTS, FORWARD, MONITOR_EVENTS, Phase
+from policies.kinds import Command
 from policies.law.safety import EVENTS, leads_back
 from policies.submitter import Draft, Receipt
 
@@ -78,24 +80,33 @@ def test_only_what_stops_or_takes_back_leads_toward_safety(tmp_path: Path) -> No
         assert not leads("command", verb=told)
         assert not leads("event", detail={"type": told})
         assert not leads("event", detail={"type": "VERDICT", "verdict": told})
-    for verb in ("pause", "abort", "rollback", "start", "resume", "promote"):
-        assert leads("command", verb=verb) is (verb in {"pause", "abort", "rollback"})
-    for event in (
-        "HALTED",
-        "ROLLED_BACK",
-        "STARTED",
-        "TIER_INTENT",
-        "RESUMED",
-        "COMPLETED",
-        "SAMPLE",
-        "CANARY_PROMOTED",
-    ):
-        assert leads("event", detail={"type": event}) is (event in {"HALTED", "ROLLED_BACK"})
-    for verdict in ("breach", "missing", "pass", "inconclusive"):
-        assert leads("event", detail={"type": "VERDICT", "verdict": verdict}) is (verdict in {"breach", "missing"})
+    for detail in (None, 1, "HALTED", ["HALTED"]):
+        assert not leads("event", detail=detail)
+    back = {"PAUSED", "HALTED", "ABORTED", "ROLLBACK_STARTED", "INSTANCE_RESTORED", "ROLLED_BACK", "ROLLBACK_FAILED"}
+    every = {*EXECUTOR_EVENTS, *MONITOR_EVENTS, "SANITY"}
+    assert {each for each in every if leads("event", detail={"type": each})} == back
+    verbs = get_args(get_type_hints(Command)["verb"])
+    assert {each for each in verbs if leads("command", verb=each)} == {"pause", "abort", "rollback"}
+    verdicts = get_args(get_type_hints(Verdict)["verdict"])
+    bad = {each for each in verdicts if leads("event", detail={"type": "VERDICT", "verdict": each})}
+    assert bad == {"breach", "abort", "missing"}
     assert leads("term", epoch=1)
     assert not leads("message", text="x")
     assert not leads("intent", id="INT-20260105-001")
+
+
+def test_word_of_an_order_or_verdict_elsewhere_gives_up_no_reserve(tmp_path: Path) -> None:
+    """Whoever writes a message fills the disk as well as anybody."""
+    station = Station(tmp_path)
+    station.genesis()
+    for kind, fields in (
+        ("message", {"verb": "pause"}),
+        ("intent", {"verb": "rollback"}),
+        ("event", {"detail": {"type": "SAMPLE", "verdict": "breach"}}),
+        ("event", {"detail": {"type": "COMPLETED", "verdict": "abort"}}),
+    ):
+        about = ("LEASE-20260105-090000", "a" * 64) if kind == "event" else None
+        assert not leads_back(station.registrar.draft_statement("cp20", Draft(kind, fields, about)))
 
 
 class Room:

@@ -88,6 +88,21 @@ def test_record_added_past_the_checkpoint_is_named() -> None:
     assert (error.entry, error.reason) == (6, "extra")
 
 
+def test_changed_last_entry_is_named_before_what_was_added_past_it() -> None:
+    old = RECORDS[5]
+    changed = make_record(5, old.prev, old.seconds, make_envelope(99))
+    added = make_record(6, changed.leaf, START + 9, make_envelope(9))
+    error = broken([*replaced(5, changed), added.data])
+    assert (error.entry, error.reason) == (5, "root")
+
+
+def test_what_was_added_past_the_checkpoint_confirms_nothing() -> None:
+    """Anybody can add a record that names the one before it."""
+    unlinked = make_record(5, "0" * 64, RECORDS[5].seconds, RECORDS[5].envelope)
+    added = make_record(6, unlinked.leaf, START + 9, make_envelope(9))
+    assert broken([*replaced(5, unlinked), added.data]).entry == 5
+
+
 def test_swapped_and_repeated_and_dropped_records_are_named() -> None:
     raws = [each.data for each in RECORDS]
     assert broken([raws[0], raws[2], raws[1], *raws[3:]]).entry == 1
