@@ -276,6 +276,18 @@ def test_event_that_the_law_refused_is_told_as_a_refusal_and_as_no_event(tmp_pat
     assert line.facts == {"level": "warning", "lease_id": name, "code": "not_claimed"}
 
 
+def test_order_in_the_ledger_waits_for_an_executor_however_long_that_takes(tmp_path: Path) -> None:
+    """Its expiry is for who holds it back on its way there; a person who was told its entry need not order again."""
+    scene = begin(tmp_path)
+    scene.station.take_term()
+    scene.station.claim(scene.lease)
+    scene.station.command("ada", scene.lease, "abort", expires_at=scene.station.after(60))
+    scene.station.clock.tick(600)
+    assert scene.run() is Exit.REFUSED
+    assert phase(scene) is Phase.ABORTED
+    assert scene.station.state.deployments[scene.lease[1]].abort_order is not None
+
+
 def test_completed_deployment_is_rolled_back_by_command(tmp_path: Path) -> None:
     scene = begin(tmp_path)
     assert scene.run() is Exit.DONE
