@@ -44,7 +44,7 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest leases.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List leases, the newest last: open, approved, denied, expired, and those that became deployments.
+    """List leases, the newest last: open, approved, void, denied, expired, and those that became deployments.
 
     Example: calyx lease list
     """

@@ -36,7 +36,7 @@ Verb = Literal["start", "pause", "resume", "promote", "abort", "rollback"]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is signed and public.")]
 
 ValidOption = Annotated[
-    str, typer.Option("--valid-for", metavar="DURATION", help="How long it may be taken up; else 10m, prepared 1h.")
+    str, typer.Option("--valid-for", metavar="DURATION", help="How long it may be appended; else 10m, prepared 1h.")
 ]
 
 EXPIRES_S: Final = 600

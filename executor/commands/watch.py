@@ -33,6 +33,7 @@ _EXITS: Final = {"ROLLED_BACK": Exit.ROLLED_BACK, "ROLLBACK_FAILED": Exit.ROLLBA
 _DEAD: Final = {
     "denied": "calyx propose asks for the change anew",
     "expired": "calyx lease rebase {} asks for the change anew",
+    "void": "calyx lease rebase {} asks for the change anew",
     "base_moved": "calyx lease rebase {} asks for the change anew",
 }
 """Where a lease that was not claimed waits for nothing, and what helps."""

@@ -86,10 +86,17 @@ async def _ask(url: str, status: int, timeout_s: float) -> str | None:
     tls = _tls()
     try:
         # The environment's proxies have no say in what production is asked, and a redirect would leave the signed URL.
+        # What stands in that before an @ is public, and is not sent as a password.
         async with (
             # One limit for all of it: with one for each step, too, it would be chance which of them is met first.
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(verify=tls, timeout=None, trust_env=False, follow_redirects=False) as client,  # noqa: S113
+            httpx.AsyncClient(
+                verify=tls,
+                timeout=None,  # noqa: S113
+                trust_env=False,
+                follow_redirects=False,
+                auth=httpx.Auth(),
+            ) as client,
             client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer,
         ):
             size = 0

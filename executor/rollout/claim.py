@@ -179,7 +179,8 @@ class Claims:
         except Unavailable as error:
             if error.code != DISK_FULL:
                 raise
-            self._log(f"{lease.lease.id} not claimed: {error}")
+            text = f"{lease.lease.id} not claimed: {error}"
+            self._log(fact_line(text, level="warning", lease_id=lease.lease.id, code=error.code))
             self._not_ready[lease.digest] = now + RETRY_S
             return False
         if receipt is None:

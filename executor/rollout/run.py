@@ -245,7 +245,12 @@ class Executor:
         except Unavailable as error:
             if error.code != DISK_FULL or detail["type"] in EVENTS:
                 raise
-            self._log(f"{deployment.lease.id} {detail['type']} not said: {error}")
+            lease = deployment.lease.id
+            self._log(
+                fact_line(
+                    f"{lease} {detail['type']} not said: {error}", level="warning", lease_id=lease, code=error.code
+                )
+            )
             self._memory.no_space.add(deployment.lease_digest)
             return True
 

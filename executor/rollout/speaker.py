@@ -89,7 +89,7 @@ class Speaker:
             if refusal.code == "fenced" or self._refusals > MAX_REFUSALS:
                 raise
             text = f"{subject[0]} {detail['type']} refused: {refusal}"
-            self._log(fact_line(text, level="warning", lease_id=subject[0], event=detail["type"], code=refusal.code))
+            self._log(fact_line(text, level="warning", lease_id=subject[0], code=refusal.code))
             self._registrar.sync()
             return None
         self._refusals = 0

@@ -14,6 +14,8 @@ from policies.kinds import Lease
 from policies.law.courses import Reading
 from policies.law.two_key import examine_lease
 
+_TERMS: Final = 2
+"""The step of the two-key rule that looks at policy and fleet."""
 _NEED_KEYS: Final = frozenset({5, 6})
 """Steps of the two-key rule that only another cosignature settles, and after `approve_by` there is none."""
 
@@ -84,8 +86,9 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
 
 
 def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
-    """Where a lease stands before its claim, and one line on why: `denied`, `expired`, `open`, `approved`, or
-    `base_moved` where both keys are there, and its instances are not on the trees that it starts from.
+    """Where a lease stands before its claim, and one line on why: `denied`, `expired`, `void` where its terms are not
+    those in force, which they never are again, `open`, `approved`, or `base_moved` where both keys are there, and its
+    instances are not on the trees that it starts from.
     """
     if lease.denied is not None:
         return "denied", f"by {lease.denied.principal} in entry {lease.denied.seq}"
@@ -93,6 +96,8 @@ def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, 
         return "expired", f"at {lease.lease.execute_by}"
     missing = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
     note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
+    if any(step.number == _TERMS for step in missing):
+        return "void", _loud(lease.lease, note)
     if now > parse_time(lease.lease.approve_by) and any(step.number in _NEED_KEYS for step in missing):
         note += f"; approval was possible until {lease.lease.approve_by}"
     if not missing and base_moved(lease):

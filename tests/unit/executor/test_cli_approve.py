@@ -237,6 +237,13 @@ def test_proposal_in_force_is_refused_before_anything_is_asked(console: Console)
     assert "You sign" not in said.out
 
 
+def test_what_only_the_law_refuses_is_refused_before_anything_is_asked(console: Console) -> None:
+    lease = console.propose()
+    console.done("approve", lease, "--yes")
+    said = console.refused("approve", lease, code="already_cosigned", ends=1, typed="y\n")
+    assert "Sign as" not in said.err
+
+
 def test_passphrase_is_not_read_from_a_pipe(console: Console, tmp_path: Path) -> None:
     lease = console.propose()
     own = load_private_key(console.home / "keys" / "ada.key")

@@ -53,6 +53,28 @@ def claim(console: Console, name: str) -> int:
     return say(console, "cp20", "claim", claimed, about).seq
 
 
+def bake(console: Console, name: str) -> None:
+    """The first tier of a claimed deployment, from its start to its bake."""
+    lease = console.state().find_lease(name)
+    assert lease is not None
+    deployment = console.state().deployments[lease.digest]
+    tier, names = next(iter(deployment.cohorts.items()))
+    applied = [
+        {"type": "INSTANCE_APPLIED", "tier": tier, "instance": each, "tree": lease.after[each]} for each in names
+    ]
+    events: list[dict[str, Any]] = [
+        {"type": "STARTED"},
+        {"type": "BASELINE", "values": None},
+        {"type": "TIER_INTENT", "tier": tier},
+        *applied,
+        {"type": "TIER_APPLIED", "tier": tier},
+        {"type": "BAKE_STARTED", "tier": tier},
+    ]
+    for detail in events:
+        who, epoch = ("cp19", None) if detail["type"] == "BASELINE" else ("cp20", 1)
+        say(console, who, "event", {"epoch": epoch, "detail": detail}, (lease.lease.id, lease.digest))
+
+
 def lose_the_key(console: Console) -> None:
     """From here on whoever opens the person's key fails."""
     shutil.move(console.home / "keys" / "ada.key", console.root / "ada.key")
@@ -190,6 +212,18 @@ def test_order_toward_safety_asks_nothing_and_one_that_leads_on_asks(console: Co
     console.done("pause", lease)
     console.done("resume", lease, "--yes")
     console.done("abort", lease)
+
+
+@pytest.mark.parametrize("verb", ["start", "promote"])
+def test_order_that_leads_on_is_not_signed_without_an_answer(console: Console, verb: str) -> None:
+    lease = console.propose(None, "--manual-start" if verb == "start" else "--manual-promotion")
+    claim(console, lease)
+    if verb == "promote":
+        bake(console, lease)
+    before = console.size()
+    assert console.run(verb, lease, typed="n\n").code == 1
+    assert console.size() == before
+    assert f"{verb} of {lease}: entry {before}" in console.done(verb, lease, typed="y\n")
 
 
 def test_order_that_cannot_be_obeyed_is_refused_before_the_key(console: Console) -> None:

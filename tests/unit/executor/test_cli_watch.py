@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console as Screen
-from station import Station, new_station, tree_digest
+from station import Station, fleet, new_station, tree_digest
 
 from executor.commands.watch import _headline, _lines, _Looks, _objects, _picture, _plain, _View, _wait_for_claim
 from executor.render.text import shown_distance
@@ -210,6 +210,22 @@ def test_lease_that_was_denied_is_told_and_not_waited_for(
         assert json.loads(said) == told
     else:
         assert said == f"{lease[0]} on web: denied, by ada in entry 5\n"
+
+
+def test_lease_that_another_fleet_made_void_is_told_and_not_waited_for(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lease = station.propose()
+    station.approve(lease)
+    station.enact_fleet(fleet(5))
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.commands.watch.time.sleep", lambda _: pytest.fail("it is waited for"))
+    with pytest.raises(LawRefused, match="is void and was not claimed") as refused:
+        _wait_for_claim(replay, lease[1], once=False, as_json=False)
+    assert (refused.value.code, refused.value.exit_code) == ("not_claimed", 1)
+    assert "void, step 2: another fleet is in force since entry" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("as_json", [False, True])

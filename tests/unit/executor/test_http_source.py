@@ -52,6 +52,18 @@ def test_server_that_misbehaves_is_refused(publisher: Publisher, fault: str) -> 
     assert error.value.code == ("answer_too_large" if fault in {"flood", "bomb"} else "source_unreachable")
 
 
+def test_redirect_is_not_followed_wherever_it_leads(publisher: Publisher) -> None:
+    def lead(handler: publishing.Handler, data: bytes | None) -> bool:
+        if data is None:
+            handler.answer(302, b"", location=f"{publisher.address}/checkpoint")
+        return data is None
+
+    publisher.fault = lead
+    with source(publisher) as web, refused("source_unreachable"):
+        web.fetch("elsewhere", LIMIT)
+    assert publisher.asked == ["elsewhere"]
+
+
 @pytest.mark.parametrize("fault", [publishing.hang, publishing.drip, publishing.drip_head])
 def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.Fault) -> None:
     publisher.fault = fault

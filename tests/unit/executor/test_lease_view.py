@@ -14,7 +14,7 @@ import pytest
 from governing import revoke, withdraw
 from jsonschema import Draft202012Validator
 from msgspec import structs
-from station import Station, new_station
+from station import Station, fleet, new_station
 
 from executor.views.lease_view import list_lease, read_schema, view_lease
 from keys.errors import FormatError
@@ -32,6 +32,7 @@ STATES: Final = (
     "withdrawn",
     "denied",
     "expired",
+    "void",
     "not ready",
     "base moved",
     "claimed",
@@ -79,6 +80,8 @@ def bring(station: Station, to: str) -> tuple[str, str]:
             withdraw(station, "cbo", lease, "deny")
         case "expired":
             station.clock.tick(100_000)
+        case "void":
+            station.enact_fleet(fleet(5))
         case "not ready":
             station.take_term()
             station.event("cp20", lease, "PREFLIGHT_FAILED", code="host_unreachable", instance=None, text="no answer")
@@ -248,7 +251,8 @@ def test_schema_has_the_fields_of_the_signed_lease(place: tuple[str, ...], model
 def test_state_words_are_those_of_the_deployment_table() -> None:
     words = set(SCHEMA["$defs"]["deployment"]["properties"]["state"]["enum"])
     assert words == {phase.value for phase in Phase}
-    assert set(SCHEMA["properties"]["state"]["enum"]) == words | {"open", "approved", "base_moved", "denied", "expired"}
+    unclaimed = {"open", "approved", "base_moved", "denied", "expired", "void"}
+    assert set(SCHEMA["properties"]["state"]["enum"]) == words | unclaimed
 
 
 # what it says

@@ -25,6 +25,7 @@ class Service:
         self.drip = False
         self.location: str | None = None
         self.asked = 0
+        self.heard: str | None = None
         self._release = threading.Event()
         service = self
 
@@ -33,6 +34,7 @@ class Service:
 
             def do_GET(self) -> None:
                 service.asked += 1
+                service.heard = self.headers["Authorization"]
                 self.send_response(service.status)
                 self.send_header("Content-Length", str(len(service.body)))
                 if service.location:
@@ -57,8 +59,8 @@ class Service:
     def count(self, requests: object, errors: object) -> None:
         self.body = f'{{"requests":{requests},"errors":{errors}}}'.encode()
 
-    def place(self, process: Running | None = None) -> Place:
-        counters = Counters(url=f"http://127.0.0.1:{self.port}/metrics")
+    def place(self, process: Running | None = None, who: str = "") -> Place:
+        counters = Counters(url=f"http://{who}127.0.0.1:{self.port}/metrics")
         return Place(Instance(name="a", root="/srv/a", metrics=Metrics(counters=counters)), process)
 
     def stop(self) -> None:
@@ -195,6 +197,11 @@ def test_proxy_of_the_environment_is_not_asked(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert read(source, service.place()).notes == ("counters: this is the first reading",)
+
+
+def test_password_in_a_signed_address_is_not_sent(service: Service, source: CounterSource) -> None:
+    source.read([service.place(who="ada:secret@")])
+    assert (service.asked, service.heard) == (1, None)
 
 
 def test_instance_without_counters_has_no_value(source: CounterSource) -> None:

@@ -11,6 +11,7 @@ from refusal import refused
 from station import Station, fleet, matrix, tree_digest
 
 from executor.homes.reserve import Reserve
+from executor.logbook import Line
 from executor.rollout.patience import LOGGED_RETRIES, RETRY_FULL_S
 from executor.rollout.run import Executor
 from keys.errors import Exit, Unavailable
@@ -85,7 +86,8 @@ def test_what_passes_does_not_end_a_rollout(tmp_path: Path, error: Unavailable) 
     fault = times(3, scene, error)
     assert scene.run_with(fault, lambda: scene.phase is Phase.COMPLETED) is Exit.DONE
     assert fault() is None
-    assert sum("not now; trying again in" in line for line in scene.log) == LOGGED_RETRIES
+    told = [line for line in scene.log if isinstance(line, Line) and "not now; trying again in" in line]
+    assert [line.facts for line in told] == [{"level": "warning", "code": error.code}] * LOGGED_RETRIES
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from fleetsim import Simulation
 from station import Station, fleet, matrix, tree_digest
 
+from executor.rollout.preflight import SPARE_BYTES
 from executor.trees.tree import Directory, File, make_tree
 from keys.errors import Exit
 from policies.kinds import ABSENT
@@ -18,8 +19,8 @@ NAMES = ["web-01", "web-02"]
 HIDDEN = b"#!/bin/sh\n"
 
 
-def begin(root: Path, before: str, **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
-    """A lease that says it changes app.py, adds a program elsewhere, and was approved by a human and the validator."""
+def begin(root: Path, before: str, folder: str = "bin", **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
+    """A lease that changes app.py, adds a program in `folder`, and was approved by a human and the validator."""
     station = Station(root, policy=matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"]))
     station.genesis()
     station.enact_fleet(fleet(len(NAMES)))
@@ -35,8 +36,8 @@ def begin(root: Path, before: str, **lease: Any) -> tuple[Simulation, tuple[str,
     new = make_tree(
         [
             File("app.py", content.sha256, content.size, executable=False),
-            Directory("bin"),
-            File("bin/run", program.sha256, program.size, executable=True),
+            Directory(folder),
+            File(f"{folder}/run", program.sha256, program.size, executable=True),
         ]
     )
     station.objects.put(new.manifest)
@@ -67,3 +68,14 @@ def test_tree_before_that_nobody_can_compare_with_stops_the_claim(tmp_path: Path
     assert scene.run() is Exit.REFUSED
     lease = scene.station.state.leases[subject[1]]
     assert [code for _, code, _ in lease.preflight] == ["object_missing"]
+
+
+@pytest.mark.parametrize(("room", "code"), [(0, None), (-1, "no_space")])
+def test_host_without_room_for_the_release_stops_the_claim(tmp_path: Path, room: int, code: str | None) -> None:
+    scene, subject, _ = begin(tmp_path, ABSENT, folder="static", paths=["app.py", "static/", "static/run"])
+    look, free = scene.hosts.inspect, len(b"v2") + len(HIDDEN) + SPARE_BYTES + room
+    scene.hosts.inspect = lambda instance: look(instance).model_copy(update={"free_bytes": free})  # type: ignore[method-assign]
+    assert scene.run() is (Exit.DONE if code is None else Exit.REFUSED)
+    lease = scene.station.state.leases[subject[1]]
+    assert [told for _, told, _ in lease.preflight] == ([] if code is None else [code])
+    assert (lease.claim_seq is None) == (code is not None)

@@ -24,8 +24,8 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answering(reply: Callable[[socket.socket], object], connections: int = 50) -> Iterator[str]:
-    """A server of 127.0.0.1 that answers so many connections and ends."""
+def answering(reply: Callable[[socket.socket], object], connections: int = 50, *, read: bool = True) -> Iterator[str]:
+    """A server of 127.0.0.1 that answers so many connections and ends. `read`: what was asked is read before."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE_S)
 
@@ -38,7 +38,8 @@ def answering(reply: Callable[[socket.socket], object], connections: int = 50) -
                 with connection:
                     connection.settimeout(PATIENCE_S)
                     try:
-                        connection.recv(4096)
+                        if read:
+                            connection.recv(4096)
                         reply(connection)
                     except OSError:
                         pass
@@ -162,3 +163,16 @@ def test_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}/")
     with answering(status("200 OK")) as url:
         assert try_url(url, 200, PATIENCE_S) is None
+
+
+def test_password_in_a_signed_address_is_not_sent() -> None:
+    """The fleet is public, and so is what stands in it; whoever answers on that port need not hear it as well."""
+    asked: list[bytes] = []
+
+    def reply(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        status("200 OK")(connection)
+
+    with answering(reply, connections=1, read=False) as url:
+        assert try_url(url.replace("//", "//ada:secret@"), 200, PATIENCE_S) is None
+    assert asked and b"authorization" not in asked[0].lower()

@@ -22,6 +22,7 @@ from executor.remote.reading import RemoteObjects
 from executor.remote.server import Server
 from keys.canonical import Json, format_json, parse_json
 from keys.errors import CalyxError, Exit, Unavailable
+from ledger.envelope import Envelope
 from ledger.head import Head
 from ledger.memory import HeadMemory
 from ledger.objects import ObjectRef
@@ -454,6 +455,22 @@ def test_object_named_by_a_strangers_statement_is_not_kept(station: Station, rem
         with refused("unknown_key"):
             submitter.submit(stranger.signer("ada"), Draft("fleet", fields))
     assert not station.objects.has(ObjectRef(sha256=sha256(body).hexdigest(), size=len(body)))
+
+
+def test_object_named_by_a_forged_statement_is_not_kept(station: Station, remote: Remote) -> None:
+    """Whoever merely connects knows each enrolled key id, and must not fill the disk with that."""
+    body = Fleet.from_json(fleet(3)).canonical()
+    ref = ObjectRef(sha256=sha256(body).hexdigest(), size=len(body))
+    fields = {"base": station.state.fleet_digest, "reason": "let me in", "approve_by": station.after(3600)}
+    asked = station.sign("ada", Draft("fleet", {**fields, "fleet": ref.to_json()}))
+    other = station.sign("ada", deny(station.propose()))
+    with remote.home() as home:
+        submitter = remote.open_registrar(home)
+        submitter.sync()
+        home.open_objects().put(body)
+        with refused("bad_signature"):
+            submitter.append([Envelope(asked.body, asked.keyid, other.sig)])
+    assert not station.objects.has(ref)
 
 
 def test_object_over_the_limit_is_not_brought(station: Station, remote: Remote, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from disk_steps import watch_disk
 from fleetsim import Simulation
 from msgspec.structs import replace
 from station import Station, fleet, matrix, tree_digest
@@ -35,6 +36,15 @@ def test_reserve_is_blocks_and_not_a_hole(tmp_path: Path) -> None:
     reserve.ensure()
     assert (tmp_path / "reserve").stat().st_ino == before
     assert (reserve.give_up(), reserve.give_up()) == (True, False)
+
+
+def test_reserve_that_a_loss_of_power_would_take_is_not_counted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system gives blocks when it writes; until then a full disk may have none for it."""
+    seen = watch_disk(monkeypatch)
+    Reserve(tmp_path / "reserve", SIZE).ensure()
+    assert [path for _, path in seen.synced] == [tmp_path / "reserve", tmp_path]
 
 
 def test_hole_left_by_a_kill_is_filled(tmp_path: Path) -> None:

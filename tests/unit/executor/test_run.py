@@ -15,6 +15,7 @@ from executor.hosts.host import Check
 from executor.logbook import Line
 from executor.rollout.claim import MAX_TOLD, RETRY_S
 from executor.rollout.effects import Outcome, Step
+from executor.rollout.speaker import Speaker
 from executor.trees.tree import make_tree
 from keys.errors import CalyxError, Exit, FormatError, LawRefused
 from policies.fleet import Instance
@@ -261,6 +262,30 @@ def test_rollback_that_fails_is_never_called_rolled_back(tmp_path: Path) -> None
     scene.station.command("ada", scene.lease, "rollback")
     assert scene.run() is Exit.ROLLED_BACK
     assert trees(scene) == {OLD}
+
+
+def test_event_that_the_law_refused_is_told_as_a_refusal_and_as_no_event(tmp_path: Path) -> None:
+    """Whoever reads the log's `event` believes that the entry is there."""
+    scene = begin(tmp_path)
+    station, name = scene.station, scene.lease[0]
+    speaker = Speaker(station.registrar, station.signer("cp20"), scene.log.append)
+    speaker.take_over()
+    assert speaker.say(scene.lease, {"type": "COMPLETED"}) is None
+    line = scene.log[-1]
+    assert isinstance(line, Line)
+    assert line.facts == {"level": "warning", "lease_id": name, "code": "not_claimed"}
+
+
+def test_order_in_the_ledger_waits_for_an_executor_however_long_that_takes(tmp_path: Path) -> None:
+    """Its expiry is for who holds it back on its way there; a person who was told its entry need not order again."""
+    scene = begin(tmp_path)
+    scene.station.take_term()
+    scene.station.claim(scene.lease)
+    scene.station.command("ada", scene.lease, "abort", expires_at=scene.station.after(60))
+    scene.station.clock.tick(600)
+    assert scene.run() is Exit.REFUSED
+    assert phase(scene) is Phase.ABORTED
+    assert scene.station.state.deployments[scene.lease[1]].abort_order is not None
 
 
 def test_completed_deployment_is_rolled_back_by_command(tmp_path: Path) -> None:

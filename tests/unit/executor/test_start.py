@@ -18,6 +18,9 @@ from judged import count_judged
 from refusal import refused
 from station import Station, new_station
 
+import keys
+import ledger
+import policies
 from executor.agents.loop import run as run_loop
 from executor.commands import agent as agent_module
 from executor.commands.ledger import _listed
@@ -173,6 +176,32 @@ def test_snapshot_by_another_version_is_made_again(
         judged.clear()
         read(station)
         assert judged == []
+
+
+def test_every_source_file_that_judges_tells_one_version_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an older law let pass is not believed by the one that mended it."""
+
+    def fingerprint() -> str | None:
+        fingerprint_code.cache_clear()
+        return fingerprint_code()
+
+    ours = fingerprint()
+    for room in (keys, ledger, policies):
+        copy = tmp_path / room.__name__
+        shutil.copytree(Path(str(room.__file__)).parent, copy)
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "__file__", str(copy / "__init__.py"))
+            assert fingerprint() == ours
+            changed = max(copy.rglob("*.py"))
+            changed.write_bytes(changed.read_bytes() + b"#")
+            assert fingerprint() != ours
+            changed.write_bytes(changed.read_bytes()[:-1])
+            assert fingerprint() == ours
+            (copy / "new.py").touch()
+            assert fingerprint() != ours
+    fingerprint_code.cache_clear()
 
 
 def test_code_put_in_place_while_an_old_one_runs_vouches_for_nothing(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from executor.commands.running import Stop
 from executor.process_lock import ProcessLock
 from executor.rollout.watchman import RESTART_S, MonitorProcess
 
@@ -72,3 +74,9 @@ def test_monitor_that_runs_already_is_left_alone(tmp_path: Path) -> None:
         watchman = MonitorProcess(tmp_path, tmp_path / "cp19.lock", "cp19")
         watchman.ensure()
         assert watchman._child is None
+
+
+def test_monitor_does_not_outlive_an_executor_that_was_killed() -> None:
+    """It would hold the lock, and go on in the version that was replaced."""
+    assert not Stop(parent=os.getppid()).wait(0)
+    assert Stop(parent=os.getpid()).wait(0)

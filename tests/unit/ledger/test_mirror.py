@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from disk_steps import watch_disk
 from ledgers import LOG_KEY, make_ledger, next_record
 from refusal import refused
 
@@ -213,3 +214,12 @@ def test_file_that_holds_more_than_it_said_is_not_read_to_its_end() -> None:
     with refused("answer_too_large"):
         DirectorySource(Path("/proc/self")).fetch_to("status", file, 20)
     assert len(file.getvalue()) <= 20
+
+
+def test_power_lost_after_a_mirror_was_kept_takes_back_nothing_that_its_checkpoint_asks_for(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch_disk(monkeypatch)
+    mirrored(published, tmp_path / "mirror")
+    assert tmp_path / "mirror" / "checkpoint" in {name for _, _, name in seen.named}
+    assert seen.missing() == []

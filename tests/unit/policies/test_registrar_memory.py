@@ -90,6 +90,18 @@ def test_head_that_could_not_be_noted_is_remembered_before_anything_follows_from
     assert remembered.head == station.store.head()
 
 
+def test_head_is_on_the_disk_when_the_command_that_noted_it_ends(tmp_path: Path) -> None:
+    """What was only noted, a loss of power may take."""
+    station = new_station(tmp_path)
+    with station.new_registrar() as registrar:
+        seq = registrar.submit(station.signer("cbo"), intent(1)).seq
+    for noted in (tmp_path / "memory").glob("*.recent"):
+        noted.write_bytes(b"")
+    remembered = station.memory.load(str(station.root))
+    assert remembered is not None
+    assert remembered.size == seq + 1
+
+
 def test_statement_that_came_again_gets_its_entry_whatever_is_in_the_way_of_a_new_one(tmp_path: Path) -> None:
     station = new_station(tmp_path)
     said = station.sign("cbo", intent(1))

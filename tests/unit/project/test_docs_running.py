@@ -15,8 +15,10 @@ import executor.rollout.endpoint
 import executor.rollout.patience
 import executor.rollout.turn
 from executor.homes.home import Home
+from executor.homes.snapshots import KEEP_EVERY, WORTH_KEEPING
 from executor.rollout.exposition import expose
 from executor.rollout.figures import Figures, GateFigure, Standing
+from policies.fold.scratch import ROOM
 
 DOCUMENT = CHECKOUT / "docs" / "RUNNING.md"
 
@@ -74,3 +76,15 @@ def test_the_document_names_every_metric_and_the_codes_own_times() -> None:
     assert f"no sign of life for {executor.rollout.turn.STALE_S:.0f} s" in text
     assert f"tries again each {executor.rollout.patience.RETRY_FULL_S} s until" in text
     assert f"begins again at {executor.logbook.MAX_LOG // 1024**2} MiB" in text
+    assert f"on every {KEEP_EVERY:,} entries" in text
+    assert f"Fewer than {WORTH_KEEPING:,} entries" in text
+    assert f"the last {ROOM // 1024**2} MiB of a disk" in text
+
+
+def test_the_document_says_which_of_the_retries_are_logged() -> None:
+    patience = executor.rollout.patience
+    assert patience.LOGGED_RETRIES == 3
+    assert "logs three of these and then one in ten minutes" in DOCUMENT.read_text(encoding="utf-8")
+    assert patience.LOGGED_EVERY * patience.RETRY_FULL_S == 10 * 60
+    assert "logs three of these and then one a minute" in DOCUMENT.read_text(encoding="utf-8")
+    assert patience.LOGGED_EVERY * patience.RETRY_S == 60
