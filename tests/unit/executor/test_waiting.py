@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from governing import principal, propose_policy, propose_trust, revoke, withdraw
+from governing import newcomer, principal, propose_policy, propose_trust, revoke, withdraw
 from station import PEOPLE, Station, matrix, new_station
 from terms import fleet
 
-from executor.views.waiting import Waiting, list_waiting
+from executor.views.waiting import Waiting, find_person, list_waiting
 from keys.openssh import format_public, new_private_key
 
 Lease = tuple[str, str]
@@ -191,6 +191,21 @@ def test_new_key_of_someone_who_cosigned_with_the_old_one_is_waited_for(tmp_path
     station.vote("ada", ("trust", proposal.digest), "governor")
     assert station.state.trust_digest == proposal.digest
     assert inbox(station) == []
+
+
+def test_proposal_waits_for_whom_it_would_enrol(tmp_path: Path) -> None:
+    station = new_station(tmp_path)
+    lease = station.propose()
+    proposal = propose_trust(station, newcomer(station))
+    [item] = inbox(station, "dan")
+    assert (item.kind, item.digest) == ("trust", proposal.digest)
+    assert lease[0] not in names(station, "dan")
+    for voter in ("ada", "ben", "dan"):
+        if station.state.trust_digest != proposal.digest:
+            station.vote(voter, ("trust", proposal.digest), "governor")
+    assert station.state.trust_digest == proposal.digest
+    # A proposal that is decided enrols nobody any more.
+    assert find_person(station.state, "eve") is None
 
 
 def test_proposal_that_was_voted_withdrawn_decided_or_overtaken_does_not_wait(tmp_path: Path) -> None:
