@@ -133,5 +133,7 @@ def _check_instance(host: Host, instance: Instance, trees: tuple[str, str], need
         raise CalyxError("base_moved", f"it is on {moved}, and the lease starts from {before[:16]}")
     if before != ABSENT:
         host.scrub(instance, before)
+    if not observed.writable:
+        raise Unavailable("host_io", f"{instance.root} is read-only, or belongs to another account")
     if observed.free_bytes < needed + SPARE_BYTES:
         raise Unavailable("no_space", f"{counted(observed.free_bytes, 'byte')} are free and the release needs {needed}")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleetsim import Simulation
+from fleetsim import Place, Simulation
 from station import Station, fleet, matrix, tree_digest
 
+from executor.rollout.claim import RETRY_S
 from executor.trees.tree import Directory, File, make_tree
 from keys.errors import Exit
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
 
 NAMES = ["web-01", "web-02"]
@@ -20,7 +22,9 @@ HIDDEN = b"#!/bin/sh\n"
 
 def begin(root: Path, before: str, **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
     """A lease that says it changes app.py, adds a program elsewhere, and was approved by a human and the validator."""
-    station = Station(root, policy=matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"]))
+    targets = {"web": {"paths": ["app.py", "bin/"]}}
+    policy = matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"], targets=targets)
+    station = Station(root, policy=policy)
     station.genesis()
     station.enact_fleet(fleet(len(NAMES)))
     scene = Simulation(station)
@@ -67,3 +71,17 @@ def test_tree_before_that_nobody_can_compare_with_stops_the_claim(tmp_path: Path
     assert scene.run() is Exit.REFUSED
     lease = scene.station.state.leases[subject[1]]
     assert [code for _, code, _ in lease.preflight] == ["object_missing"]
+
+
+def test_root_that_cannot_be_written_consumes_no_lease(tmp_path: Path) -> None:
+    scene, subject, _ = begin(tmp_path, ABSENT, paths=["app.py", "bin/", "bin/run"])
+    scene.hosts.places["web-02"] = Place(writable=False)
+    assert scene.run() is Exit.REFUSED
+    lease = scene.station.state.leases[subject[1]]
+    assert lease.claim_seq is None
+    ((_, code, text),) = lease.preflight
+    assert (code, "instance web-02: " in text, "is read-only" in text) == ("host_io", True, True)
+    scene.hosts.places["web-02"].writable = True
+    scene.station.clock.tick(RETRY_S)
+    assert scene.run() is Exit.DONE
+    assert scene.station.state.deployments[subject[1]].phase is Phase.COMPLETED

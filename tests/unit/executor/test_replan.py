@@ -61,7 +61,7 @@ class Scene:
 
     def inspect(self, instance: Instance) -> Observed:
         tree = self.runs.get(instance.name, ABSENT)
-        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9)
+        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9, writable=True)
 
     def tree(self, files: Mapping[str, str | bytes]) -> Tree:
         self.count += 1
