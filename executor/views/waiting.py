@@ -112,6 +112,11 @@ def awaited_order(deployment: Deployment) -> tuple[str, str] | None:
     return None
 
 
+def goes_back_after(deployment: Deployment) -> str:
+    """Until when a deployment may go forward, UTC text: after that it ends, or is taken back, without a word."""
+    return deployment.lease.complete_by if deployment.started else deployment.lease.execute_by
+
+
 def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
     for lease in _open_leases(state):
         if (
@@ -188,7 +193,7 @@ def _orders(state: State, now: int) -> Iterator[Waiting]:
                 digest,
                 f"BREAK-GLASS: {text}" if glass else text,
                 _began_to_wait(state, deployment, verb),
-                None,
+                None if verb == "rollback" else goes_back_after(deployment),
                 f"calyx {verb} {name}",
                 urgent=glass,
             )

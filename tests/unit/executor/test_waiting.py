@@ -235,6 +235,7 @@ def test_start_is_waited_for_since_the_claim(station: Station) -> None:
     station.clock.tick(50)
     [item] = inbox(station)
     assert (item.kind, item.command, item.since) == ("deployment", f"calyx start {lease[0]}", claimed)
+    assert item.until == station.state.leases[lease[1]].lease.execute_by
     station.command("ben", lease, "abort")
     assert inbox(station) == []
 
@@ -250,6 +251,8 @@ def test_resume_is_waited_for_since_the_pause(station: Station) -> None:
     station.clock.tick(60)
     [item] = inbox(station)
     assert (item.command, item.since) == (f"calyx resume {lease[0]}", paused)
+    # A pause that nobody ends in time is over all the same, and the rollout with it.
+    assert item.until == station.state.leases[lease[1]].lease.complete_by
 
 
 def test_promotion_is_waited_for_since_the_tier_passed(station: Station) -> None:
