@@ -160,7 +160,8 @@ def _note(deployment: Deployment) -> str:
     if awaited is not None:
         return f"{awaited[1]}; calyx {awaited[0]} {deployment.lease.id}"
     if deployment.phase is Phase.COMPLETED:
-        return "every instance runs the new tree"
+        # What they run today is for later deployments, and for the machines, to say.
+        return "every instance came to the new tree"
     order = deployment.rollback_order or deployment.abort_order
     if deployment.halted_cause is None and order is not None:
         return f"{order.verb} by {order.by}: {order.reason}"

@@ -84,6 +84,14 @@ def test_halt_names_its_cause_and_its_gate(station: Station) -> None:
     assert not now.ended
 
 
+def test_end_claims_nothing_of_what_runs_today(station: Station) -> None:
+    # A later deployment may have changed every instance, or a machine may have lost its service.
+    lease = station.propose()
+    station.begin(lease)
+    station.complete(lease)
+    assert progress(station, lease).note == "every instance came to the new tree"
+
+
 def test_end_still_says_why_it_was_halted(station: Station) -> None:
     lease = station.propose()
     station.begin(lease)
