@@ -71,12 +71,14 @@ def show(
 
 
 def _rows(home: Home) -> list[dict[str, Any]]:
+    from executor.homes.surroundings import peek_public
     from keys.openssh import fingerprint
 
     trust = check_begun(home.open_replay().sync()).trust
     rows = []
     for principal in () if trust is None else trust.principals:
         path = home.find_key(principal.id)
+        held = None if path is None else peek_public(path)
         rows += [
             {
                 "principal": principal.id,
@@ -85,7 +87,8 @@ def _rows(home: Home) -> list[dict[str, Any]]:
                 "roles": list(principal.roles),
                 "keyid": fingerprint(entry.public),
                 "key": entry.key,
-                "file": None if path is None else str(path),
+                # A file that was not changed along with the trust root holds a key that is enrolled no more.
+                "file": None if path is None or held not in {None, entry.public} else str(path),
             }
             for entry in principal.keys
         ]

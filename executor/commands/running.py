@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
 
-from executor.commands.terminal import say
+from executor.commands.terminal import write_log
 
 _LOOK_S: Final = 1.0
 """How often a run that belongs to a parent looks whether the parent is still there."""
@@ -68,8 +68,7 @@ def stopping(parent: int | None = None) -> Iterator[Stop]:
 
 def log_line(text: str) -> None:
     """One line of a run's log, with the time. Whether anyone can read it does not matter to the run."""
-    with suppress(OSError):
-        say(f"{now_text()} {text}")
+    write_log(f"{now_text()} {text}")
 
 
 def now_text() -> str:

@@ -79,6 +79,19 @@ def write_out(text: str | bytes) -> None:
         raise Unavailable("output_failed", f"cannot write what was asked for: {error.strerror}") from None
 
 
+def write_log(line: str) -> None:
+    """Write a line of a run's log to standard output, escaped; one that cannot be written is dropped."""
+    text = _encodable(escape(line), sys.stdout.encoding) + "\n"
+    with suppress(OSError):
+        try:
+            output = sys.stdout.fileno()
+        except OSError:
+            typer.echo(text, nl=False)
+            return
+        # Past Python's buffer: what stays in there fails again with each later line, and at the end of the run.
+        os.write(output, text.encode(sys.stdout.encoding, "backslashreplace"))
+
+
 def show_error(error: CalyxError, *, as_json: bool = False) -> None:
     """Print a refusal to standard error: one line, and its hint on another; or one JSON object on one line."""
     if as_json:

@@ -137,7 +137,7 @@ class _Person:
         if home_key is None:
             looked.append("no key file that this home knows")
         elif half is None:
-            looked.append(f"{home_key} (missing)")
+            looked.append(f"{home_key} (cannot be opened)")
         elif half.blob in self.keys:
             return self.from_file(home_key, self.keys[half.blob])
         else:

@@ -45,6 +45,6 @@ def open_signer(
         raise Refused(
             "key_not_enrolled",
             f"{path} holds the key {keyid}, which is enrolled for {whose}, not for {principal.id}",
-            hint="calyx keys show --all lists the enrolled keys",
+            hint=f"put the enrolled key of {principal.id} there, mode 0600; calyx keys show --all says which it is",
         )
     return FileSigner(principal.id, principal.kind, private)

@@ -52,7 +52,7 @@ class Running(Model):
 class Observed(Model):
     """What an instance looks like now. `tree`: by the name that `current` leads to, without reading the release; when
     `current` is a directory that waits to be adopted, `adoptable` is true and `tree` is the digest of what is in it.
-    `free_bytes`: room for new releases.
+    `free_bytes`: room for new releases. `writable`: the executor may write there.
     """
 
     tree: Tree
@@ -60,6 +60,7 @@ class Observed(Model):
     process: Running | None
     fence: Fence | None
     free_bytes: Count
+    writable: bool
 
 
 class Plan(Model):

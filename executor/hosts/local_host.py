@@ -77,6 +77,7 @@ class LocalHost:
                 process=load_running(layout),
                 fence=load_fence(layout.private / "fence"),
                 free_bytes=room.f_bavail * room.f_frsize,
+                writable=os.access(place, os.W_OK | os.X_OK, effective_ids=True),
             )
 
     def scrub(self, instance: Instance, tree: str) -> None:

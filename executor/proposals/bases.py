@@ -10,12 +10,13 @@ from executor.hosts.host import Host, Hosts
 from executor.trees.scan import ingest
 from executor.trees.tree import Tree, load_tree, parse_manifest
 from keys.errors import CalyxError, LawRefused, Refused, Unavailable
-from keys.values import parse_time
+from keys.values import fold_id, parse_time
 from ledger.objects import ObjectStore
 from policies.fleet import Instance, Target
 from policies.fold.deployment import Deployment, Phase
 from policies.fold.state import LeaseState, State
 from policies.kinds import ABSENT
+from policies.law.case import holds_now
 from policies.law.places import Place, places_of
 from policies.law.two_key import examine_lease
 
@@ -78,9 +79,26 @@ def why_never_claimed(state: State, lease: LeaseState, now: int) -> str | None:
     for number in (2, 3):
         if number in failed and failed[number].code != "too_early":
             return f"it cannot be claimed any more: {failed[number].text}"
+    if 9 in failed and _reviewed_in_vain(state, lease):
+        return f"it cannot be claimed any more: {failed[9].text}"
     if now > parse_time(lease.lease.approve_by) and not failed.keys().isdisjoint({4, 5, 6, 9}):
         return f"it could be approved until {lease.lease.approve_by}"
     return None
+
+
+def _reviewed_in_vain(state: State, lease: LeaseState) -> bool:
+    """Whether a review that is asked for can come from nobody: each agent reviews a lease once, whatever its key is."""
+    if state.policy is None or state.trust is None:
+        return False
+    done = {fold_id(name) for name in lease.reviews}
+    for role in state.policy.deploy_production.reviews:
+        agents = {fold_id(one.id) for one in state.trust.principals if role in one.roles}
+        good = any(
+            note.review.role == role and holds_now(state.trust, note.signer, role) for note in lease.reviews.values()
+        )
+        if agents and agents <= done and not good:
+            return True
+    return False
 
 
 def _where_it_ends(deployment: Deployment) -> dict[str, str]:

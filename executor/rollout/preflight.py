@@ -7,6 +7,8 @@ the new release, and a patch leads back.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from typing import Final
 
 from executor.homes.reserve import Reserve
@@ -61,7 +63,7 @@ def check_ready(
     patch is worked out.
 
     Raises: NotReady with the code of what is wrong (`object_missing`, `object_mismatch`, `path_hidden`, `other_ledger`,
-    `base_moved`, `tree_dirty`, `no_space`, `host_io`, ...).
+    `base_moved`, `tree_dirty`, `no_space`, `host_io`, `root_shared`, ...).
     """
     known = instances_of(fleet, lease.lease)
     try:
@@ -71,8 +73,10 @@ def check_ready(
         needed = check_paths(lease, objects)
     except CalyxError as error:
         raise NotReady(error.code, error.message, None) from error
+    shared = _shared_roots(fleet)
     for name, before in lease.before.items():
         try:
+            _check_alone(known[name], shared)
             _check_instance(hosts(known[name]), known[name], (before, lease.after[name]), needed, fence)
         except CalyxError as error:
             raise NotReady(error.code, error.message, name) from error
@@ -123,6 +127,19 @@ def check_paths(lease: LeaseState, objects: ObjectStore) -> int:
     return largest
 
 
+def _shared_roots(fleet: Fleet) -> frozenset[str]:
+    """Places on this machine to which the roots of several instances lead, by links: the fleet names each root once."""
+    roots = [one.root for target in fleet.targets.values() for one in target.instances if one.address == "local"]
+    counts = Counter(map(os.path.realpath, roots))
+    return frozenset(place for place, count in counts.items() if count > 1)
+
+
+def _check_alone(instance: Instance, shared: frozenset[str]) -> None:
+    place = os.path.realpath(instance.root)
+    if instance.address == "local" and place in shared:
+        raise Unavailable("root_shared", f"{instance.root} leads to {place}, and so does another instance's root")
+
+
 def _check_instance(host: Host, instance: Instance, trees: tuple[str, str], needed: int, fence: Fence | None) -> None:
     before, after = trees
     observed = host.inspect(instance)
@@ -133,5 +150,7 @@ def _check_instance(host: Host, instance: Instance, trees: tuple[str, str], need
         raise CalyxError("base_moved", f"it is on {moved}, and the lease starts from {before[:16]}")
     if before != ABSENT:
         host.scrub(instance, before)
+    if not observed.writable:
+        raise Unavailable("host_io", f"{instance.root} is read-only, or belongs to another account")
     if observed.free_bytes < needed + SPARE_BYTES:
         raise Unavailable("no_space", f"{counted(observed.free_bytes, 'byte')} are free and the release needs {needed}")

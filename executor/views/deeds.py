@@ -38,14 +38,14 @@ def list_deeds(state: State, deployment: Deployment, reader: Reader) -> tuple[De
     found = [
         Deed(lease.seq, lease.time, lease.proposer.principal, "proposer", "asked for it", ""),
         *(_approved(vote, counted=vote.seq in deployment.counted) for vote in lease.ballot.votes),
-        _said(state, reader, deployment.claim_seq, "claimed it", ""),
+        _said(state, reader, deployment.claim_seq, "claimed it"),
         *(_ordered(state, note) for note in deployment.commands),
     ]
     bad = deployment.bad_verdict
     if bad is not None:
-        found.append(_said(state, reader, bad.seq, f"found a {bad.verdict} at {bad.tier} %", bad.text))
+        found.append(_said(state, reader, bad.seq, f"found a {bad.verdict} at {bad.tier} %"))
     if deployment.ended_seq is not None:
-        found.append(_said(state, reader, deployment.ended_seq, f"said {deployment.phase}", ""))
+        found.append(_said(state, reader, deployment.ended_seq, f"said {deployment.phase}"))
     return tuple(sorted(found, key=lambda deed: deed.entry))
 
 
@@ -61,8 +61,10 @@ def _ordered(state: State, note: CommandNote) -> Deed:
     return Deed(note.seq, note.time, note.by, _role(state, note.by), did, note.reason)
 
 
-def _said(state: State, reader: Reader, seq: int, did: str, text: str) -> Deed:
+def _said(state: State, reader: Reader, seq: int, did: str) -> Deed:
     record, statement = read_entry(state, reader, seq)
+    detail = statement.predicate.get("detail")
+    text = str(detail.get("text", "")) if isinstance(detail, dict) else ""
     return Deed(seq, record.seconds, statement.by, _role(state, statement.by), did, text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from executor.views.waiting import goes_back_after
 from policies.fold.deployment import Deployment, Phase
 
 SAFE: Final = frozenset({"pause", "abort", "rollback"})
@@ -39,9 +40,9 @@ def what_follows(deployment: Deployment, verb: str, *, skip_bake: bool = False) 
         back = "it is being taken back already"
         return f"{back}, which a pause does not stop" if verb == "pause" else back
     if verb == "pause":
-        if _paused(deployment):
-            return "it stays paused; calyx resume lets it go on"
-        return "the executor pauses it; calyx resume lets it go on"
+        told = "it stays paused" if _paused(deployment) else "the executor pauses it"
+        end = "goes back" if deployment.started else "ends"
+        return f"{told}; calyx resume lets it go on until {goes_back_after(deployment)}, when it {end} by itself"
     if deployment.live and not deployment.started:
         return "the executor ends it before anything is touched"
     return "the executor ends it, and takes back what it touched" if verb == "abort" else "the executor takes it back"

@@ -67,7 +67,9 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
     needed = deployment.samples_needed
     left_s = None
     if deployment.working_phase is Phase.BAKING and deployment.bake_started_at is not None:
-        left_s = max(0, deployment.bake_started_at + lease.bake_s - now)
+        # The next sample may come at once, and each one after it an interval later.
+        lacking = needed - deployment.whole_samples()
+        left_s = max(0, deployment.bake_started_at + lease.bake_s - now, (lacking - 1) * lease.interval_s)
     # After the end nothing is judged any more; a halt still shows the gate that caused it.
     watched = deployment.live and deployment.bake_started_at is not None
     readings = (judge or RunningJudge()).judge(deployment, now).readings if watched else ()
@@ -163,7 +165,8 @@ def _note(deployment: Deployment) -> str:
     if awaited is not None:
         return f"{awaited[1]}; calyx {awaited[0]} {deployment.lease.id}"
     if deployment.phase is Phase.COMPLETED:
-        return "every instance runs the new tree"
+        # What they run today is for later deployments, and for the machines, to say.
+        return "every instance came to the new tree"
     order = deployment.rollback_order or deployment.abort_order
     if deployment.halted_cause is None and order is not None:
         return f"{order.verb} by {order.by}: {order.reason}"

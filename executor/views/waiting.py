@@ -13,6 +13,7 @@ from keys.principals import Principal
 from keys.values import fold_id, format_time
 from policies.fold.deployment import Deployment, Phase
 from policies.fold.state import Ballot, LeaseState, State
+from policies.kinds import TrustProposal
 from policies.law.commands import check_rollback
 from policies.law.health import check_health
 from policies.law.two_key import examine_lease
@@ -46,9 +47,11 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     """What waits for one human at a time: overdue reviews, then break-glass, then the longest wait first. `now`:
     seconds since 1970.
     """
-    person = None if state.trust is None else state.trust.find_principal(principal)
+    person = find_person(state, principal)
     if person is None:
         return []
+    if state.trust is None or state.trust.find_principal(principal) is None:
+        return sorted(_proposals(state, person, now), key=lambda item: (item.since, item.name))
     found = [*_leases(state, person, now), *_proposals(state, person, now), *_questions(state, person)]
     if not ORDERING.isdisjoint(person.roles):
         found += _orders(state, now)
@@ -56,6 +59,16 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     if person.roles:
         found += owed_reviews(state, now)
     return sorted(found, key=lambda item: (not _overdue(item, now), not item.urgent, item.since, item.name))
+
+
+def find_person(state: State, principal: str) -> Principal | None:
+    """A principal of the trust root in force, else of one that is proposed: whom it enrols may have to approve it."""
+    roots = [] if state.trust is None else [state.trust]
+    for proposal in state.proposals.values():
+        said = proposal.proposal
+        if isinstance(said, TrustProposal) and proposal.decided_seq is None and said.base == state.trust_digest:
+            roots.append(said.trust)
+    return next((found for root in roots if (found := root.find_principal(principal)) is not None), None)
 
 
 def owed_reviews(state: State, now: int) -> list[Waiting]:
@@ -97,6 +110,11 @@ def awaited_order(deployment: Deployment) -> tuple[str, str] | None:
     if phase is Phase.BAKING and _waits_for_promotion(deployment):
         return "promote", f"tier {deployment.tier} % passed and waits to be promoted"
     return None
+
+
+def goes_back_after(deployment: Deployment) -> str:
+    """Until when a deployment may go forward, UTC text: after that it ends, or is taken back, without a word."""
+    return deployment.lease.complete_by if deployment.started else deployment.lease.execute_by
 
 
 def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
@@ -175,7 +193,7 @@ def _orders(state: State, now: int) -> Iterator[Waiting]:
                 digest,
                 f"BREAK-GLASS: {text}" if glass else text,
                 _began_to_wait(state, deployment, verb),
-                None,
+                None if verb == "rollback" else goes_back_after(deployment),
                 f"calyx {verb} {name}",
                 urgent=glass,
             )

@@ -177,6 +177,21 @@ class Evidence:
                 return found[-1]
         return min(found, key=lambda each: each.lost)
 
+    def check_stranger(self) -> None:
+        """Tell a damaged first entry from that of another ledger, whose own log signed the checkpoint beside it.
+
+        Raises: HeadContradicted.
+        """
+        here, remembered = self._stocks[HERE], self.remembered
+        if self.ledger or remembered is None or here.first is None or not here.end:
+            return
+        try:
+            parse_checkpoint(self._sources[HERE].note, _log_key(here.first))
+        except CalyxError:
+            return
+        found = Head(here.end, _hex(here.leaves[here.end - 1]))
+        raise HeadContradicted(remembered, here.first.leaf, found, "this is another ledger")
+
     def _walk_back(self, signed: Signed, wanted: bytes | None) -> Assembly:
         # A checkpoint may claim any size; what no source can hold costs nothing here, and cannot be proved.
         size = min(signed.checkpoint.size, self._end)

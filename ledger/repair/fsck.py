@@ -68,7 +68,7 @@ def check_ledger(path: Path, *, remembered: Remembered | None, progress: Progres
     """Check a ledger file, which others may go on using. `progress`: called with entries looked at, and of all, from
     the first to the last each time that they are.
 
-    Raises: Unavailable (`ledger_missing`, `ledger_unreadable`).
+    Raises: Unavailable (`ledger_missing`, `ledger_unreadable`); CalyxError (`head_contradicted`).
     """
     if not path.exists():
         with Evidence([NoSource()], remembered) as evidence:
@@ -155,6 +155,7 @@ def _check_store(path: Path, progress: Progress | None) -> list[Finding]:
 
 def _examine(evidence: Evidence, found: list[Finding], path: Path) -> tuple[Checked, Assembly | None]:
     """What is wrong, and the whole ledger where one can be built without leaving anything out."""
+    evidence.check_stranger()
     local, remembered = evidence.signed[HERE], evidence.remembered
     held = local.checkpoint.size if local is not None else evidence.held
     least = max(held, 0 if remembered is None else remembered.size)

@@ -290,6 +290,10 @@ def _step_9(look: _Look) -> str:
         if failed:
             text = f"{failed[0].signer.principal} said no in entry {failed[0].seq}"
             fail_step(9, "review_failed", text, "propose again", entry=failed[0].seq)
+        if notes and not good:
+            whose = f"{notes[0].signer.principal}'s review in entry {notes[0].seq}"
+            text = f"{whose} counts no more: its key or its role is gone"
+            fail_step(9, "review_missing", text, "calyx lease rebase makes a lease that is reviewed anew")
         if not good:
             fail_step(9, "review_missing", f"no {role} has reviewed the lease")
     return ", ".join(wanted) or "none asked for"

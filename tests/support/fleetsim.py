@@ -60,6 +60,7 @@ class Place:
     releases: set[str] = field(default_factory=set)
     serving: str | None = None
     fence: Fence | None = None
+    writable: bool = True
     flips: list[str] = field(default_factory=list)
     hooks: list[tuple[str, str, str | None]] = field(default_factory=list)
     """What ran: verb, name, and what the instance served meanwhile."""
@@ -89,7 +90,14 @@ class SimHosts:
 
     def inspect(self, instance: Instance) -> Observed:
         place = self._effect(instance, "inspect")
-        return Observed(tree=place.current, adoptable=False, process=None, fence=place.fence, free_bytes=10**12)
+        return Observed(
+            tree=place.current,
+            adoptable=False,
+            process=None,
+            fence=place.fence,
+            free_bytes=10**12,
+            writable=place.writable,
+        )
 
     def scrub(self, instance: Instance, tree: str) -> None:
         if tree not in self._effect(instance, "scrub").releases:

@@ -42,7 +42,7 @@ class World:
         if isinstance(tree, CalyxError):
             raise tree
         process = Running(pid=100, started=1, boot="b", tree=NEW)
-        return Observed(tree=tree, adoptable=False, process=process, fence=None, free_bytes=0)
+        return Observed(tree=tree, adoptable=False, process=process, fence=None, free_bytes=0, writable=True)
 
     def host(self, instance: Instance) -> Host:
         return cast(Host, self)

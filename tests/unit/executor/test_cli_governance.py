@@ -401,6 +401,19 @@ def test_revoked_key_still_audits_and_signs_nothing_more(console: Console, tmp_p
     assert "nobody holds the key" in again.err
 
 
+def test_who_is_to_be_enrolled_finds_the_proposal_in_the_inbox(console: Console, tmp_path: Path) -> None:
+    key, _ = new_key(tmp_path / "ben", 33)
+    console.done("trust", "propose", "--enrol", f"ben={key}.pub", "--role", "governor", "--governors", "2", "--yes")
+    [row] = json.loads(console.done("inbox", "--as", "ben", "--json"))
+    assert row["kind"] == "trust"
+    console.done("approve", row["digest"], "--yes")
+    console.done(*row["command"].split()[1:], "--as", "ben", "--key", str(key), "--yes")
+    trust = console.state().trust
+    assert trust is not None
+    assert trust.find_principal("ben") is not None
+    console.refused("inbox", "--as", "eve", code="unknown_principal", ends=1)
+
+
 def test_compromise_is_told_with_what_it_taints(console: Console, tmp_path: Path) -> None:
     second, keyid = new_key(tmp_path / "second", 31)
     change(console, "trust", "--add-key", f"ada={second}.pub")

@@ -13,6 +13,8 @@ import pytest
 from console import Console
 from programs import missing
 
+from executor.commands.running import log_line
+
 
 @pytest.fixture
 def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
@@ -64,6 +66,22 @@ def test_full_disk_or_closed_pipe_under_the_help_is_no_traceback(console: Consol
 def test_full_disk_under_the_errors_changes_no_exit_code(console: Console, command: str, code: int) -> None:
     # An audit that ends with 1 says that the ledger is wrong.
     assert run(console, f"cd {console.root} && $CALYX {command} 2>/dev/full").returncode == code
+
+
+@pytest.mark.parametrize("output", [">/dev/full", "| :", ">/dev/full 2>&1"])
+def test_full_disk_or_closed_pipe_under_its_log_ends_no_executor(console: Console, output: str) -> None:
+    # What is under way on a full disk has to go back, and a log beside the ledger is full as soon as the ledger is.
+    shell = f"{{ $CALYX executor run --until-idle; echo $? >{console.root}/code; }} {output}"
+    assert "error" not in run(console, shell).stderr
+    assert (console.root / "code").read_text("utf-8") == "0\n"
+
+
+def test_line_that_the_log_did_not_take_is_in_no_ones_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        log_line("one")
+        # Python would keep it, and fail over it at the end.
+        full.flush()
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])

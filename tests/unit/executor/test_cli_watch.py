@@ -46,12 +46,29 @@ def test_bake_shows_its_gates_and_the_time_left(station: Station) -> None:
     assert "  tier 5 %: baking, 1 new" in _lines(now)
 
 
-def test_time_left_never_goes_below_nothing(station: Station) -> None:
+def test_time_left_is_that_of_the_samples_that_lack(station: Station) -> None:
+    # Nobody looked while the executor was down: that time is not baked.
     lease = station.propose()
     station.begin(lease)
     station.deploy_tier(lease, 5)
     station.clock.tick(100)
-    assert progress(station, lease).left_s == 0
+    assert progress(station, lease).left_s == 15
+    for n in (6, 7):
+        station.sample(lease, 5, n)
+        assert progress(station, lease).left_s == 0
+        station.clock.tick(15)
+
+
+def test_failed_way_back_says_why(station: Station) -> None:
+    lease = station.propose()
+    station.begin(lease)
+    station.deploy_tier(lease, 5)
+    station.event("cp20", lease, "HALTED", cause="failed", gate=None, evidence=None, text="no answer")
+    station.event("cp20", lease, "ROLLBACK_STARTED", cause="failed", command=None)
+    deployment = station.state.deployments[lease[1]]
+    station.event("cp20", lease, "ROLLBACK_FAILED", instances=sorted(deployment.intended), text="Read-only file system")
+    last = list_deeds(station.state, deployment, station.store)[-1]
+    assert (last.did, last.text) == ("said ROLLBACK_FAILED", "Read-only file system")
 
 
 def test_halt_names_its_cause_and_its_gate(station: Station) -> None:
@@ -65,6 +82,14 @@ def test_halt_names_its_cause_and_its_gate(station: Station) -> None:
     assert now.note == "halted at tier 5 %: breach: 50"
     assert {gate.gate: gate.state for gate in now.gates}["tes"] == "breach"
     assert not now.ended
+
+
+def test_end_claims_nothing_of_what_runs_today(station: Station) -> None:
+    # A later deployment may have changed every instance, or a machine may have lost its service.
+    lease = station.propose()
+    station.begin(lease)
+    station.complete(lease)
+    assert progress(station, lease).note == "every instance came to the new tree"
 
 
 def test_end_still_says_why_it_was_halted(station: Station) -> None:

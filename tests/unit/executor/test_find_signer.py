@@ -282,6 +282,15 @@ def test_locked_agent_is_named_when_nothing_is_found(desk: Desk) -> None:
     assert "the ssh-agent (empty, or locked)" in refusal.value.message
 
 
+def test_key_file_that_is_there_and_cannot_be_opened_is_not_said_to_be_missing(desk: Desk) -> None:
+    # As one that lies in another account's directory.
+    kept = desk.home / "kept"
+    kept.symlink_to(kept)
+    with refused("key_missing") as refusal:
+        desk.find(root([ADA]), kept=kept)
+    assert f"{kept} (cannot be opened)" in refusal.value.message
+
+
 def test_agent_that_refuses_is_not_replaced_by_a_file(desk: Desk) -> None:
     desk.plug(Held(plain_blob(b"\x01" * 32), lambda _: None))
     signer = desk.find(root([ADA]), kept=desk.put("id_ed25519", ADA))

@@ -21,7 +21,17 @@ def test_empty_place_is_absent(host: LocalHost, instance: Instance) -> None:
     observed = host.inspect(instance)
     assert (observed.tree, observed.adoptable, observed.process, observed.fence) == (ABSENT, False, None, None)
     assert observed.free_bytes > 0
+    assert observed.writable
     assert not Path(instance.root).exists()
+
+
+def test_place_that_the_executor_may_not_write_to(
+    host: LocalHost, instance: Instance, one: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write anywhere but on a read-only file system, so the system's answer is made up.
+    deploy(host, instance, one)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: path != Path(instance.root))
+    assert not host.inspect(instance).writable
 
 
 def test_release_is_staged_served_and_taken_back(host: LocalHost, instance: Instance, one: Tree, two: Tree) -> None:

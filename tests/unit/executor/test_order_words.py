@@ -58,6 +58,8 @@ def test_second_pause_is_not_said_to_be_the_first(station: Station, lease: Lease
     assert what_follows(found(station, lease), "pause").startswith("the executor pauses it")
     station.command("ada", lease, "pause")
     assert what_follows(found(station, lease), "pause").startswith("it stays paused")
+    until = found(station, lease).lease.complete_by
+    assert f"until {until}, when it goes back by itself" in what_follows(found(station, lease), "pause")
 
 
 @pytest.mark.parametrize("order", ["abort", "rollback"])

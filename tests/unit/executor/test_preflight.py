@@ -7,23 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleetsim import Simulation
+from fleetsim import Place, Simulation
 from station import Station, fleet, matrix, tree_digest
 
+from executor.rollout.claim import RETRY_S
 from executor.rollout.preflight import SPARE_BYTES
 from executor.trees.tree import Directory, File, make_tree
 from keys.errors import Exit
+from policies.fold.deployment import Phase
 from policies.kinds import ABSENT
 
 NAMES = ["web-01", "web-02"]
 HIDDEN = b"#!/bin/sh\n"
 
 
-def begin(root: Path, before: str, folder: str = "bin", **lease: Any) -> tuple[Simulation, tuple[str, str], str]:
-    """A lease that changes app.py, adds a program in `folder`, and was approved by a human and the validator."""
-    station = Station(root, policy=matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"]))
+def begin(
+    root: Path, before: str, folder: str = "bin", *, body: Any = None, **lease: Any
+) -> tuple[Simulation, tuple[str, str], str]:
+    """A lease that says it changes app.py, adds a program in `folder`, and was approved by a human and the
+    validator.
+    """
+    targets = {"web": {"paths": ["app.py", "bin/", "static/"]}}
+    policy = matrix(tiers=[100], bake_s=2, interval_s=1, reviews=["validator"], targets=targets)
+    station = Station(root, policy=policy)
     station.genesis()
-    station.enact_fleet(fleet(len(NAMES)))
+    station.enact_fleet(body or fleet(len(NAMES)))
     scene = Simulation(station)
     assert station.state.fleet is not None
     for instance in station.state.fleet.targets["web"].instances:
@@ -79,3 +87,31 @@ def test_host_without_room_for_the_release_stops_the_claim(tmp_path: Path, room:
     lease = scene.station.state.leases[subject[1]]
     assert [told for _, told, _ in lease.preflight] == ([] if code is None else [code])
     assert (lease.claim_seq is None) == (code is not None)
+
+
+def test_root_that_cannot_be_written_consumes_no_lease(tmp_path: Path) -> None:
+    scene, subject, _ = begin(tmp_path, ABSENT, paths=["app.py", "bin/", "bin/run"])
+    scene.hosts.places["web-02"] = Place(writable=False)
+    assert scene.run() is Exit.REFUSED
+    lease = scene.station.state.leases[subject[1]]
+    assert lease.claim_seq is None
+    ((_, code, text),) = lease.preflight
+    assert (code, "instance web-02: " in text, "is read-only" in text) == ("host_io", True, True)
+    scene.hosts.places["web-02"].writable = True
+    scene.station.clock.tick(RETRY_S)
+    assert scene.run() is Exit.DONE
+    assert scene.station.state.deployments[subject[1]].phase is Phase.COMPLETED
+
+
+def test_root_that_leads_to_another_instance_stops_the_claim(tmp_path: Path) -> None:
+    # Both would be flipped by either, and the process of one would be ended for the other's.
+    (tmp_path / "srv" / "web-01").mkdir(parents=True)
+    (tmp_path / "srv" / "web-02").symlink_to("web-01")
+    rows = [{"name": name, "root": str(tmp_path / "srv" / name)} for name in NAMES]
+    scene, subject, _ = begin(
+        tmp_path, ABSENT, body={"targets": {"web": {"instances": rows}}}, paths=["app.py", "bin/", "bin/run"]
+    )
+    assert scene.run() is Exit.REFUSED
+    lease = scene.station.state.leases[subject[1]]
+    assert lease.claim_seq is None
+    assert [code for _, code, _ in lease.preflight] == ["root_shared"]

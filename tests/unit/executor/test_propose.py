@@ -52,7 +52,7 @@ class Machines:
 
     def inspect(self, instance: Instance) -> Observed:
         tree = self.trees.get(instance.name, ABSENT)
-        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9)
+        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9, writable=True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from governing import revoke
 from instances import write_files
 from refusal import refused
 from station import Station
@@ -60,7 +61,7 @@ class Scene:
 
     def inspect(self, instance: Instance) -> Observed:
         tree = self.runs.get(instance.name, ABSENT)
-        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9)
+        return Observed(tree=tree, adoptable=False, process=None, fence=None, free_bytes=10**9, writable=True)
 
     def tree(self, files: Mapping[str, str | bytes]) -> Tree:
         self.count += 1
@@ -179,6 +180,17 @@ def test_lease_that_fits_is_not_replaced_and_one_that_expired_is(scene: Scene) -
     with refused("still_fits"):
         scene.rebase(lease)
     scene.station.clock.tick(3600)
+    assert scene.rebase(lease).groups
+
+
+def test_lease_whose_reviewer_lost_the_key_that_reviewed_it_is_replaced(scene: Scene) -> None:
+    # An agent reviews a lease once, so nothing else helps it.
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    lease = scene.content(scene.tree({"app.py": text(l5="five")}))
+    scene.station.approve(lease)
+    with refused("still_fits"):
+        scene.rebase(lease)
+    revoke(scene.station, "cp14", scene.station.state.size)
     assert scene.rebase(lease).groups
 
 

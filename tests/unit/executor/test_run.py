@@ -139,6 +139,24 @@ def test_pause_holds_until_resumed_and_gates_stay_live(tmp_path: Path) -> None:
     assert trees(scene) == {OLD}
 
 
+def test_pause_that_nobody_ends_is_over_when_the_deployment_must_be_complete(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    order_at(scene, 50, "pause")
+    wait = scene.wait
+
+    def next_day(seconds: float) -> bool:
+        deployment = scene.station.state.deployments.get(scene.lease[1])
+        if deployment is not None and deployment.phase is Phase.PAUSED:
+            scene.station.clock.tick(86_400)
+        return wait(seconds)
+
+    executor = scene.executor()
+    executor._wait = next_day
+    assert executor.run(until_idle=True) is Exit.ROLLED_BACK
+    assert trees(scene) == {OLD}
+    assert scene.station.state.deployments[scene.lease[1]].halted_cause == "complete_by_passed"
+
+
 def test_resume_goes_on(tmp_path: Path) -> None:
     scene = begin(tmp_path)
     order_at(scene, 50, "pause")

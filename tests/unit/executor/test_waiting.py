@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from governing import principal, propose_policy, propose_trust, revoke, withdraw
+from governing import newcomer, principal, propose_policy, propose_trust, revoke, withdraw
 from station import PEOPLE, Station, matrix, new_station
 from terms import fleet
 
-from executor.views.waiting import Waiting, list_waiting
+from executor.views.waiting import Waiting, find_person, list_waiting
 from keys.openssh import format_public, new_private_key
 
 Lease = tuple[str, str]
@@ -193,6 +193,21 @@ def test_new_key_of_someone_who_cosigned_with_the_old_one_is_waited_for(tmp_path
     assert inbox(station) == []
 
 
+def test_proposal_waits_for_whom_it_would_enrol(tmp_path: Path) -> None:
+    station = new_station(tmp_path)
+    lease = station.propose()
+    proposal = propose_trust(station, newcomer(station))
+    [item] = inbox(station, "dan")
+    assert (item.kind, item.digest) == ("trust", proposal.digest)
+    assert lease[0] not in names(station, "dan")
+    for voter in ("ada", "ben", "dan"):
+        if station.state.trust_digest != proposal.digest:
+            station.vote(voter, ("trust", proposal.digest), "governor")
+    assert station.state.trust_digest == proposal.digest
+    # A proposal that is decided enrols nobody any more.
+    assert find_person(station.state, "eve") is None
+
+
 def test_proposal_that_was_voted_withdrawn_decided_or_overtaken_does_not_wait(tmp_path: Path) -> None:
     station = Station(tmp_path, thresholds=(2, 1))
     station.genesis()
@@ -220,6 +235,7 @@ def test_start_is_waited_for_since_the_claim(station: Station) -> None:
     station.clock.tick(50)
     [item] = inbox(station)
     assert (item.kind, item.command, item.since) == ("deployment", f"calyx start {lease[0]}", claimed)
+    assert item.until == station.state.leases[lease[1]].lease.execute_by
     station.command("ben", lease, "abort")
     assert inbox(station) == []
 
@@ -235,6 +251,8 @@ def test_resume_is_waited_for_since_the_pause(station: Station) -> None:
     station.clock.tick(60)
     [item] = inbox(station)
     assert (item.command, item.since) == (f"calyx resume {lease[0]}", paused)
+    # A pause that nobody ends in time is over all the same, and the rollout with it.
+    assert item.until == station.state.leases[lease[1]].lease.complete_by
 
 
 def test_promotion_is_waited_for_since_the_tier_passed(station: Station) -> None:

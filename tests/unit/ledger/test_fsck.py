@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from damaging import Patient, edit, new_patient
 from refusal import refused
-from station import new_station
+from station import Clock, new_station
 
 import ledger.repair.fsck
 from keys.errors import CalyxError
@@ -286,6 +286,20 @@ def test_remembered_head_that_the_history_contradicts(patient: Patient, path: Pa
     other = Remembered(home="h", ledger=patient.remembered.ledger, size=10, hash="ab" * 32)
     with refused("head_contradicted"):
         check_ledger(path, remembered=other)
+
+
+def test_another_ledger_in_the_place_is_not_taken_for_a_damaged_one(
+    patient: Patient, path: Path, tmp_path: Path
+) -> None:
+    other = new_station(tmp_path / "other", clock=Clock(1_800_000_000))
+    other.store.close()
+    shutil.copy(other.root / "ledger.db", path)
+    for copy in (None, other.root):
+        with refused("head_contradicted") as caught:
+            repair(patient, path, copy)
+        assert "this is another ledger" in caught.value.message
+    with refused("head_contradicted"):
+        check_ledger(path, remembered=patient.remembered)
 
 
 def test_no_source(patient: Patient, path: Path, tmp_path: Path) -> None:

@@ -314,6 +314,16 @@ def test_review_that_the_policy_asks_for_is_missing_or_fails(tmp_path: Path) -> 
         check(station, lease)
 
 
+def test_review_by_a_key_that_is_gone_is_named(station: Station) -> None:
+    # Whoever reads that nobody reviewed it waits for an agent that may not do it twice.
+    lease = station.propose()
+    vote = station.review("cp14", lease)
+    revoke(station, "cp14", vote.seq + 1)
+    nine = examine_lease(station.state, lease[1], station.clock.now)[8]
+    assert nine.code == "review_missing"
+    assert nine.text == f"cp14's review in entry {vote.seq - 1} counts no more: its key or its role is gone"
+
+
 def test_failing_review_is_not_outvoted(tmp_path: Path) -> None:
     station = with_people(tmp_path, cp15=("agent", "cp15", ["sentinel"]))
     lease = station.propose()
