@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TextIO
 
 USAGE: Final = 2
 UNAVAILABLE: Final = 5
@@ -40,5 +40,17 @@ def tell_interrupted(*, as_json: bool) -> None:
 
 def drop_output() -> None:
     """Let standard output lead nowhere: Python would complain again when it flushes what is left at its end."""
+    _lead_nowhere(sys.stdout)
+
+
+def drop_unwritten() -> None:
+    """Let what standard error did not take go, for Python would end with another exit code over it."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _lead_nowhere(sys.stderr)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

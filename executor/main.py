@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
 
-from executor.endings import INTERRUPTED, USAGE, tell, tell_interrupted, wants_json
+from executor.endings import INTERRUPTED, USAGE, drop_unwritten, tell, tell_interrupted, wants_json
 
 ROOMS: Final = ("keys", "ledger", "policies", "executor")
 
@@ -40,6 +40,8 @@ def main() -> None:
         # Before the command began, while its modules were loading.
         tell_interrupted(as_json=wants_json(sys.argv[1:]))
         sys.exit(INTERRUPTED)
+    finally:
+        drop_unwritten()
 
 
 def _end(number: int, frame: object) -> NoReturn:

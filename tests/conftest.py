@@ -32,6 +32,9 @@ hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Set by whoever collects logs; it hides what a program loses in its buffers.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # Even without a database it caches what it learnt of the code, in the current directory, and from collection on. It
 # goes on without a cache that cannot be written, and a run that is killed has none to take away again.
 set_hypothesis_home_dir(Path(os.devnull) / "hypothesis")

@@ -389,7 +389,7 @@ while not codes:
 # The disk works again, and what it holds is no better known for that.
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 append()
-print(head.size, *codes)
+print(head.size, *codes, flush=True)
 import os; os._exit(0)
 """
 
