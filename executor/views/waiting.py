@@ -51,7 +51,7 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     if person is None:
         return []
     if state.trust is None or state.trust.find_principal(principal) is None:
-        return sorted(_proposals(state, person, now), key=lambda item: (item.since, item.name))
+        return sorted(_proposals(state, person, now, f" --as {person.id}"), key=lambda item: (item.since, item.name))
     found = [*_leases(state, person, now), *_proposals(state, person, now), *_questions(state, person)]
     if not ORDERING.isdisjoint(person.roles):
         found += _orders(state, now)
@@ -63,7 +63,10 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
 
 def find_person(state: State, principal: str) -> Principal | None:
     """A principal of the trust root in force, else of one that is proposed: whom it enrols may have to approve it."""
-    roots = [] if state.trust is None else [state.trust]
+    known = None if state.trust is None else state.trust.find_principal(principal)
+    if known is not None:
+        return known
+    roots = []
     for proposal in state.proposals.values():
         said = proposal.proposal
         if isinstance(said, TrustProposal) and proposal.decided_seq is None and said.base == state.trust_digest:
@@ -141,7 +144,8 @@ def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
             )
 
 
-def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
+def _proposals(state: State, person: Principal, now: int, named: str = "") -> Iterator[Waiting]:
+    """`named`: how a command is told who the person is, where it cannot find that in the trust root in force."""
     for digest, proposal in state.proposals.items():
         if waits_for(state, proposal, person.id, now) and not _took_back(proposal.ballot, person):
             # Who cosigned and is asked again has another key in the proposed root, which must agree as well.
@@ -154,7 +158,7 @@ def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
                 + (", which needs your key in the root that it proposes" if again else ""),
                 state.history.time(proposal.seq),
                 proposal.proposal.approve_by,
-                f"calyx approve {digest[:12]}" + (" --key FILE" if again else ""),
+                f"calyx approve {digest[:12]}{named}" + (" --key FILE" if again else ""),
             )
 
 
