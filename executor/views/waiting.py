@@ -22,6 +22,8 @@ ORDERING: Final = frozenset({"approver", "operator"})
 """Roles whose holders give orders to deployments."""
 MAX_REASON: Final = 200
 """Characters of a reason that a list shows; `calyx show` has all of it."""
+TERMS: Final = 2
+"""The step of the two-key rule that looks at policy, fleet and terms; where it fails it never holds again."""
 _READY_BUT: Final = frozenset({5, 6})
 """Steps of the two-key rule that an approver's key can settle."""
 
@@ -174,8 +176,9 @@ def _key_helps(state: State, lease: LeaseState, person: Principal, now: int) -> 
     """Whether this person's key brings a lease nearer to its claim."""
     if fold_id(lease.proposer.principal) == fold_id(person.id) or lease.proposer.custodian == person.custodian:
         return False
-    failed = [step for step in examine_lease(state, lease.digest, now) if not step.ok and step.number in _READY_BUT]
-    if not failed or failed[0].missing == "agent":
+    lacking = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
+    failed = [step for step in lacking if step.number in _READY_BUT]
+    if not failed or failed[0].missing == "agent" or any(step.number == TERMS for step in lacking):
         return False
     if failed[0].missing == "user_verification":
         return any(entry.user_verification for entry in person.keys)
