@@ -28,6 +28,7 @@ from executor.endings import (
     tell_interrupted,
     wants_json,
 )
+from keys.errors import CalyxError
 
 _WRONG_WORDS: Final[Any] = typer.BadParameter.__base__
 """What Typer raises for a command line that it cannot read; every such error is one of these."""
@@ -117,8 +118,6 @@ class Commands(TyperGroup):
         """Run the command. A refusal becomes its exit code, an interrupt 130, a closed pipe silence; a bug stays a
         traceback.
         """
-        from keys.errors import CalyxError
-
         as_json = ctx.meta[_AS_JSON]
         try:
             result = super().invoke(ctx)

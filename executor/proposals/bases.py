@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +16,12 @@ from policies.fleet import Instance, Target
 from policies.fold.deployment import Deployment, Phase
 from policies.fold.state import LeaseState, State
 from policies.kinds import ABSENT
-from policies.law.case import holds_now
+from policies.law.case import holds_now, policy_of, trust_of
 from policies.law.places import Place, places_of
 from policies.law.two_key import examine_lease
 
+_COSIGNING: Final = frozenset({"sentinel", "validator"})
+"""Roles of agents that cosign what they reviewed."""
 _BACKWARDS: Final = frozenset({Phase.HALTED, Phase.ROLLING_BACK})
 
 
@@ -79,26 +81,26 @@ def why_never_claimed(state: State, lease: LeaseState, now: int) -> str | None:
     for number in (2, 3):
         if number in failed and failed[number].code != "too_early":
             return f"it cannot be claimed any more: {failed[number].text}"
-    if 9 in failed and _reviewed_in_vain(state, lease):
+    wanted = policy_of(state).deploy_production.reviews
+    if 9 in failed and any(_reviewed_in_vain(state, lease, {role}) for role in wanted):
         return f"it cannot be claimed any more: {failed[9].text}"
+    if 5 in failed and failed[5].missing == "agent" and _reviewed_in_vain(state, lease, _COSIGNING):
+        return f"it cannot be claimed any more: {failed[5].text}"
     if now > parse_time(lease.lease.approve_by) and not failed.keys().isdisjoint({4, 5, 6, 9}):
         return f"it could be approved until {lease.lease.approve_by}"
     return None
 
 
-def _reviewed_in_vain(state: State, lease: LeaseState) -> bool:
-    """Whether a review that is asked for can come from nobody: each agent reviews a lease once, whatever its key is."""
-    if state.policy is None or state.trust is None:
-        return False
+def _reviewed_in_vain(state: State, lease: LeaseState, roles: Set[str]) -> bool:
+    """Whether a review in one of these roles can come from nobody: each agent reviews a lease once, whatever its key
+    is, and cosigns what it reviewed.
+    """
+    trust = trust_of(state)
     done = {fold_id(name) for name in lease.reviews}
-    for role in state.policy.deploy_production.reviews:
-        agents = {fold_id(one.id) for one in state.trust.principals if role in one.roles}
-        good = any(
-            note.review.role == role and holds_now(state.trust, note.signer, role) for note in lease.reviews.values()
-        )
-        if agents and agents <= done and not good:
-            return True
-    return False
+    agents = {fold_id(one.id) for one in trust.principals if not roles.isdisjoint(one.roles)}
+    notes = (note for note in lease.reviews.values() if note.review.role in roles)
+    good = any(holds_now(trust, note.signer, note.review.role) for note in notes)
+    return bool(agents) and agents <= done and not good
 
 
 def _where_it_ends(deployment: Deployment) -> dict[str, str]:

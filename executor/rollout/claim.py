@@ -93,7 +93,10 @@ class Claims:
         """Leases that can be claimed now or later."""
         # By the newest entry's time and not by the clock, which may be wrong: no later entry is older than that.
         last = state.history.time(state.size - 1) if state.size else 0
-        self._open = {digest: None for digest, until in state.open_leases.items() if last <= until}
+        known = (state.leases[digest] for digest, until in state.open_leases.items() if last <= until)
+        # Those of another policy or fleet are void for good.
+        terms = state.policy_digest, state.fleet_digest
+        self._open = {each.digest: None for each in known if (each.lease.policy, each.lease.fleet) == terms}
         for digest in (self._running.keys() | self._not_ready.keys() | self._queued.keys()) - self._open.keys():
             self._queued.pop(digest, None)
             self._running.pop(digest, None)

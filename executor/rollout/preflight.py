@@ -1,8 +1,8 @@
 """What must be true before a lease is claimed, so that a refusal consumes nothing.
 
-Hosts answer and take orders of this term, every instance is on the tree that the lease starts from and that release is
-whole, the artifact's objects are here and whole, nothing changes but the paths that the lease names, there is room for
-the new release, and a patch leads back.
+Hosts answer and take orders of this term, every instance has a place of its own that may be written to, is on the tree
+that the lease starts from and that release is whole, the artifact's objects are here and whole, nothing changes but the
+paths that the lease names, there is room for the new release, and a patch leads back.
 """
 
 from __future__ import annotations

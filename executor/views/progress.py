@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from executor.metrics.gates import RunningJudge
-from executor.views.waiting import awaited_order
+from executor.views.waiting import TERMS, awaited_order
 from keys.values import parse_time
 from policies.fold.deployment import Deployment, Phase
 from policies.fold.state import LeaseState, State
@@ -14,8 +14,6 @@ from policies.kinds import Lease
 from policies.law.courses import Reading
 from policies.law.two_key import examine_lease
 
-_TERMS: Final = 2
-"""The step of the two-key rule that looks at policy and fleet."""
 _NEED_KEYS: Final = frozenset({5, 6})
 """Steps of the two-key rule that only another cosignature settles, and after `approve_by` there is none."""
 
@@ -98,7 +96,7 @@ def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, 
         return "expired", f"at {lease.lease.execute_by}"
     missing = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
     note = f"step {missing[0].number}: {missing[0].text}" if missing else "both keys are there"
-    if any(step.number == _TERMS for step in missing):
+    if any(step.number == TERMS for step in missing):
         return "void", _loud(lease.lease, note)
     if now > parse_time(lease.lease.approve_by) and any(step.number in _NEED_KEYS for step in missing):
         note += f"; approval was possible until {lease.lease.approve_by}"

@@ -22,6 +22,8 @@ ORDERING: Final = frozenset({"approver", "operator"})
 """Roles whose holders give orders to deployments."""
 MAX_REASON: Final = 200
 """Characters of a reason that a list shows; `calyx show` has all of it."""
+TERMS: Final = 2
+"""The step of the two-key rule that looks at policy, fleet and terms; where it fails it never holds again."""
 _READY_BUT: Final = frozenset({5, 6})
 """Steps of the two-key rule that an approver's key can settle."""
 
@@ -51,7 +53,7 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     if person is None:
         return []
     if state.trust is None or state.trust.find_principal(principal) is None:
-        return sorted(_proposals(state, person, now), key=lambda item: (item.since, item.name))
+        return sorted(_proposals(state, person, now, f" --as {person.id}"), key=lambda item: (item.since, item.name))
     found = [*_leases(state, person, now), *_proposals(state, person, now), *_questions(state, person)]
     if not ORDERING.isdisjoint(person.roles):
         found += _orders(state, now)
@@ -63,7 +65,10 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
 
 def find_person(state: State, principal: str) -> Principal | None:
     """A principal of the trust root in force, else of one that is proposed: whom it enrols may have to approve it."""
-    roots = [] if state.trust is None else [state.trust]
+    known = None if state.trust is None else state.trust.find_principal(principal)
+    if known is not None:
+        return known
+    roots = []
     for proposal in state.proposals.values():
         said = proposal.proposal
         if isinstance(said, TrustProposal) and proposal.decided_seq is None and said.base == state.trust_digest:
@@ -141,7 +146,8 @@ def _leases(state: State, person: Principal, now: int) -> Iterator[Waiting]:
             )
 
 
-def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
+def _proposals(state: State, person: Principal, now: int, named: str = "") -> Iterator[Waiting]:
+    """`named`: how a command is told who the person is, where it cannot find that in the trust root in force."""
     for digest, proposal in state.proposals.items():
         if waits_for(state, proposal, person.id, now) and not _took_back(proposal.ballot, person):
             # Who cosigned and is asked again has another key in the proposed root, which must agree as well.
@@ -154,7 +160,7 @@ def _proposals(state: State, person: Principal, now: int) -> Iterator[Waiting]:
                 + (", which needs your key in the root that it proposes" if again else ""),
                 state.history.time(proposal.seq),
                 proposal.proposal.approve_by,
-                f"calyx approve {digest[:12]}" + (" --key FILE" if again else ""),
+                f"calyx approve {digest[:12]}{named}" + (" --key FILE" if again else ""),
             )
 
 
@@ -170,8 +176,9 @@ def _key_helps(state: State, lease: LeaseState, person: Principal, now: int) -> 
     """Whether this person's key brings a lease nearer to its claim."""
     if fold_id(lease.proposer.principal) == fold_id(person.id) or lease.proposer.custodian == person.custodian:
         return False
-    failed = [step for step in examine_lease(state, lease.digest, now) if not step.ok and step.number in _READY_BUT]
-    if not failed or failed[0].missing == "agent":
+    lacking = [step for step in examine_lease(state, lease.digest, now) if not step.ok]
+    failed = [step for step in lacking if step.number in _READY_BUT]
+    if not failed or failed[0].missing == "agent" or any(step.number == TERMS for step in lacking):
         return False
     if failed[0].missing == "user_verification":
         return any(entry.user_verification for entry in person.keys)

@@ -178,16 +178,19 @@ class Evidence:
         return min(found, key=lambda each: each.lost)
 
     def check_stranger(self) -> None:
-        """Tell a damaged first entry from that of another ledger, whose own log signed the checkpoint beside it.
+        """Tell a damaged first entry from that of another ledger, whose own log signed all that lies here.
 
         Raises: HeadContradicted.
         """
         here, remembered = self._stocks[HERE], self.remembered
-        if self.ledger or remembered is None or here.first is None or not here.end:
+        if self.ledger or remembered is None or here.first is None:
             return
         try:
-            parse_checkpoint(self._sources[HERE].note, _log_key(here.first))
+            checkpoint = parse_checkpoint(self._sources[HERE].note, _log_key(here.first))
         except CalyxError:
+            return
+        # A first entry that was changed may still name the key; the root is that of the one that was appended.
+        if not 0 < checkpoint.size <= here.end or _root(here.leaves, checkpoint.size) != checkpoint.root:
             return
         found = Head(here.end, _hex(here.leaves[here.end - 1]))
         raise HeadContradicted(remembered, here.first.leaf, found, "this is another ledger")

@@ -117,6 +117,8 @@ class _Audit:
         if damage is not None:
             self.tipless = True
             self._find(damage.code, None, damage.message)
+            if damage.hint:
+                self.notes.append(damage.hint)
         return tip
 
     def run(

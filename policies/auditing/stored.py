@@ -29,15 +29,18 @@ def find_tip(reader: Reader, first: int) -> tuple[Tip, CalyxError | None]:
         if error.code != "ledger_corrupt":
             raise
         damage = error
-    size = first
+    size = end = first
     # What cannot be read is named when the entries are; with more of that the report is full.
     for _ in range(MAX_FINDINGS):
         try:
             for _ in reader.read(size):
-                size += 1
+                size = end = size + 1
             break
         except CalyxError:
             size += 1
+    else:
+        # Where nothing can be read any more, nobody knows how many there are.
+        size = min(size, end + 1)
     return Tip(Head(size, ZERO_HASH), b""), damage
 
 

@@ -407,7 +407,7 @@ def test_who_is_to_be_enrolled_finds_the_proposal_in_the_inbox(console: Console,
     [row] = json.loads(console.done("inbox", "--as", "ben", "--json"))
     assert row["kind"] == "trust"
     console.done("approve", row["digest"], "--yes")
-    console.done(*row["command"].split()[1:], "--as", "ben", "--key", str(key), "--yes")
+    console.done(*row["command"].split()[1:], "--key", str(key), "--yes")
     trust = console.state().trust
     assert trust is not None
     assert trust.find_principal("ben") is not None

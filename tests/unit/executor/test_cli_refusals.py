@@ -108,10 +108,12 @@ def test_damaged_ledger_is_to_be_repaired_and_not_replaced(console: Console) -> 
     with closing(sqlite3.connect(console.home / "ledger.db")) as connection:
         connection.execute("DELETE FROM tip")
         connection.commit()
+    advice = "calyx ledger fsck says what is lost; with --repair --from a copy it comes back"
     said = console.refused("status", code="ledger_corrupt", ends=1)
-    assert "hint: calyx ledger fsck says what is lost; with --repair --from a copy it comes back" in said.err
+    assert f"hint: {advice}" in said.err
     said = console.run("audit")
     assert (said.code, said.out.startswith("ledger: ledger_corrupt: ")) == (1, True)
+    assert f"note: {advice}" in said.out
 
 
 def test_lost_ledger_is_to_be_restored_and_not_made_anew(console: Console) -> None:

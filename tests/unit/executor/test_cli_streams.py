@@ -115,7 +115,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["executor.command_line", "typer", "executor.commands.status", "pydantic"])
+@pytest.mark.parametrize(
+    "module", ["executor.command_line", "typer", "keys.errors", "executor.commands.status", "pydantic"]
+)
 def test_interrupt_while_modules_are_loading_is_a_line(console: Console, module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_LOADING, module, "status"],

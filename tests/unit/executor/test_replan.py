@@ -11,7 +11,7 @@ import pytest
 from governing import revoke
 from instances import write_files
 from refusal import refused
-from station import Station
+from station import PEOPLE, Station, matrix
 
 from executor.hosts.host import Host, Observed
 from executor.proposals.bases import promised_trees
@@ -130,13 +130,16 @@ class Scene:
         return self.station.objects.get(ObjectRef(sha256=entry.sha256, size=entry.size)).decode()
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    station = Station(tmp_path / "station")
+def begin(station: Station, root: Path) -> Scene:
     station.genesis()
     rows = [{"name": name, "root": f"/srv/{name}"} for name in NAMES]
     station.enact_fleet({"targets": {"web": {"instances": rows, "max_unavailable": 2}}})
-    return Scene(station, tmp_path)
+    return Scene(station, root)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return begin(Station(tmp_path / "station"), tmp_path)
 
 
 def after_of(planned: Planned) -> str:
@@ -191,6 +194,19 @@ def test_lease_whose_reviewer_lost_the_key_that_reviewed_it_is_replaced(scene: S
     with refused("still_fits"):
         scene.rebase(lease)
     revoke(scene.station, "cp14", scene.station.state.size)
+    assert scene.rebase(lease).groups
+
+
+def test_lease_that_lost_its_only_agent_s_key_is_replaced_where_no_review_is_asked_for(tmp_path: Path) -> None:
+    people = {name: person for name, person in PEOPLE.items() if name != "cp18"}
+    station = Station(tmp_path / "station", policy=matrix(reviews=[]), people=people)
+    scene = begin(station, tmp_path)
+    scene.run_everywhere(scene.tree({"app.py": text()}))
+    lease = scene.content(scene.tree({"app.py": text(l5="five")}))
+    station.approve(lease)
+    with refused("still_fits"):
+        scene.rebase(lease)
+    revoke(station, "cp14", station.state.size)
     assert scene.rebase(lease).groups
 
 

@@ -124,6 +124,14 @@ def test_abort_before_the_start_touches_nothing(tmp_path: Path) -> None:
     assert not any("flip" in name or "stage" in name for name in scene.killer.names)
 
 
+def test_lease_that_another_fleet_made_void_is_none_that_may_still_be_claimed(tmp_path: Path) -> None:
+    scene = begin(tmp_path)
+    scene.station.enact_fleet(fleet(len(NAMES) + 1))
+    executor = scene.executor()
+    assert executor.run(until_idle=True) is Exit.DONE
+    assert executor._claims.open == 0
+
+
 def test_pause_holds_until_resumed_and_gates_stay_live(tmp_path: Path) -> None:
     scene = begin(tmp_path)
     order_at(scene, 50, "pause")

@@ -122,6 +122,12 @@ def test_lease_under_another_policy_or_fleet_does_not_wait(station: Station, thi
     assert names(station) == []
 
 
+def test_lease_that_does_not_keep_the_policy_s_terms_does_not_wait(station: Station) -> None:
+    # Nobody's key brings it further, and an approval of it is refused.
+    station.propose(tiers=[100])
+    assert names(station) == []
+
+
 def test_proposer_s_own_lease_does_not_wait_for_them(tmp_path: Path) -> None:
     people = {**PEOPLE, "ben": ("human", "cbo", ["approver", "governor", "operator"])}
     station = new_station(tmp_path, people=people)

@@ -302,6 +302,16 @@ def test_another_ledger_in_the_place_is_not_taken_for_a_damaged_one(
         check_ledger(path, remembered=patient.remembered)
 
 
+def test_first_entry_that_was_changed_is_no_other_ledger(patient: Patient, path: Path) -> None:
+    # It is a genesis still, and names the key that signed the checkpoint.
+    edit(path, "UPDATE record SET data = CAST(replace(data, 'time\":\"2', 'time\":\"3') AS BLOB) WHERE seq = 0")
+    checked = check_ledger(path, remembered=patient.remembered)
+    assert [each.entry for each in checked.damage if each.code == "entry_lost"] == [0]
+    assert not repair(patient, path).repaired
+    assert repair(patient, path, patient.export).repaired
+    assert_whole(patient, path)
+
+
 def test_no_source(patient: Patient, path: Path, tmp_path: Path) -> None:
     with refused("not_a_source"):
         repair(patient, path, tmp_path)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 from governing import revoke
@@ -19,6 +20,7 @@ from ledger.objects import ObjectRef
 from ledger.record import make_record, parse_record
 from ledger.remembered import Remembered
 from ledger.sqlite.store import SqliteStore
+from ledger.store import Reader, Tip
 from policies.auditing.accounts import unaccounted
 from policies.auditing.audit import audit
 from policies.auditing.report import Report
@@ -192,6 +194,29 @@ def test_damaged_tip_keeps_no_record_from_being_judged(finished: Station, copied
     assert "no checkpoint confirms the last entry" in report.notes
     rewrite(copied, 12, records(copied)[12].replace(b'"payload":"ey', b'"payload":"eX'))
     assert broken(run(copied, finished)) == [12]
+
+
+class Unreadable:
+    """A store whose tip is damaged, and which gives no record from one on, whether there is one or not."""
+
+    def __init__(self, known: list[bytes], end: int) -> None:
+        self.known, self.end = known, end
+
+    def tip(self) -> Tip:
+        raise CalyxError("ledger_corrupt", "its tip is damaged")
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        yield from self.known[start : min(self.end, stop or self.end)]
+        if stop is None or stop > self.end:
+            raise CalyxError("ledger_corrupt", "it cannot be read", entry=max(start, self.end))
+
+
+@pytest.mark.parametrize("end", [0, 20])
+def test_end_that_cannot_be_read_is_named_once(finished: Station, copied: Path, end: int) -> None:
+    """How many entries lie behind it, nobody knows."""
+    reader = cast(Reader, Unreadable(records(copied), end))
+    report = audit(reader, finished.objects, remembered=None)
+    assert [(f.code, f.entry) for f in report.findings] == [("ledger_corrupt", None), ("ledger_corrupt", end)]
 
 
 def test_record_removed_and_a_damaged_tip_are_both_found(finished: Station, copied: Path) -> None:
