@@ -295,6 +295,9 @@ def _check_young(layout: Layout, tree: str) -> None:
         here = Path(f"/proc/{running.pid}/cwd").stat()
         release = layout.release(tree).stat()
     except FileNotFoundError:
+        # It may have ended since it was looked at.
+        if load_running(layout) is None:
+            raise exited(layout) from None
         raise CalyxError("process_stale", "the service's directory is gone", hint="reload the instance") from None
     if (here.st_dev, here.st_ino) != (release.st_dev, release.st_ino):
         raise CalyxError(

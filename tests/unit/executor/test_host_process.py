@@ -185,6 +185,19 @@ def test_service_that_dies_at_once_is_named_with_its_last_line(
     assert message.endswith("no \\x1b[31m config")
 
 
+def test_service_that_ends_between_two_looks_is_named_as_ended(
+    host: LocalHost, instance: Instance, one: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(host, instance, one)
+    host.reload(instance, FENCE)
+    looks = [running_of(host, instance)]
+    os.kill(looks[0].pid, signal.SIGKILL)
+    assert wait_ended(looks[0], 60)
+    monkeypatch.setattr("executor.hosts.local_host.load_running", lambda _: looks.pop() if looks else None)
+    refuse("service_exited", lambda: host.settle(instance, one.digest))
+    assert not looks
+
+
 def test_service_without_a_probe_that_dies_at_once_is_named(
     host: LocalHost, instance: Instance, objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
