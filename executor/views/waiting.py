@@ -68,12 +68,13 @@ def find_person(state: State, principal: str) -> Principal | None:
     known = None if state.trust is None else state.trust.find_principal(principal)
     if known is not None:
         return known
-    roots = []
     for proposal in state.proposals.values():
         said = proposal.proposal
         if isinstance(said, TrustProposal) and proposal.decided_seq is None and said.base == state.trust_digest:
-            roots.append(said.trust)
-    return next((found for root in roots if (found := root.find_principal(principal)) is not None), None)
+            found = said.trust.find_principal(principal)
+            if found is not None:
+                return found
+    return None
 
 
 def owed_reviews(state: State, now: int) -> list[Waiting]:
