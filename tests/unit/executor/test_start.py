@@ -24,7 +24,7 @@ import policies
 from executor.agents.loop import run as run_loop
 from executor.commands import agent as agent_module
 from executor.commands.ledger import _listed
-from executor.commands.running import Stop
+from executor.commands.running import stopping
 from executor.homes import snapshots as snapshots_module
 from executor.homes.home import Home
 from executor.homes.snapshots import begin_fold, folds_of, keep_fold, scratch_place
@@ -349,8 +349,8 @@ def test_agent_keeps_what_it_read(station: Station, judged: list[int], monkeypat
 
     monkeypatch.setattr("executor.agents.loop.run", once)
     monkeypatch.setattr(agent_module, "log_line", lambda _: None)
-    with Home(station.root) as home:
-        agent_module._run(home, "cp19", Stop(), accept_clock=True)
+    with Home(station.root) as home, stopping() as stop:
+        agent_module._run(home, "cp19", stop, accept_clock=True)
         judged.clear()
     read(station)
     assert judged == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from executor.commands.running import Stop
+from executor.commands.running import stopping
 from executor.process_lock import ProcessLock
 from executor.rollout.watchman import RESTART_S, MonitorProcess
 
@@ -78,5 +78,6 @@ def test_monitor_that_runs_already_is_left_alone(tmp_path: Path) -> None:
 
 def test_monitor_does_not_outlive_an_executor_that_was_killed() -> None:
     """It would hold the lock, and go on in the version that was replaced."""
-    assert not Stop(parent=os.getppid()).wait(0)
-    assert Stop(parent=os.getpid()).wait(0)
+    for parent, gone in ((os.getppid(), False), (os.getpid(), True)):
+        with stopping(parent) as stop:
+            assert stop.wait(0) == gone
