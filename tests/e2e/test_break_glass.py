@@ -94,7 +94,7 @@ def test_whole_story_of_an_emergency(shop: Shop) -> None:
     shop.until(lambda: console.run("status", "--json").json["owed_reviews"] == [])
     assert steps(console, later)[8]["code"] == "ok"
     agent.terminate()
-    agent.communicate()
+    agent.communicate(timeout=PATIENCE_S)
     assert console.run("audit", "--full", "--json").json["ok"]
 
 

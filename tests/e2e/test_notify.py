@@ -220,7 +220,7 @@ def test_second_notifier_is_refused(shop: Shop, hook: Hook) -> None:
     shop.console.refused("notify", "run", code="already_running", ends=5)
     process.terminate()
     assert process.wait(PATIENCE_S) == 0
-    process.communicate()
+    process.communicate(timeout=PATIENCE_S)
 
 
 def test_only_a_process_that_sends_imports_apprise(shop: Shop, hook: Hook) -> None:

@@ -87,12 +87,12 @@ def queue(shop: Shop) -> tuple[str, str]:
         lambda: [s["step"] for s in shop.console.run("check", second, "--json").json["steps"] if not s["ok"]] == [8]
     )
     agent.terminate()
-    agent.communicate()
+    agent.communicate(timeout=PATIENCE_S)
     row = next(row for row in shop.console.run("lease", "list", "--json").json if row["lease_id"] == second)
     assert row["state"] == "open"
     assert first in row["note"]
     executor.terminate()
-    executor.communicate()
+    executor.communicate(timeout=PATIENCE_S)
     return first, second
 
 
