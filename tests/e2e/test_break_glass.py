@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from authenticator import TOUCHED, VERIFIED, Token
 from console import Console
-from shop import Shop
+from shop import PATIENCE_S, Shop
 from webhooks import Hook
 
 from keys.openssh_public import format_public, parse_blob, plain_key

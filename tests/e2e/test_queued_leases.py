@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from console import Console
 from programs import require_program
-from shop import CPU, Shop
+from shop import CPU, PATIENCE_S, Shop
 
 PAGE = [f"line {number}\n" for number in range(1, 31)]
 
