@@ -58,6 +58,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "watch": Command("Every day", "watch:watch", "Follow a rollout: tiers, instances, gates, time left, who did what."),
     "lease": Command("Every day", "lease:app", "List leases, show one with its cosigners, and make one from another."),
     "intent": Command("Every day", "intent:app", "List what was meant to change, and why."),
+    "message": Command("Every day", "message:app", "Ask, answer and acknowledge, signed and in the ledger."),
     "start": Command("Orders", "orders:start", "Start a claimed deployment that waits for its command."),
     "pause": Command("Orders", "orders:pause", "Stop a rollout where it is; nothing goes forward until resumed."),
     "resume": Command("Orders", "orders:resume", "Let a paused rollout go on."),

@@ -14,6 +14,7 @@ from keys.errors import LawRefused, Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from executor.homes.home import Home
+    from executor.views.messages import Message
     from policies.fold.deployment import Deployment
     from policies.fold.state import LeaseState, ProposalState, State
 
@@ -158,6 +159,19 @@ def find_subject(state: State, name: str) -> LeaseState | ProposalState:
             f"{name} names no lease and no proposal of this ledger",
             hint="calyx inbox lists what waits, calyx lease list every lease",
         )
+    return found
+
+
+def find_message(state: State, name: str) -> Message:
+    """The message that a person means by the beginning of its digest.
+
+    Raises: UsageError (`ambiguous_id`); Refused (`unknown_message`).
+    """
+    from executor.views.messages import list_messages
+
+    found = _by_prefix({message.digest: message for message in list_messages(state)}, name)
+    if found is None:
+        raise Refused("unknown_message", f"{name} begins no message's digest", hint="calyx message list")
     return found
 
 

@@ -126,12 +126,17 @@ def person_present() -> bool:
 
 def ask(question: str) -> bool:
     """Ask a yes or no question; anything but yes is no, and so is the end of input."""
+    return ask_words(f"{question} [y/N]").lower() in {"y", "yes"}
+
+
+def ask_words(question: str) -> str:
+    """Ask for a line of a person's own words; empty at the end of input."""
     with _ASKING:
-        typer.echo(f"{escape(question)} [y/N] ", nl=False, err=True)
-        answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
+        typer.echo(f"{escape(question)} ", nl=False, err=True)
+        line = sys.stdin.readline()
+    if not line.endswith("\n"):
         typer.echo("", err=True)
-    return answer.strip().lower() in {"y", "yes"}
+    return line.strip()
 
 
 def ask_passphrase(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Final
 
 from executor.escape import shorten
 from executor.signing.approval import waits_for
+from executor.views.messages import list_messages
 from keys.errors import LawRefused
 from keys.principals import Principal
 from keys.values import fold_id, format_time
@@ -256,18 +257,12 @@ def _open_leases(state: State) -> Iterator[LeaseState]:
 
 def _questions(state: State, person: Principal) -> Iterator[Waiting]:
     """Questions to this person that they did not answer. What was asked is in the entry."""
-    answered = {
-        note.reply_to
-        for note in state.messages.values()
-        if note.type == "answer" and fold_id(note.by) == fold_id(person.id)
-    }
-    for digest, note in state.messages.items():
-        asked = note.to is not None and fold_id(note.to) == fold_id(person.id)
-        if asked and note.type == "question" and digest not in answered:
-            time = state.history.time(note.seq)
-            command = f"calyx ledger log --from {note.seq} --limit 1"
+    for message in list_messages(state):
+        note, digest = message.note, message.digest
+        if message.standing == "open" and note.to is not None and fold_id(note.to) == fold_id(person.id):
             text = f"asked by {note.by} in entry {note.seq}"
-            yield Waiting("question", digest[:12], digest, text, time, None, command)
+            command = f"calyx message answer {digest[:12]}"
+            yield Waiting("question", digest[:12], digest, text, state.history.time(note.seq), None, command)
 
 
 def _overdue(item: Waiting, now: int) -> bool:

@@ -138,6 +138,19 @@ def test_denial_and_orders_are_prepared_in_their_own_namespace(desk: Desk) -> No
     assert denied.principal == "ada"
 
 
+def test_answer_is_prepared_with_the_question(desk: Desk) -> None:
+    asked = desk.prepare("message", "ask", "May it move?", "--to", "ada", name="question")
+    desk.sign(asked, NAMESPACE_STATEMENT)
+    desk.console.done("attach", str(asked))
+    (question,) = desk.console.run("inbox", "--json").json
+    answered = desk.prepare(*question["command"].split()[1:], "After noon", name="answer")
+    rendering = (answered / "rendering.txt").read_text("ascii")
+    assert rendering.index("  May it move?\n") < rendering.index("After noon")
+    desk.sign(answered, NAMESPACE_STATEMENT)
+    desk.console.done("attach", str(answered))
+    assert desk.console.run("inbox", "--json").json == []
+
+
 @pytest.mark.parametrize("namespace", ["git", "file", NAMESPACE_STATEMENT])
 def test_signature_in_another_namespace_is_refused(desk: Desk, namespace: str) -> None:
     directory = desk.prepare("approve", desk.console.propose())

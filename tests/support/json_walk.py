@@ -95,6 +95,8 @@ class Walk:
         for name in ("ada", "ben"):
             self.say("inbox", "--as", name)
         self.say("lease list")
+        question = self.say("message list")[0]
+        self.say("message show", question["digest"])
         intent = self.say("intent list")[0]
         self.say("intent show", intent["intent_id"])
         self.say("audit")
@@ -138,5 +140,7 @@ class Walk:
         station.event("cp20", asked, "PREFLIGHT_FAILED", code="no_space", instance=None, text="the disk is full")
         propose_policy(station)
         question = {"type": "question", "to": "ben", "text": "why?", "reply_to": None}
-        station.say("cp14", "message", question)
+        asked_in = station.say("cp14", "message", question)
+        answer = {"type": "answer", "to": "cp14", "text": "why not?", "reply_to": asked_in.digest}
+        station.say("ada", "message", answer)
         return good[0], bad[0], asked[0]

@@ -96,7 +96,7 @@ def test_time_has_one_name_and_says_of_what_where_it_is_another(printed: Printed
 
 def test_who_did_it_has_one_name(printed: Printed) -> None:
     people = "|".join(PEOPLE)
-    found = strangers(printed, people, {"by", "principal", "custodian", "cosigners", "running"})
+    found = strangers(printed, people, {"by", "principal", "custodian", "cosigners", "running", "to"})
     assert found == {("lease show", "id")}
 
 
@@ -112,5 +112,17 @@ def test_number_of_an_entry_is_called_seq(printed: Printed) -> None:
 
 
 def test_hash_of_a_statement_is_called_digest(printed: Printed) -> None:
-    hashes = {"digest", "leaf", "root", "hash", "ledger", "policy", "fleet", "review", "notice_id", "sha256"}
+    hashes = {
+        "digest",
+        "leaf",
+        "root",
+        "hash",
+        "ledger",
+        "policy",
+        "fleet",
+        "review",
+        "notice_id",
+        "sha256",
+        "reply_to",
+    }
     assert strangers(printed, r"[0-9a-f]{64}", {*hashes, "removed", "in_use"}) == set()

@@ -362,7 +362,7 @@ def test_question_waits_until_it_is_answered_by_whom_it_was_put_to(station: Stat
     station.clock.tick()
     [item] = inbox(station)
     assert (item.kind, item.since) == ("question", asked)
-    assert item.command == f"calyx ledger log --from {question.seq} --limit 1"
+    assert item.command == f"calyx message answer {question.digest[:12]}"
     assert inbox(station, "ben") == []
     answer = {"type": "answer", "to": "cp14", "reply_to": question.digest, "text": "so"}
     station.say("ben", "message", answer)

@@ -18,9 +18,9 @@ KEYWORD = {"FormatError", "SignatureRefused"}
 """Errors whose code is a keyword."""
 WRONG_WORDS = """
     attach_alone bad_comment bad_duration bad_listen bad_name bad_option bad_tiers json_misplaced no_checkpoint no_id
-    no_source no_subject no_transport not_new nothing_proposed nothing_recorded prepare_alone reason_misplaced
-    reason_missing recovery_undecided revert_misplaced same_key source_undecided target_missing two_forms two_steps
-    unknown_agent unknown_field
+    no_source no_subject no_transport no_words not_new nothing_proposed nothing_recorded prepare_alone
+    reason_misplaced reason_missing recovery_undecided revert_misplaced same_key source_undecided target_missing
+    two_forms two_steps unknown_agent unknown_field
 """
 TOO_FEW_WORDS = "ambiguous_id which_one who_are_you"
 """One word more settles it."""
