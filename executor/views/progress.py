@@ -86,9 +86,9 @@ def measure_progress(deployment: Deployment, now: int, judge: RunningJudge | Non
 
 
 def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, str]:
-    """Where a lease stands before its claim, and one line on why: `denied`, `expired`, `void` where its terms are not
-    those in force, which they never are again, `open`, `approved`, or `base_moved` where both keys are there, and its
-    instances are not on the trees that it starts from.
+    """Where a lease stands before its claim, and one line on why: `denied`, `expired` where it is too late to begin it,
+    or to approve it, `void` where its terms are not those in force, which they never are again, `open`, `approved`, or
+    `base_moved` where both keys are there, and its instances are not on the trees that it starts from.
     """
     if lease.denied is not None:
         return "denied", f"by {lease.denied.principal} in entry {lease.denied.seq}"
@@ -99,7 +99,7 @@ def describe_unclaimed(state: State, lease: LeaseState, now: int) -> tuple[str, 
     if any(step.number == TERMS for step in missing):
         return "void", _loud(lease.lease, note)
     if now > parse_time(lease.lease.approve_by) and any(step.number in _NEED_KEYS for step in missing):
-        note += f"; approval was possible until {lease.lease.approve_by}"
+        return "expired", _loud(lease.lease, f"{note}; approval was possible until {lease.lease.approve_by}")
     if not missing and base_moved(lease):
         return "base_moved", _loud(lease.lease, f"{lease.preflight[-1][2]}; calyx lease rebase {lease.lease.id}")
     if lease.preflight:

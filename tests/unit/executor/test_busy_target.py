@@ -32,7 +32,7 @@ def shown(simulation: Simulation, lease: tuple[str, str]) -> tuple[str, str]:
     return describe_unclaimed(state, state.leases[lease[1]], simulation.station.clock.now)
 
 
-def test_open_lease_that_can_get_no_key_any_more_says_so(tmp_path: Path) -> None:
+def test_lease_that_can_get_no_key_any_more_is_expired_and_says_why(tmp_path: Path) -> None:
     simulation, _, _ = begin(tmp_path)
     station = simulation.station
     until = station.after(600)
@@ -40,7 +40,7 @@ def test_open_lease_that_can_get_no_key_any_more_says_so(tmp_path: Path) -> None
     assert until not in shown(simulation, lease)[1]
     station.clock.tick(601)
     state, why = shown(simulation, lease)
-    assert state == "open"
+    assert state == "expired"
     assert why == f"step 5: no human approver's key; approval was possible until {until}"
 
 

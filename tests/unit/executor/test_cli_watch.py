@@ -253,6 +253,21 @@ def test_lease_that_another_fleet_made_void_is_told_and_not_waited_for(
     assert "void, step 2: another fleet is in force since entry" in capsys.readouterr().out
 
 
+def test_lease_that_it_is_too_late_to_approve_is_told_and_not_waited_for(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    until = station.after(600)
+    lease = station.propose(approve_by=until)
+    station.clock.tick(601)
+    replay = Replay(station.store, station.objects, None)
+    replay.sync()
+    monkeypatch.setattr("executor.homes.home.system_clock", station.clock)
+    monkeypatch.setattr("executor.commands.watch.time.sleep", lambda _: pytest.fail("it is waited for"))
+    with pytest.raises(LawRefused, match="is expired and was not claimed"):
+        _wait_for_claim(replay, lease[1], once=False, as_json=False)
+    assert f"approval was possible until {until}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_one_look_at_a_lease_that_waits_is_no_failure(
     station: Station, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
