@@ -38,6 +38,11 @@ def fact_line(text: str, **facts: Fact) -> Line:
     return line
 
 
+def warning_line(text: str, **facts: Fact) -> Line:
+    """As `fact_line`, of what somebody should look at."""
+    return fact_line(text, level="warning", **facts)
+
+
 def format_json_line(text: str, time: str, *, level: str = "info") -> str:
     """One JSON object on one line, ASCII only: `timestamp`, `level`, `text`, and the line's facts."""
     facts = text.facts if isinstance(text, Line) else {}

@@ -32,13 +32,13 @@ def inbox(
     """
     from executor.homes.home import system_clock
     from executor.render.text import shown_distance
-    from executor.views.waiting import find_person, list_waiting
+    from executor.views.waiting import find_principal, list_waiting
 
     with opened(home) as place:
         state = check_begun(place.open_replay().sync())
         now = system_clock()
         principal = as_principal or place.find_me(state).id
-        if find_person(state, principal) is None:
+        if find_principal(state, principal) is None:
             raise Refused(
                 "unknown_principal", f"the trust root has no principal {principal}", hint="calyx keys show --all"
             )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from executor.homes.reserve import Reserve
 from executor.hosts.host import Hosts
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, fact_line, warning_line
 from executor.rollout.preflight import NotReady, check_ready
 from executor.rollout.speaker import Speaker
 from executor.trees.reverse import WayBack
@@ -183,7 +183,7 @@ class Claims:
             if error.code != DISK_FULL:
                 raise
             text = f"{lease.lease.id} not claimed: {error}"
-            self._log(fact_line(text, level="warning", lease_id=lease.lease.id, code=error.code))
+            self._log(warning_line(text, lease_id=lease.lease.id, code=error.code))
             self._not_ready[lease.digest] = now + RETRY_S
             return False
         if receipt is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from executor.homes.reserve import Reserve
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, warning_line
 from executor.rollout.bookkeeping import Memory
 from keys.errors import Unavailable
 from ledger.memory import MEMORY_FULL
@@ -53,7 +53,7 @@ class Patience:
             memory.no_space |= memory.begun
         retry_s = RETRY_FULL_S if cause in _FULL else RETRY_S
         if self._failures <= LOGGED_RETRIES or self._failures % LOGGED_EVERY == 0:
-            self._log(fact_line(f"{error}; trying again in {retry_s} s", level="warning", code=error.code))
+            self._log(warning_line(f"{error}; trying again in {retry_s} s", code=error.code))
         return retry_s
 
     def _make_room(self) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from executor.homes.reserve import Reserve
 from executor.hosts.host import Hosts
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, warning_line
 from executor.rollout.bookkeeping import Memory, in_order, result_detail, step_of
 from executor.rollout.claim import PREFLIGHTS, Claims
 from executor.rollout.decide import Apply, Finished, Observations, Restore, Say, decide
@@ -246,11 +246,7 @@ class Executor:
             if error.code != DISK_FULL or detail["type"] in EVENTS:
                 raise
             lease = deployment.lease.id
-            self._log(
-                fact_line(
-                    f"{lease} {detail['type']} not said: {error}", level="warning", lease_id=lease, code=error.code
-                )
-            )
+            self._log(warning_line(f"{lease} {detail['type']} not said: {error}", lease_id=lease, code=error.code))
             self._memory.no_space.add(deployment.lease_digest)
             return True
 
@@ -299,7 +295,7 @@ class Executor:
         self._figures.count_error(result.failure.code)
         text = f"{deployment.lease.id} instance {name} {what}: {result.failure.code}: {result.failure.text}"
         lease, code = deployment.lease.id, result.failure.code
-        self._log(fact_line(text, level="warning", lease_id=lease, instance=name, code=code))
+        self._log(warning_line(text, lease_id=lease, instance=name, code=code))
         if not result.back:
             self._memory.failed.setdefault(digest, {})[name] = result.failure
             return

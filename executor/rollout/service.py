@@ -13,7 +13,7 @@ from executor.homes.snapshots import KEEP_EVERY, begin_fold, keep_fold
 from executor.homes.succession import trace_lineage
 from executor.hosts.host import MAX_LINEAGE, Fence, Host, Hosts, Pruned
 from executor.hosts.local_host import LocalHost
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, warning_line
 from executor.process_lock import ProcessLock
 from executor.rollout.figures import Figures, Standing
 from executor.rollout.retention import plan_pruning
@@ -127,7 +127,7 @@ def run_executor(
             except LawRefused as refusal:
                 if refusal.code != "fenced" or not standby:
                     raise
-                log(fact_line(f"{refusal}; standing by", level="warning", event="FENCED", code=refusal.code))
+                log(warning_line(f"{refusal}; standing by", event="FENCED", code=refusal.code))
             finally:
                 turn.release()
     finally:

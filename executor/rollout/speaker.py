@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from executor.hosts.host import MAX_LINEAGE, Fence
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, fact_line, warning_line
 from executor.rollout.figures import Figures
 from keys.errors import LawRefused, Unavailable
 from keys.signer import Signer
@@ -89,7 +89,7 @@ class Speaker:
             if refusal.code == "fenced" or self._refusals > MAX_REFUSALS:
                 raise
             text = f"{subject[0]} {detail['type']} refused: {refusal}"
-            self._log(fact_line(text, level="warning", lease_id=subject[0], code=refusal.code))
+            self._log(warning_line(text, lease_id=subject[0], code=refusal.code))
             self._registrar.sync()
             return None
         self._refusals = 0
@@ -112,7 +112,7 @@ class Speaker:
                 raise
             self._figures.count_error(refusal.code)
             text = f"{subject[0]} not claimed: {refusal}"
-            self._log(fact_line(text, level="warning", lease_id=subject[0], code=refusal.code))
+            self._log(warning_line(text, lease_id=subject[0], code=refusal.code))
             self._registrar.sync()
             return None
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from executor.hosts.processes import end_process, status_of
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, fact_line, warning_line
 from executor.process_lock import ProcessLock
 from keys.errors import Unavailable
 from keys.regular import open_regular, read_regular
@@ -105,9 +105,9 @@ class Turn:
             looked_at = now
             if now - since >= self._stale_s:
                 text = f"{acting} has shown no sign of life for {int(now - since)} s; taking over"
-                self._log(fact_line(text, level="warning", event="TAKEOVER", acting=acting))
+                self._log(warning_line(text, event="TAKEOVER", acting=acting))
                 if not self._end_frozen():
-                    self._log(fact_line(f"{acting} cannot be ended; its term is over all the same", level="warning"))
+                    self._log(warning_line(f"{acting} cannot be ended; its term is over all the same"))
                     self._begin()
                     return True
                 since = now

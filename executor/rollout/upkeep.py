@@ -11,7 +11,7 @@ from typing import Final
 
 from executor.homes.reserve import Reserve
 from executor.hosts.host import Fence, Hosts
-from executor.logbook import Log, fact_line
+from executor.logbook import Log, warning_line
 from executor.rollout.retention import plan_pruning
 from executor.trees.tree import shown
 from keys.errors import CalyxError, Unavailable
@@ -54,7 +54,7 @@ class Upkeep:
             try:
                 self._reserve.ensure()
             except Unavailable as error:
-                self._log(fact_line(str(error), level="warning", code=error.code))
+                self._log(warning_line(str(error), code=error.code))
         plan = list(plan_pruning(state, now))
         if plan:
             self._running = self._pool.submit(self._prune, plan, fence)

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Final
 
-from executor.logbook import fact_line
+from executor.logbook import warning_line
 from executor.trees.materialise import discard
 from executor.trees.tree import shown
 from keys.errors import Unavailable
@@ -163,4 +163,4 @@ def _remove(path: Path) -> None:
 
 def _say(log: Log, path: Path, error: OSError) -> None:
     text = f"{path} was left by an earlier run and cannot be removed: {error.strerror or error}"
-    log(fact_line(text, level="warning"))
+    log(warning_line(text))

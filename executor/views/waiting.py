@@ -50,7 +50,7 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     """What waits for one human at a time: overdue reviews, then break-glass, then the longest wait first. `now`:
     seconds since 1970.
     """
-    person = find_person(state, principal)
+    person = find_principal(state, principal)
     if person is None:
         return []
     if state.trust is None or state.trust.find_principal(principal) is None:
@@ -64,7 +64,7 @@ def list_waiting(state: State, principal: str, now: int) -> list[Waiting]:
     return sorted(found, key=lambda item: (not _overdue(item, now), not item.urgent, item.since, item.name))
 
 
-def find_person(state: State, principal: str) -> Principal | None:
+def find_principal(state: State, principal: str) -> Principal | None:
     """A principal of the trust root in force, else of one that is proposed: whom it enrols may have to approve it."""
     known = None if state.trust is None else state.trust.find_principal(principal)
     if known is not None:

@@ -10,7 +10,7 @@ from governing import newcomer, principal, propose_policy, propose_trust, revoke
 from station import PEOPLE, Station, matrix, new_station
 from terms import fleet
 
-from executor.views.waiting import Waiting, find_person, list_waiting
+from executor.views.waiting import Waiting, find_principal, list_waiting
 from keys.openssh import format_public, new_private_key
 
 Lease = tuple[str, str]
@@ -211,7 +211,7 @@ def test_proposal_waits_for_whom_it_would_enrol(tmp_path: Path) -> None:
             station.vote(voter, ("trust", proposal.digest), "governor")
     assert station.state.trust_digest == proposal.digest
     # A proposal that is decided enrols nobody any more.
-    assert find_person(station.state, "eve") is None
+    assert find_principal(station.state, "eve") is None
 
 
 def test_proposal_that_was_voted_withdrawn_decided_or_overtaken_does_not_wait(tmp_path: Path) -> None:
