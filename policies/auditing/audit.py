@@ -131,7 +131,7 @@ class _Audit:
         try:
             if tip.head.size:
                 self._read(tip)
-            else:
+            if not (self.chain.head.size or self.broken):
                 self._find("no_genesis", None, "the ledger is empty")
             self._check_deployments()
             if store_path is not None:

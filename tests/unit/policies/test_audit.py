@@ -310,6 +310,14 @@ def test_empty_ledger(tmp_path: Path) -> None:
     assert [finding.code for finding in report.findings] == ["no_genesis"]
 
 
+def test_ledger_whose_every_record_was_removed_is_empty_whatever_its_tip_says(finished: Station, copied: Path) -> None:
+    with closing(sqlite3.connect(copied)) as connection:
+        connection.execute("DELETE FROM record")
+        connection.commit()
+    found = [f.code for f in run(copied, finished).findings if f.code != "store_damaged"]
+    assert found == ["tip_mismatch", "no_genesis"]
+
+
 def objects_of(station: Station) -> Iterator[tuple[str, Path]]:
     lease = next(iter(station.state.leases.values()))
     for digest in (lease.lease.artifact.sha256, tree_digest("v1")):
