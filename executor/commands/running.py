@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-import select
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
 
+from executor.commands.bell import Bell, hung_bell
 from executor.commands.terminal import write_log
 
 _LOOK_S: Final = 1.0
@@ -20,14 +19,10 @@ _LOOK_S: Final = 1.0
 
 
 class Stop:
-    """Whether, and by which signal, this process was told to end. `bell`: can be read, without waiting, as soon as the
-    system has delivered a signal. `parent`: the process that it must not outlive.
-    """
+    """Whether, and by which signal, this process was told to end. `parent`: the process that it must not outlive."""
 
-    def __init__(self, bell: int, parent: int | None = None) -> None:
+    def __init__(self, bell: Bell, parent: int | None = None) -> None:
         self._bell: Final = bell
-        self._poll: Final = select.poll()
-        self._poll.register(bell, select.POLLIN)
         self._parent: Final = parent
         self.signal: int | None = None
 
@@ -40,9 +35,7 @@ class Stop:
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            if self._poll.poll(math.ceil(1_000 * (left if self._parent is None else min(left, _LOOK_S)))):
-                with suppress(BlockingIOError):
-                    os.read(self._bell, 64)
+            self._bell.wait(left if self._parent is None else min(left, _LOOK_S))
         return True
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -55,7 +48,7 @@ class Stop:
 def stopping(parent: int | None = None) -> Iterator[Stop]:
     """A `Stop` that SIGINT and SIGTERM set; a second SIGINT interrupts at once. For the main thread."""
     with ExitStack() as stack:
-        stop = Stop(stack.enter_context(_bell()), parent)
+        stop = Stop(stack.enter_context(hung_bell()), parent)
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
             if stop.signal is not None:
@@ -65,24 +58,6 @@ def stopping(parent: int | None = None) -> Iterator[Stop]:
         for number, handler in ((signal.SIGINT, on_interrupt), (signal.SIGTERM, stop.on_signal)):
             stack.callback(signal.signal, number, signal.signal(number, handler))
         yield stop
-
-
-@contextmanager
-def _bell() -> Iterator[int]:
-    # A handler in Python runs between two instructions: it must take no lock, for a wait may hold it (an event does),
-    # and it comes too late for a wait that begins while it is due. The system's own handler writes here at once.
-    bell, rope = os.pipe()
-    try:
-        for end in (bell, rope):
-            os.set_blocking(end, False)
-        before = signal.set_wakeup_fd(rope, warn_on_full_buffer=False)
-        try:
-            yield bell
-        finally:
-            signal.set_wakeup_fd(before)
-    finally:
-        os.close(bell)
-        os.close(rope)
 
 
 def log_line(text: str) -> None:

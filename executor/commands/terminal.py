@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 import typer
 
+from executor.commands.bell import hung_bell
 from executor.commands.forms import error_form
 from executor.escape import escape, fold
 from keys.errors import CalyxError, Unavailable, UsageError
@@ -131,8 +132,11 @@ def ask(question: str) -> bool:
 
 def ask_words(question: str) -> str:
     """Ask for a line of a person's own words; empty at the end of input."""
-    with _ASKING:
+    with _ASKING, hung_bell() as bell:
         typer.echo(f"{escape(question)} ", nl=False, err=True)
+        # What a terminal gives is a whole line, and whoever interrupts at the question must not have to do it twice.
+        while sys.stdin.isatty() and not bell.wait(None, sys.stdin.fileno()):
+            pass
         line = sys.stdin.readline()
     if not line.endswith("\n"):
         typer.echo("", err=True)

@@ -6,12 +6,11 @@ Each wrong signature is mounted through `calyx approve`: it is refused by name, 
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from agents import (
 )
 from authenticator import TOUCHED, VERIFIED, Token, to_sign
 from authenticator import field as string
+from children import at_a_desk
 from console import Console
 from sk_provider import build_provider
 from station import Clock, Station
@@ -44,11 +44,6 @@ from ledger.log_key import store_log_key
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60
 # A session of its own with the terminal as its controlling one: ssh-keygen asks there.
-AT_A_DESK = (
-    "import fcntl, os, sys, termios\n"
-    "os.setsid()\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-    "os.execv(sys.executable, [sys.executable, '-m', 'executor', *sys.argv[1:]])"
-)
 TOKEN = token_of()
 APPROVAL = sshsig.NAMESPACE_APPROVAL
 
@@ -482,27 +477,6 @@ def test_person_at_a_terminal_gives_the_pin_to_ssh_keygen(
     assert order == sorted(order)
     assert "1234" not in screen
     assert desk.votes() == [fingerprint(parse_blob(TOKEN.blob))]
-
-
-def at_a_desk(arguments: list[str], typed: list[tuple[bytes, bytes]]) -> tuple[str, int]:
-    """Run `calyx` on a terminal of its own; `typed`: what is typed after each prompt. The screen and the exit code."""
-    master, slave = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", AT_A_DESK, *arguments], cwd=CHECKOUT, stdin=slave, stdout=slave, stderr=slave
-        )
-        os.close(slave)
-        screen, seen = b"", 0
-        # Linux answers EIO once the other side is closed.
-        with suppress(OSError):
-            while part := os.read(master, 65_536):
-                screen += part
-                if typed and typed[0][0] in screen[seen:]:
-                    seen = len(screen)
-                    os.write(master, typed.pop(0)[1])
-        return screen.decode(), process.wait(PATIENCE_S)
-    finally:
-        os.close(master)
 
 
 def test_token_that_is_not_there_is_said(desk: Desk) -> None:

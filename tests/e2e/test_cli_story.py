@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from children import at_a_desk
 from console import Console
 from shop import PATIENCE_S, Shop
-
-# A session of its own with the terminal as its controlling one, so that ^C becomes a signal as at a desk.
-AT_A_DESK = (
-    "import fcntl, os, sys, termios\n"
-    "os.setsid()\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-    "os.execv(sys.executable, [sys.executable, '-m', 'executor', *sys.argv[1:]])"
-)
 
 
 @pytest.fixture
@@ -82,7 +73,7 @@ def test_interrupt_at_the_question_signs_nothing(shop: Shop) -> None:
     shop.begin()
     lease = shop.propose("1")
     before = shop.console.size()
-    screen, code = at_a_desk(shop, ["approve", lease], b"\x03")
+    screen, code = look(["approve", lease], b"\x03")
     assert code == 130
     assert "interrupted" in screen
     assert "Traceback" not in screen
@@ -93,11 +84,11 @@ def test_yes_beforehand_is_no_look_even_at_a_terminal(shop: Shop) -> None:
     shop.begin(look=True)
     digest = shop.console.run("inbox", "--json").json[0]["digest"]
     before = shop.console.size()
-    screen, code = at_a_desk(shop, ["approve", digest, "--yes"], b"")
+    screen, code = look(["approve", digest, "--yes"])
     assert (code, "error: look_needed" in screen) == (1, True), screen
     assert "You sign" not in screen
     assert shop.console.size() == before
-    screen, code = at_a_desk(shop, ["approve", digest], b"y\n")
+    screen, code = look(["approve", digest], b"y\n")
     assert code == 0, screen
     assert "it is in force" in screen
 
@@ -108,7 +99,7 @@ def test_answer_from_a_pipe_is_no_look_even_if_a_terminal_shows_it(shop: Shop) -
     before = shop.console.size()
     # A shell that feeds the answer in: the terminal shows it all, and nobody typed anything.
     feed = f"echo y | {sys.executable} -m executor approve {digest}"
-    screen, code = at_a_desk(shop, [], b"", command=["sh", "-c", feed])
+    screen, code = look([], command=["sh", "-c", feed])
     assert (code, "error: look_needed" in screen) == (1, True), screen
     assert shop.console.size() == before
 
@@ -116,31 +107,17 @@ def test_answer_from_a_pipe_is_no_look_even_if_a_terminal_shows_it(shop: Shop) -
 def test_line_that_a_terminal_would_wrap_cannot_pose_as_one_of_ours(shop: Shop) -> None:
     shop.begin()
     lease = shop.propose("1", "--why", "x" * 200 + "You sign" + "y" * 80)
-    screen, _ = at_a_desk(shop, ["show", lease], b"")
+    screen, _ = look(["show", lease])
     lines = screen.replace("\r", "").split("\n")
     assert all(len(line) < 80 for line in lines)
     assert any(line.startswith(" | ") for line in lines)
     assert not any(line.startswith("You sign") for line in lines)
 
 
-def at_a_desk(shop: Shop, arguments: list[str], typed: bytes, command: list[str] | None = None) -> tuple[str, int]:
+def look(arguments: list[str], typed: bytes = b"", command: Sequence[str] = ()) -> tuple[str, int]:
     """Run `calyx` on a terminal of its own; `typed` is typed at the question. What the screen showed, and the end."""
-    master, slave = pty.openpty()
-    try:
-        ends = {"stdin": slave, "stdout": slave, "stderr": slave}
-        process = shop.start(*arguments, command=command or [sys.executable, "-c", AT_A_DESK], **ends)
-        os.close(slave)
-        screen = b""
-        # Linux answers EIO once the other side is closed.
-        with suppress(OSError):
-            while part := os.read(master, 65_536):
-                screen += part
-                if typed and screen.rstrip().endswith(b"[y/N]"):
-                    os.write(master, typed)
-                    typed = b""
-        return re.sub(r"\x1b\[[0-9;]*m", "", screen.decode()), process.wait(PATIENCE_S)
-    finally:
-        os.close(master)
+    screen, code = at_a_desk(arguments, [(b"[y/N]", typed)] if typed else [], command)
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen), code
 
 
 def test_reader_that_has_enough_ends_it_quietly(shop: Shop) -> None:
@@ -156,9 +133,9 @@ def test_reader_that_has_enough_ends_it_quietly(shop: Shop) -> None:
 def test_terminal_table_shows_what_the_pipe_shows(shop: Shop) -> None:
     shop.begin()
     lease = shop.propose("1", "--why", "\x1b[2Jgone")
-    screen, code = at_a_desk(shop, ["inbox"], b"")
+    screen, code = look(["inbox"])
     assert code == 0
     assert lease in screen
-    screen, _ = at_a_desk(shop, ["show", lease], b"")
+    screen, _ = look(["show", lease])
     assert "<U+001B>[2Jgone" in screen
     assert "\x1b" not in screen

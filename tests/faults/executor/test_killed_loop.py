@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from children import running
 from executor_checks import trees_left
 from executor_world import World
 
@@ -77,12 +78,12 @@ def test_killed_again_and_again_every_machine_serves_what_the_ledger_says(tmp_pa
         while left > 0:
             lives_s = random.uniform(0.3, 4)
             left -= lives_s
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            with running(command, stdout=subprocess.DEVNULL) as process:
                 releases.play(process, lives_s)
                 assert process.poll() is None, "it ended by itself"
                 process.kill()
             kills += 1
-        with subprocess.Popen([*command, "--until-idle"], stdout=subprocess.DEVNULL) as process:
+        with running([*command, "--until-idle"], stdout=subprocess.DEVNULL) as process:
             world.play(lambda: process.poll() is not None, 120)
             process.kill()
         assert process.returncode in {0, 3}

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import running
 from station import Station, new_station
 
 from executor.homes.home import Home
@@ -168,7 +169,7 @@ def test_follower_killed_at_random_moments_loses_and_repeats_nothing(tmp_path: P
     home, feed = tmp_path / "home", tmp_path / "feed"
     moments = random.Random(5)
     for round_ in range(4):
-        with subprocess.Popen(
+        with running(
             calyx("svf", "export", feed, "--follow", "--home", home),
             cwd=CHECKOUT,
             env=environment(),
@@ -176,14 +177,11 @@ def test_follower_killed_at_random_moments_loses_and_repeats_nothing(tmp_path: P
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            try:
-                assert process.stderr is not None
-                assert "following" in process.stderr.readline()
-                propose_and_refuse(station, 100 + round_)
-                station.clock.tick(DAY)
-                time.sleep(moments.uniform(0, 0.7))  # the kill comes at a moment of chance
-            finally:
-                process.kill()
+            assert process.stderr is not None
+            assert "following" in process.stderr.readline()
+            propose_and_refuse(station, 100 + round_)
+            station.clock.tick(DAY)
+            time.sleep(moments.uniform(0, 0.7))  # the kill comes at a moment of chance
     export(home, feed)
     export(home, tmp_path / "rebuilt")
     assert contents(feed) == contents(tmp_path / "rebuilt")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from children import running
 from console import Console
 from executor_checks import problems_at_the_end
 from executor_world import World
@@ -64,12 +65,9 @@ def command(home: Path, *words: str) -> list[str]:
 @contextmanager
 def killed(words: list[str], git: SlowGit, wait: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
     """Start it, and kill it as soon as git runs for it."""
-    with subprocess.Popen(words, env=git.environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait(lambda: git.runs() or process.poll() is not None)
-            assert (git.runs(), process.poll()) == (True, None)
-        finally:
-            process.kill()
+    with running(words, env=git.environment, stdout=subprocess.DEVNULL) as process:
+        wait(lambda: git.runs() or process.poll() is not None)
+        assert (git.runs(), process.poll()) == (True, None)
     yield
 
 
@@ -110,7 +108,7 @@ def test_agent_killed_in_a_review_leaves_a_tree_and_its_next_start_none(
 
     with killed(command(console.home, "agent", "run", "cp14"), git, wait):
         assert files_in(place)
-    with subprocess.Popen(command(console.home, "agent", "run", "cp14"), stdout=subprocess.DEVNULL) as process:
+    with running(command(console.home, "agent", "run", "cp14"), stdout=subprocess.DEVNULL) as process:
         (lease,) = console.state().leases.values()
         wait(lambda: "cp14" in console.state().leases[lease.digest].reviews)
         assert console.state().leases[lease.digest].reviews["cp14"].review.verdict == "pass"

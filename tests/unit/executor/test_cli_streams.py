@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import running
 from console import Console
 from programs import missing
 
@@ -131,14 +132,14 @@ def test_interrupt_while_modules_are_loading_is_a_line(console: Console, module:
 
 
 PAUSED_IN_FSCK = """
-import signal
 import sys
+import time
 from ledger.repair import fsck
 
 def wait(*_):
     print("there", flush=True)
     while True:
-        signal.pause()
+        time.sleep(0.1)  # a pause would sleep on a signal that came just before it
 
 fsck._read = wait
 from executor.main import main
@@ -151,7 +152,7 @@ def test_command_that_is_told_to_end_leaves_no_temporary_files(console: Console,
     place.mkdir()
     environment = {**os.environ, "TMPDIR": str(place), "CALYX_HOME": str(console.home)}
     command = [sys.executable, "-c", PAUSED_IN_FSCK, "ledger", "fsck"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "there\n"
         assert list(place.iterdir())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import running
 from fleetsim import Simulation
 from instances import FENCE, LIFETIME_S, deploy, directory_plan, refuse, release, tree_of, write_files
 from refusal import refused
@@ -112,13 +113,10 @@ def test_prune_of_an_instance_that_has_nothing_makes_nothing(host: LocalHost, tm
 @contextmanager
 def program(directory: Path, *argv: str) -> Iterator[None]:
     """A process that says so when it is ready, and ends with the test."""
-    with subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            yield
-        finally:
-            process.kill()
+    with running(argv, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield
 
 
 def works_there(path: Path, stack: ExitStack) -> None:

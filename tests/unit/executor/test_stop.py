@@ -1,10 +1,12 @@
-"""A run that is told to end does so whatever it was doing at that moment."""
+"""Who is told to end does so, whatever was being done at that moment: a run, and a question to a person."""
 
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
@@ -13,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from executor.commands.running import Stop, stopping
+from executor.commands.running import stopping
+from executor.commands.terminal import ask
 
 PATIENCE_S = 20
 
@@ -74,16 +77,38 @@ def test_signal_is_not_lost_between_the_last_look_and_the_wait() -> None:
     """Then it was delivered, and its handler did not run yet: what only the handler wakes would go to sleep on it."""
     chance = Random(7)
     for _ in range(300):
-        with stopping() as stop:
-
-            def hear(number: int, frame: FrameType | None, stop: Stop = stop) -> None:
-                assert stop.signal is None, "it slept on the first one"
-                stop.on_signal(number, frame)
-
-            signal.signal(signal.SIGALRM, hear)
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 4e-5), 5)
+        with stopping() as stop, awake():
+            signal.signal(signal.SIGALRM, stop.on_signal)
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 4e-5), PATIENCE_S)
             assert stop.wait(3_600)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def test_interrupt_between_a_question_and_its_answer_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who interrupts does it at once when the question is there; nothing would happen until they type another line."""
+    chance = Random(7)
+
+    def interrupt_soon(text: str, **_: object) -> None:
+        if text:
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-5), PATIENCE_S)
+
+    monkeypatch.setattr("executor.commands.terminal.typer.echo", interrupt_soon)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, encoding="utf-8") as person:
+        monkeypatch.setattr(sys, "stdin", person)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        for _ in range(300):
+            with awake(), pytest.raises(KeyboardInterrupt):
+                ask("Sign?")
+    os.close(master)
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """What happens here was not woken by the second alarm, which comes after `PATIENCE_S`."""
+    began = time.monotonic()
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert time.monotonic() - began < PATIENCE_S / 2, "it slept on the first signal"
 
 
 def test_second_interrupt_ends_at_once() -> None:

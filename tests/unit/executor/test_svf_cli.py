@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import running
 from console import Console
 from jsonschema import Draft202012Validator
 from station import new_station
@@ -154,11 +155,8 @@ def start_tail(home: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, "CALYX_HOME": str(home)}
     command = [sys.executable, "-m", "executor", "svf", "tail", "--follow", *more]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=pipe, stderr=pipe) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with running(command, cwd=CHECKOUT, env=environment, stdout=pipe, stderr=pipe) as process:
+        yield process
 
 
 @pytest.mark.parametrize("end", ["interrupt", "reader leaves"])

@@ -68,6 +68,9 @@ def test_host_says_nothing_between_question_and_answer(
     host = threading.Thread(target=terminal.note_theirs, args=("ssh: Lease LEASE-1 is another one",), daemon=True)
 
     class Person:
+        def isatty(self) -> bool:
+            return False
+
         def readline(self) -> str:
             host.start()
             host.join(0.2)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from children import running
 
 from executor.hosts.processes import status_of
 from executor.process_lock import ProcessLock
@@ -50,9 +51,8 @@ def time_() -> Time:
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
     """A process that stands for another executor."""
-    with subprocess.Popen(["sleep", "120"]) as process:
+    with running(["sleep", "120"]) as process:
         yield process
-        process.kill()
 
 
 def turn(root: Path, time_: Time, said: list[str] | None = None, who: str = "cp20") -> Turn:
