@@ -11,9 +11,11 @@ durable when the file system says so.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,10 +58,10 @@ def _sync(descriptor: int) -> None:
         raise SyncFailed(error.errno, error.strerror) from error
 
 
-def lock_file(descriptor: int) -> None:
+def lock_file(descriptor: int, wait_s: float) -> None:
     """Wait for the lock of an open file, which is held until the descriptor is closed, also by a crash.
 
-    Raises: OSError.
+    Raises: TimeoutError when another process holds it for longer than `wait_s` seconds; OSError.
     """
     if sys.platform == "win32":
         import msvcrt
@@ -68,7 +70,16 @@ def lock_file(descriptor: int) -> None:
     else:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock") from None
+            # flock has no timeout of its own.
+            time.sleep(0.001)
 
 
 def make_directory(path: Path, mode: int = 0o755) -> None:

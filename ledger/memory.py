@@ -36,6 +36,10 @@ MAX_RECENT: Final = 1_024
 """Entries by which the head on the disk may be behind what was noted."""
 
 MEMORY_FULL: Final = "memory_full"
+LOCK_WAIT_S: Final = 4.0
+"""Seconds. It is held for a moment, or for as long as a disk takes to sync. Who stands by for an executor comes round more
+often than each five seconds, also where that one was stopped with the lock in its hand.
+"""
 """The code of a head that is not remembered because there is no room for it. What was remembered before stands."""
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -66,10 +70,13 @@ class _Found(NamedTuple):
 
 
 class HeadMemory:
-    """The remembered heads of one user, in `directory`: files for each home, mode 0600, changed under a lock."""
+    """The remembered heads of one user, in `directory`: files for each home, mode 0600, changed under a lock, for which
+    `wait_s` seconds are waited: `memory_busy` after that.
+    """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, wait_s: float = LOCK_WAIT_S) -> None:
         self._directory: Final = directory
+        self._wait_s: Final = wait_s
         self._files: dict[str, _Files] = {}
         # The slots of a home as they were read last, and what both files said then. Whoever replaces the other file
         # empties the slots, so while there are the same slots, there is the same other file.
@@ -232,7 +239,14 @@ class HeadMemory:
         except OSError as error:
             raise _unwritten(path, error) from None
         try:
-            lock_file(descriptor)
+            try:
+                lock_file(descriptor, self._wait_s)
+            except TimeoutError:
+                raise Unavailable(
+                    "memory_busy",
+                    f"another process holds {path}, and does not let go of it",
+                    hint="try again; if it stays so, end that process: it is stopped, or its disk does not answer",
+                ) from None
             yield
         finally:
             os.close(descriptor)

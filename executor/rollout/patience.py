@@ -23,7 +23,7 @@ LOGGED_EVERY: Final = 60
 """Of retries in a row these first ones are logged, and then one in so many."""
 
 _FULL: Final = frozenset({DISK_FULL, MEMORY_FULL})
-_PASSING: Final = _FULL | {"clock_suspect", "ledger_busy"}
+_PASSING: Final = _FULL | {"clock_suspect", "ledger_busy", "memory_busy"}
 
 
 def passes(error: Unavailable) -> bool:

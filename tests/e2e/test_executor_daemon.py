@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -145,6 +146,28 @@ def test_standby_ends_one_that_is_frozen_and_takes_over(world: World, start: Cal
     assert first.process.wait(timeout=LIMIT_S) == -signal.SIGKILL
     assert second.end() == 0
     assert second.said("TAKEOVER")
+    finish(world)
+
+
+def test_one_that_is_frozen_with_the_remembered_head_in_its_hand_stops_nobody(
+    world: World, start: Callable[..., Daemon]
+) -> None:
+    first = start_first(world, start)
+    second = start("second", "--standby", "--takeover-after", "5")
+    second.until("STANDBY")
+    world.simulation.silent = False
+    (lock,) = (Path(os.environ["XDG_STATE_HOME"]) / "calyx" / "heads").glob("*.lock")
+    with lock.open("r+b") as held:
+        # As if it were in its hand; the kernel takes it back from one that is killed.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.kill(first.process.pid, signal.SIGSTOP)
+        command = [sys.executable, "-B", "-m", "executor", "status", "--home", str(world.home)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert (done.returncode, done.stderr.partition(": another")[0]) == (5, "error: memory_busy")
+        second.until("TAKEOVER")
+        assert first.process.wait(timeout=LIMIT_S) == -signal.SIGKILL
+    second.until("COMPLETED")
+    assert second.end() == 0
     finish(world)
 
 

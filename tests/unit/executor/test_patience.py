@@ -76,7 +76,10 @@ def unremembered(cause: str) -> Unavailable:
 @pytest.mark.parametrize(
     "error",
     [
-        *(Unavailable(code, "not now") for code in ("ledger_busy", "clock_suspect", "disk_full", "memory_full")),
+        *(
+            Unavailable(code, "not now")
+            for code in ("ledger_busy", "memory_busy", "clock_suspect", "disk_full", "memory_full")
+        ),
         unremembered("memory_full"),
     ],
     ids=str,

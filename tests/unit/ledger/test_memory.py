@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -154,6 +155,20 @@ def test_failed_sync_is_never_taken_for_a_disk_that_is_full(
         patch.setattr("ledger.durable.os.fsync", fail(code))
         with refused("memory_write_failed"):
             memory.remember(HOME, LEDGER, head(6))
+
+
+def test_lock_that_a_stopped_process_holds_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    memory = HeadMemory(tmp_path, wait_s=0.05)
+    memory.remember(HOME, LEDGER, head(1))
+    (lock,) = tmp_path.glob("*.lock")
+    with lock.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for write in (memory.remember, memory.note, memory.replace):
+            with refused("memory_busy"):
+                write(HOME, LEDGER, head(2))
+        # No lock is needed to read it.
+        assert memory.load(HOME) == Remembered(home=HOME, ledger=LEDGER, size=1, hash=head(1).hash)
+    assert memory.remember(HOME, LEDGER, head(2)).head == head(2)
 
 
 def test_disk_that_failed_is_not_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
