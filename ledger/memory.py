@@ -37,8 +37,8 @@ MAX_RECENT: Final = 1_024
 
 MEMORY_FULL: Final = "memory_full"
 LOCK_WAIT_S: Final = 4.0
-"""Seconds. It is held for a moment, or for as long as a disk takes to sync. Who stands by for an executor comes round more
-often than each five seconds, also where that one was stopped with the lock in its hand.
+"""It is held for a moment, or for as long as a disk takes to sync. Who stands by for an executor that was stopped with
+it in its hand has to come round each five seconds.
 """
 """The code of a head that is not remembered because there is no room for it. What was remembered before stands."""
 

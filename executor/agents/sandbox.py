@@ -56,18 +56,25 @@ class Sandbox:
         child = self._started()
         if child.stdin is None or child.stdout is None:
             raise Unavailable("sandbox_failed", "the parser has no pipes")
-        child.stdin.write(f"{kind} {len(data)}\n".encode("ascii") + data)
-        child.stdin.flush()
+        questions, answers = child.stdin.fileno(), child.stdout.fileno()
         deadline = time.monotonic() + self._timeout_s
+        unsaid = memoryview(f"{kind} {len(data)}\n".encode("ascii") + data)
         answer = b""
         while not answer.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
+            left = max(0.0, deadline - time.monotonic())
+            # A child may take as long to read as to answer.
+            heard, free, _ = select.select([answers], [questions] if unsaid else [], [], left)
+            if not heard and not free:
                 raise TimeoutError
-            more = os.read(child.stdout.fileno(), MAX_ANSWER)
-            if not more or len(answer) > MAX_ANSWER:
-                raise BrokenPipeError
-            answer += more
+            if free:
+                unsaid = unsaid[os.write(questions, unsaid) :]
+            if heard:
+                more = os.read(answers, MAX_ANSWER)
+                if not more or len(answer) > MAX_ANSWER:
+                    raise BrokenPipeError
+                answer += more
+        if unsaid:
+            raise BrokenPipeError
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -80,9 +87,12 @@ class Sandbox:
                     stderr=subprocess.DEVNULL,
                     env={},
                     cwd="/",
+                    bufsize=0,
                 )
             except OSError as error:
                 raise Unavailable("sandbox_failed", f"cannot start a parser: {error.strerror}") from None
+            if self._child.stdin is not None:
+                os.set_blocking(self._child.stdin.fileno(), False)
         return self._child
 
     def _stop(self) -> None:

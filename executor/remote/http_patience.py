@@ -44,6 +44,11 @@ class Connections:
                     self._sockets.add(found)
                     # TLS takes the socket away from this object before its handshake.
                     fresh.append(found.dup() if step.endswith("connect_tcp.complete") else found)
+                    if late.is_set():
+                        # The time was over before there was a connection: looking up a name has no limit of ours.
+                        self._cuts += 1
+                        with suppress(OSError):
+                            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
         def end() -> None:
             late.set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import publishing
@@ -12,6 +14,7 @@ import pytest
 from publishing import Publisher, published
 from refusal import refused
 
+from executor.remote.http_patience import Connections
 from executor.remote.http_source import HttpSource, _reason, parse_address
 from keys.errors import Unavailable
 
@@ -71,6 +74,18 @@ def test_server_that_hangs_is_given_up(publisher: Publisher, fault: publishing.F
         web.fetch("checkpoint", LIMIT)
     # Not at all where the host stalled before the server took the request.
     assert len(publisher.asked) <= 1
+
+
+def test_connection_that_is_made_after_its_time_is_shut_down() -> None:
+    """Looking up a name may take longer than all of the exchange, and what is sent drop by drop has no end."""
+    ours, theirs = socket.socketpair()
+    stream = SimpleNamespace(get_extra_info=lambda _: ours)
+    with ours, theirs:
+        with pytest.raises(httpx.ReadError), Connections().limit(0) as (trace, late):
+            assert late.wait(60)
+            trace("connection.connect_tcp.complete", {"return_value": stream})
+        theirs.settimeout(60)
+        assert theirs.recv(1) == b""
 
 
 def test_file_one_byte_over_the_limit_is_refused(publisher: Publisher) -> None:

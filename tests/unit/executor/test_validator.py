@@ -119,6 +119,19 @@ def test_parser_that_hangs_is_given_up_and_the_next_content_is_checked() -> None
         assert sandbox.check("json", b"{}") is None
 
 
+def test_parser_that_does_not_read_is_given_up() -> None:
+    # More than a pipe holds, and nobody takes it out.
+    deaf = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(30)"]
+    with Sandbox(1.0, deaf) as sandbox:
+        assert sandbox.check("json", b"1" * 1_000_000) == "the parser took too long"
+
+
+def test_parser_that_answers_before_it_was_asked_is_not_believed() -> None:
+    eager = [sys.executable, "-I", "-S", "-c", "import time; print(flush=True); time.sleep(30)"]
+    with Sandbox(20.0, eager) as sandbox:
+        assert sandbox.check("json", b"1" * 1_000_000) == "the parser crashed"
+
+
 def test_parser_that_crashes_is_the_contents_fault() -> None:
     with Sandbox(60, [sys.executable, "-I", "-S", "-c", STAND_IN]) as sandbox:
         assert sandbox.check("json", b"crash") == "the parser crashed"
