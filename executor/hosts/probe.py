@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+from executor.event_loop import run_async
 from executor.trees.tree import shown
 from keys.errors import CalyxError
 from policies.fleet import Probe
@@ -77,7 +78,7 @@ def try_once(probe: Probe, timeout_s: float, command: Command | None = None) -> 
 
 def try_url(url: str, status: int, timeout_s: float) -> str | None:
     """Ask once. None when the answer has that status, else what was met, in one line."""
-    return asyncio.run(_ask(url, status, timeout_s))
+    return run_async(_ask(url, status, timeout_s))
 
 
 async def _ask(url: str, status: int, timeout_s: float) -> str | None:

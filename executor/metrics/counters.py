@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import httpx
 
+from executor.event_loop import run_async
 from executor.metrics.http import Getter, Unreadable, Windows, get_json
 from executor.metrics.measure import Place, Reading
 from keys.canonical import MAX_INTEGER
@@ -22,7 +22,7 @@ class CounterSource:
         self._windows: Final = Windows("counters")
 
     def read(self, places: Sequence[Place]) -> Mapping[str, Reading]:
-        read = asyncio.run(self._getter.each(places, _read))
+        read = run_async(self._getter.each(places, _read))
         return {
             place.instance.name: self._windows.close(place, counts) for place, counts in zip(places, read, strict=True)
         }

@@ -10,7 +10,6 @@ Source: prometheus.io/docs/prometheus/latest/querying/api, "Instant queries" and
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from executor.event_loop import run_async
 from executor.metrics.http import Getter, Unreadable, Windows, get_json
 from executor.metrics.measure import Place, Quantity, Reading, two_decimals
 from keys.canonical import MAX_INTEGER
@@ -50,7 +50,7 @@ class PrometheusSource:
         asked = [place for place in places if place.instance.metrics.prometheus is not None]
         if not asked:
             return {}
-        read = asyncio.run(self._getter.each(asked, _read))
+        read = run_async(self._getter.each(asked, _read))
         return {place.instance.name: self._reading(place, answers) for place, answers in zip(asked, read, strict=True)}
 
     def _reading(self, place: Place, answers: _Answers | str) -> Reading:

@@ -165,6 +165,25 @@ def test_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) 
         assert try_url(url, 200, PATIENCE_S) is None
 
 
+def test_name_that_is_not_found_in_time_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is that of the probe, whatever a resolver takes: the system's may hang."""
+    found = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        found.wait()
+        raise OSError("too late")
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    give_up = threading.Timer(PATIENCE_S, found.set)
+    give_up.start()
+    try:
+        assert str(try_url("http://localhost/", 200, 0.05)).startswith("no answer within")
+        assert not found.is_set(), "it waited for the resolver"
+    finally:
+        give_up.cancel()
+        found.set()
+
+
 def test_password_in_a_signed_address_is_not_sent() -> None:
     """The fleet is public, and so is what stands in it; whoever answers on that port need not hear it as well."""
     asked: list[bytes] = []
