@@ -125,6 +125,16 @@ def test_fleet_is_changed_from_the_laptop(laptop: Laptop) -> None:
     assert state.fleet is not None and len(state.fleet.targets["web"].instances) == 3
 
 
+def test_question_is_asked_and_answered_from_the_laptop(laptop: Laptop) -> None:
+    laptop.done("message", "ask", "May it move?", "--to", "ada", "--yes")
+    (question,) = json.loads(laptop.done("inbox", "--json"))
+    said = laptop.done(*question["command"].split()[1:], typed="After noon\ny\n")
+    assert said.index("  May it move?\n") < said.index("You sign")
+    shown = laptop.done("message", "show", question["digest"])
+    assert "  After noon\n" in shown
+    assert laptop.done("inbox").strip() == "Nothing waits for you."
+
+
 def test_home_is_named_by_the_environment(laptop: Laptop) -> None:
     laptop.monkeypatch.setenv("CALYX_HOME", laptop.address)
     assert laptop.address in laptop.host.done("status")
