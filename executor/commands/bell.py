@@ -2,47 +2,44 @@
 
 Python runs the handler of a signal between two instructions of the main thread. So a handler must take no lock, for
 what it interrupts may hold it; and it is due, and does not run, while the thread enters a call that waits: that call
-sleeps on. The system's own handler writes into a pipe at once, and who waits for that pipe as well misses no signal.
+sleeps on. The system's own handler writes into a socket at once, and who waits for that one as well misses no signal.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 
 class Bell:
-    """Rings when a signal that has a handler is delivered. `end`: of a pipe, read without waiting."""
+    """Rings when a signal that has a handler is delivered. `end`: of a pair of sockets, read without waiting."""
 
-    def __init__(self, end: int) -> None:
+    def __init__(self, end: socket.socket) -> None:
         self._end: Final = end
 
     def wait(self, seconds: float | None, *others: int) -> bool:
         """Wait until a signal was delivered, or one of `others` can be read, or for some seconds. Whether one of them
         can be read. A handler runs before this comes back, and what it raises comes out of here.
         """
-        ready = select.select([self._end, *others], [], [], seconds)[0]
+        ready = select.select([self._end.fileno(), *others], [], [], seconds)[0]
         with suppress(BlockingIOError):
-            os.read(self._end, 64)
+            self._end.recv(64)
         return not set(ready).isdisjoint(others)
 
 
 @contextmanager
 def hung_bell() -> Iterator[Bell]:
     """A bell, from here on. For the main thread."""
-    end, rope = os.pipe()
-    try:
+    end, rope = socket.socketpair()
+    with end, rope:
         for each in (end, rope):
-            os.set_blocking(each, False)
-        before = signal.set_wakeup_fd(rope, warn_on_full_buffer=False)
+            each.setblocking(False)
+        before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
         try:
             yield Bell(end)
         finally:
             signal.set_wakeup_fd(before)
-    finally:
-        os.close(end)
-        os.close(rope)
