@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -25,6 +26,9 @@ class Bell:
         """Wait until a signal was delivered, or one of `others` can be read, or for some seconds. Whether one of them
         can be read. A handler runs before this comes back, and what it raises comes out of here.
         """
+        if others and sys.platform == "win32":
+            # It waits for sockets alone.
+            return True
         ready = select.select([self._end.fileno(), *others], [], [], seconds)[0]
         with suppress(BlockingIOError):
             self._end.recv(64)

@@ -135,8 +135,7 @@ def ask_words(question: str) -> str:
     with _ASKING, hung_bell() as bell:
         typer.echo(f"{escape(question)} ", nl=False, err=True)
         # What a terminal gives is a whole line, and whoever interrupts at the question must not have to do it twice.
-        # Windows waits for sockets alone.
-        while sys.platform != "win32" and sys.stdin.isatty() and not bell.wait(None, sys.stdin.fileno()):
+        while sys.stdin.isatty() and not bell.wait(None, sys.stdin.fileno()):
             pass
         line = sys.stdin.readline()
     if not line.endswith("\n"):
