@@ -61,7 +61,8 @@ def _sync(descriptor: int) -> None:
 def lock_file(descriptor: int, wait_s: float) -> None:
     """Wait for the lock of an open file, which is held until the descriptor is closed, also by a crash.
 
-    Raises: TimeoutError when another process holds it for longer than `wait_s` seconds; OSError.
+    Raises: TimeoutError when another process holds it for longer than `wait_s` seconds (on Windows ten, and OSError);
+    OSError.
     """
     if sys.platform == "win32":
         import msvcrt

@@ -36,11 +36,11 @@ MAX_RECENT: Final = 1_024
 """Entries by which the head on the disk may be behind what was noted."""
 
 MEMORY_FULL: Final = "memory_full"
-LOCK_WAIT_S: Final = 4.0
-"""It is held for a moment, or for as long as a disk takes to sync. Who stands by for an executor that was stopped with
-it in its hand has to come round each five seconds.
-"""
 """The code of a head that is not remembered because there is no room for it. What was remembered before stands."""
+MEMORY_BUSY: Final = "memory_busy"
+"""The code of one that is not remembered because another process holds the lock, and does not let go of it."""
+LOCK_WAIT_S: Final = 4.0
+"""It is held for a moment, or for as long as a disk takes to sync."""
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -243,10 +243,12 @@ class HeadMemory:
                 lock_file(descriptor, self._wait_s)
             except TimeoutError:
                 raise Unavailable(
-                    "memory_busy",
+                    MEMORY_BUSY,
                     f"another process holds {path}, and does not let go of it",
                     hint="try again; if it stays so, end that process: it is stopped, or its disk does not answer",
                 ) from None
+            except OSError as error:
+                raise _unwritten(path, error) from None
             yield
         finally:
             os.close(descriptor)

@@ -23,7 +23,7 @@ hypothesis.settings.register_profile(
     "dev", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("dev"), derandomize=True, print_blob=True)
-# For a night: CALYX_HYPOTHESIS=long.
+# For a night: CALYX_HYPOTHESIS=long, with -o faulthandler_timeout=0.
 hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("dev"), max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("CALYX_HYPOTHESIS", "ci" if "CI" in os.environ else "dev"))
 

@@ -67,7 +67,8 @@ class Sandbox:
             if not heard and not free:
                 raise TimeoutError
             if free:
-                unsaid = unsaid[os.write(questions, unsaid) :]
+                with suppress(BlockingIOError):
+                    unsaid = unsaid[os.write(questions, unsaid) :]
             if heard:
                 more = os.read(answers, MAX_ANSWER)
                 if not more or len(answer) > MAX_ANSWER:
@@ -102,7 +103,5 @@ class Sandbox:
         child.kill()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
-                # What was not written is of no use any more.
-                with suppress(BrokenPipeError):
-                    pipe.close()
+                pipe.close()
         child.wait()

@@ -81,7 +81,7 @@ def answer(
     home: HomeOption = None,
     accept_clock: ClockOption = False,
 ) -> None:
-    """Answer a message. The question leaves the inbox of whom it was put to.
+    """Answer a message. A question to you leaves your inbox; one to somebody else stays in theirs.
 
     Example: calyx message answer 0f6cc2b4a1d9 "Yes, after noon"
     """
@@ -191,7 +191,7 @@ def _say(
     registrar = home.open_registrar(accept_clock=said.accept_clock)
     state = check_begun(registrar.sync())
     earlier = None if name is None else find_message(state, name)
-    to = _find_addressee(state, said.to) if earlier is None else earlier.note.by
+    to = _find_addressee(state, said.to) if earlier is None else _asker(state, earlier)
     shown = [] if earlier is None else [*_lines(_row(state, home.open_store(), earlier))]
     text = said.text
     if not text:
@@ -199,7 +199,7 @@ def _say(
         text = ask_words(f"Your {said.kind}:")
         # Seen once is enough; what is carried elsewhere says it there.
         shown = [] if prepare is None else shown
-    if not text:
+    if not text.strip():
         raise UsageError("no_words", "nothing was said", hint="give the words in quotes, behind the others")
     whom = "whoever reads the ledger" if to is None else to
     fields = {"type": said.kind, "to": to, "reply_to": None if earlier is None else earlier.digest, "text": text}
@@ -215,6 +215,12 @@ def _say(
     )
     if receipt is not None:
         say(f"{said.kind} {receipt.digest[:12]} to {whom}: entry {receipt.seq}")
+
+
+def _asker(state: State, earlier: Message) -> str | None:
+    # Nobody can be addressed who is no principal any more, and what they asked can be answered all the same.
+    known = state.trust is not None and state.trust.find_principal(earlier.note.by) is not None
+    return earlier.note.by if known else None
 
 
 def _find_addressee(state: State, name: str | None) -> str | None:

@@ -131,7 +131,9 @@ def ask(question: str) -> bool:
 
 
 def ask_words(question: str) -> str:
-    """Ask for a line of a person's own words; empty at the end of input."""
+    """Ask for a line of a person's own words; empty at the end of input. A terminal cuts a line at 4,095 bytes. For the
+    main thread.
+    """
     with _ASKING, hung_bell() as bell:
         typer.echo(f"{escape(question)} ", nl=False, err=True)
         # What a terminal gives is a whole line, and whoever interrupts at the question must not have to do it twice.

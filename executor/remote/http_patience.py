@@ -46,7 +46,6 @@ class Connections:
                     fresh.append(found.dup() if step.endswith("connect_tcp.complete") else found)
                     if late.is_set():
                         # The time was over before there was a connection: looking up a name has no limit of ours.
-                        self._cuts += 1
                         with suppress(OSError):
                             socket.socket.shutdown(found, socket.SHUT_RDWR)
 
@@ -64,7 +63,7 @@ class Connections:
         timer.start()
         try:
             yield trace, late
-            if self._cuts != cuts:
+            if late.is_set() or self._cuts != cuts:
                 raise httpx.ReadError("the connection was shut down")
         finally:
             timer.cancel()

@@ -12,7 +12,7 @@ from executor.homes.reserve import Reserve
 from executor.logbook import Log, warning_line
 from executor.rollout.bookkeeping import Memory
 from keys.errors import Unavailable
-from ledger.memory import MEMORY_FULL
+from ledger.memory import MEMORY_BUSY, MEMORY_FULL
 from ledger.store import DISK_FULL
 
 RETRY_S: Final = 1
@@ -23,7 +23,7 @@ LOGGED_EVERY: Final = 60
 """Of retries in a row these first ones are logged, and then one in so many."""
 
 _FULL: Final = frozenset({DISK_FULL, MEMORY_FULL})
-_PASSING: Final = _FULL | {"clock_suspect", "ledger_busy", "memory_busy"}
+_PASSING: Final = _FULL | {"clock_suspect", "ledger_busy", MEMORY_BUSY}
 
 
 def passes(error: Unavailable) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Final
 
 from executor.homes.home import Home
@@ -23,6 +23,7 @@ from executor.rollout.turn import STALE_S, Turn
 from executor.rollout.watchman import MonitorProcess, NotifierProcess
 from executor.rollout.work import Pools
 from keys.errors import CalyxError, Exit, LawRefused, Unavailable
+from ledger.memory import MEMORY_BUSY
 from ledger.objects import ObjectStore
 from policies.fleet import Instance
 from policies.submitter import Clock
@@ -81,10 +82,18 @@ def run_executor(
     notifier = NotifierProcess(home.root, home.lock_path(NOTIFIER), home.addresses, log)
     workplace = home.workplace(principal)
 
+    deaf_until = 0.0
+
     def stand_by(seconds: float) -> bool:
-        # Whoever waits reads along, so that its turn begins at once.
-        with suppress(Unavailable):
-            registrar.sync()
+        nonlocal deaf_until
+        # Whoever waits reads along, so that its turn begins at once. But who acts may be stopped with the lock of the
+        # remembered head in its hand: to wait for that at each look would be no watch.
+        if time.monotonic() >= deaf_until:
+            try:
+                registrar.sync()
+            except Unavailable as error:
+                if error.code == MEMORY_BUSY:
+                    deaf_until = time.monotonic() + 2 * stale_s
         figures.come_round()
         figures.stand(Standing(role="standby", entries=registrar.head.size))
         supervisor.alive()

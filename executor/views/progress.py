@@ -15,7 +15,9 @@ from policies.law.courses import Reading
 from policies.law.two_key import examine_lease
 
 _NEED_KEYS: Final = frozenset({5, 6})
-"""Steps of the two-key rule that only another cosignature settles, and after `approve_by` there is none."""
+"""Steps of the two-key rule that another cosignature settles, and after `approve_by` there is none; or a trust root
+that gives a signer their role back.
+"""
 
 
 @dataclass(frozen=True, slots=True)

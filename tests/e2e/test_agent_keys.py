@@ -43,7 +43,6 @@ from ledger.log_key import store_log_key
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60
-# A session of its own with the terminal as its controlling one: ssh-keygen asks there.
 TOKEN = token_of()
 APPROVAL = sshsig.NAMESPACE_APPROVAL
 

@@ -8,6 +8,9 @@ import pytest
 from console import Console
 from station import new_station
 
+from executor.homes.home import Home
+from policies.submitter import Draft
+
 HOSTILE = "May it\nmove?\x1b[2J\u202e"
 
 
@@ -98,9 +101,22 @@ def test_nothing_is_signed_without_words_or_a_yes(console: Console) -> None:
     assert console.done("message", "list") == "Nobody said anything.\n"
     for typed in ("", "\n", "   \n"):
         console.refused("message", "ask", "--yes", code="no_words", ends=2, typed=typed)
+    console.refused("message", "ask", " \n", "--yes", code="no_words", ends=2)
     said = console.run("message", "ask", "May it move?", typed="n\n")
     assert (said.code, said.err.splitlines()[-1].endswith("nothing was signed")) == (1, True)
     assert console.run("message", "list", "--json").json == []
+
+
+def test_question_of_one_who_is_no_principal_any_more_can_be_answered(console: Console) -> None:
+    with Home(console.home) as home:
+        registrar = home.open_registrar(console.clock)
+        question = {"type": "question", "to": "ada", "text": "May it move?", "reply_to": None}
+        registrar.submit(home.load_signer("cp18", registrar.sync()), Draft("message", question))
+    console.done("trust", "propose", "--remove", "cp18", "--approve", "--yes")
+    (waits,) = console.run("inbox", "--json").json
+    console.done(*waits["command"].split()[1:], "Yes", "--yes")
+    assert console.run("message", "list", "--json").json[-1]["to"] is None
+    assert console.run("inbox", "--json").json == []
 
 
 def test_message_that_is_none_and_addressee_who_is_none(console: Console) -> None:

@@ -242,7 +242,7 @@ def test_service_that_dies_meanwhile_is_not_waited_for(
         host.reload(serving, FENCE, check("exit(1)"))
         running = host.inspect(serving).process
         assert running is not None
-        killer = check(f"import os; os.kill({running.pid}, 9)")
+        killer = check(f"import os; os.kill({running.pid}, 9); exit(1)")
         refuse("service_exited", lambda: host.settle(serving, tree.digest, killer))
     finally:
         host.stop(serving, FENCE)
