@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from keys.errors import CalyxError, Unavailable
-from ledger.durable import make_directory, sync_directory
+from ledger.durable import lock_file, make_directory, sync_directory
 from policies.fleet import Instance
 from policies.kinds import ABSENT
 
@@ -109,21 +107,15 @@ def locked(layout: Layout, name: str, wait_s: float) -> Iterator[None]:
     """
     descriptor = os.open(layout.private / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Unavailable(
-                        "host_busy",
-                        f"another executor works on {layout.root}",
-                        hint="wait, or end the process that holds the lock",
-                        lock=name,
-                    ) from None
-            # flock has no timeout of its own.
-            time.sleep(0.005)
+        try:
+            lock_file(descriptor, wait_s)
+        except TimeoutError:
+            raise Unavailable(
+                "host_busy",
+                f"another executor works on {layout.root}",
+                hint="wait, or end the process that holds the lock",
+                lock=name,
+            ) from None
         yield
     finally:
         os.close(descriptor)
